@@ -1,0 +1,14 @@
+//! Compiles the admin API without a system `protoc`, and leaves the descriptor
+//! set where gRPC reflection finds it.
+use std::{env, error::Error, fs, path::PathBuf};
+
+use protox::prost::Message;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(["netd/admin/v1/admin.proto"], ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("netd_descriptor.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,343 @@
+//! The checked configuration.
+
+use std::{
+    fmt,
+    net::{Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
+
+/// A whole, valid configuration. Crosses threads as an immutable `Arc`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The data plane's threads.
+    pub workers: Workers,
+    /// The daemon as a Unix process.
+    pub process: Process,
+    /// Where the admin API is served.
+    pub admin: Admin,
+    /// Where `/metrics` is served.
+    pub metrics: Metrics,
+    /// Where the log goes.
+    pub log: Log,
+    /// How long a drain may take.
+    pub drain: Drain,
+    /// In the order of the file; names are unique.
+    pub listeners: Vec<Arc<Listener>>,
+    /// In the order of the file; names are unique.
+    pub pools: Vec<Arc<Pool>>,
+}
+
+/// The data plane's threads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workers {
+    /// Number of workers; `None` (written `"auto"`): one per usable CPU.
+    /// 1 to 256.
+    pub count: Option<u16>,
+    /// Pin worker n to the n-th CPU that the process may use.
+    pub pin: bool,
+    /// Bytes of one relay buffer, and so the most that netd holds of one
+    /// direction of one connection. 4 KiB to 1 MiB, default 64 KiB.
+    pub buffer_size: usize,
+}
+
+/// The daemon as a Unix process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// User (name or number) to become once the sockets are bound.
+    pub user: Option<String>,
+    /// Group (name or number) to become; default: the user's own.
+    pub group: Option<String>,
+    /// Pid file, locked while the daemon runs. Daemon mode defaults to none.
+    pub pid_file: Option<PathBuf>,
+    /// File mode creation mask in daemon mode, 0 to 0o777; default 0 as
+    /// daemon(7) asks.
+    pub umask: u32,
+    /// Working directory in daemon mode, default `/`.
+    pub working_directory: PathBuf,
+    /// Allow core dumps; default false (PEP 3143 `prevent_core`).
+    pub core_dumps: bool,
+}
+
+/// Where the admin API is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Unix socket.
+    pub unix: AdminSocket,
+    /// Members of this group may use the socket, besides root and netd's own
+    /// user.
+    pub group: Option<String>,
+    /// Loopback address for TCP; `None`: not served. Anything but a loopback
+    /// address is refused by the check.
+    pub tcp: Option<SocketAddr>,
+}
+
+/// The admin API's Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminSocket {
+    /// `/run/netd/admin.sock` for root, else in the user's runtime directory.
+    Default,
+    /// This path.
+    Path(PathBuf),
+    /// Not served.
+    Off,
+}
+
+/// Where `/metrics`, `/healthz` and `/readyz` are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// Default 127.0.0.1:9464; `None`: written `"off"`.
+    pub listen: Option<SocketAddr>,
+}
+
+/// Where the log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Destination.
+    pub target: LogTarget,
+    /// Least severe level that is written.
+    pub level: LogLevel,
+    /// Shape of a line (stderr and file).
+    pub format: LogFormat,
+}
+
+/// Destination of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Journal if stderr is connected to it; else syslog in daemon mode; else
+    /// stderr.
+    Auto,
+    /// Standard error.
+    Stderr,
+    /// The systemd journal, with structured fields.
+    Journal,
+    /// Local syslog (`/dev/log`), facility daemon.
+    Syslog,
+    /// This file, opened anew on SIGUSR1.
+    File(PathBuf),
+}
+
+/// Severity of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Something does not work.
+    Error,
+    /// Something may soon not work.
+    Warn,
+    /// What an operator wants to know. The default.
+    Info,
+    /// For finding faults.
+    Debug,
+    /// Every step.
+    Trace,
+}
+
+impl LogLevel {
+    /// All levels, most severe first.
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// The word used in files, flags and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl FromStr for LogLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|level| level.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is no log level; use error, warn, info, debug or trace"))
+    }
+}
+
+/// Shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One readable line.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How long a drain may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
+    /// After this, what is left is cut. Default 30 s; at most 7 days.
+    pub timeout: Duration,
+}
+
+/// One address that netd accepts on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Unique; 1 to 64 of `a-z A-Z 0-9 . _ -`.
+    pub name: String,
+    /// Where.
+    pub address: Address,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// Length of the accept queue of one worker's socket. 1 to 65535, default
+    /// 4096; the kernel caps it at net.core.somaxconn.
+    pub backlog: u32,
+    /// For IPv6 addresses: IPv6 only (default true), or dual stack.
+    pub v6only: bool,
+    /// A connection on which no byte moves for so long is closed. Default 1 h;
+    /// 0 (written `"0s"` or `"off"`) means never: `None`.
+    pub idle_timeout: Option<Duration>,
+    /// Mode bits of a Unix socket's file, default 0o666.
+    pub mode: u32,
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Protocol {
+    /// Relay to a pool of the same configuration.
+    Tcp {
+        /// Name of the pool.
+        pool: String,
+    },
+    /// RFC 862: sends back what it gets.
+    Echo,
+    /// RFC 863: reads and throws away.
+    Discard,
+    /// Sends a text and closes.
+    Respond {
+        /// At most 64 KiB; default `Hello from daemon\n`.
+        text: Arc<[u8]>,
+    },
+}
+
+impl Protocol {
+    /// The word used in files, flags, the API and metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Tcp { .. } => "tcp",
+            Self::Echo => "echo",
+            Self::Discard => "discard",
+            Self::Respond { .. } => "respond",
+        }
+    }
+
+    /// The pool it relays to.
+    pub fn pool(&self) -> Option<&str> {
+        match self {
+            Self::Tcp { pool } => Some(pool),
+            _ => None,
+        }
+    }
+}
+
+/// A named set of endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// Unique; as for a listener.
+    pub name: String,
+    /// In the order of the file; addresses are unique; 1 to 1000.
+    pub endpoints: Vec<Endpoint>,
+    /// For one attempt. 1 ms to 1 h, default 5 s.
+    pub connect_timeout: Duration,
+    /// Further endpoints tried after a failed connect, before the client sees
+    /// anything. 0 to 16, default 2.
+    pub retries: u8,
+}
+
+/// One upstream address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where.
+    pub address: Address,
+    /// Share of new connections, 0 to 1000, default 1; 0 drains.
+    pub weight: u16,
+}
+
+/// A stream socket's address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    /// IPv4 or IPv6 with port.
+    Inet(SocketAddr),
+    /// Path of a Unix-domain socket, absolute, at most 107 bytes.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    /// Reads `1.2.3.4:80`, `[::1]:80`, `*:80` (all IPv4), or `unix:/path`. The error says what
+    /// would be right.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Self::unix(path);
+        }
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Inet(address));
+        }
+        if let Some(port) = text.strip_prefix("*:").and_then(|port| port.parse::<u16>().ok()) {
+            return Ok(Self::Inet(SocketAddr::from(([0, 0, 0, 0], port))));
+        }
+        Err(hint(text))
+    }
+}
+
+impl Address {
+    /// Longest path that fits `sun_path` with its NUL (unix(7)).
+    pub const MAX_UNIX_PATH: usize = 107;
+
+    fn unix(path: &str) -> Result<Self, String> {
+        if !path.starts_with('/') {
+            return Err(format!(
+                "`unix:{path}`: the path of a Unix socket must be absolute, like `unix:/run/app.sock`"
+            ));
+        }
+        if path.len() > Self::MAX_UNIX_PATH {
+            return Err(format!(
+                "the path is {} bytes long; a Unix socket's path has at most {} (unix(7))",
+                path.len(),
+                Self::MAX_UNIX_PATH
+            ));
+        }
+        if path.contains('\0') {
+            return Err("the path contains a NUL byte".to_owned());
+        }
+        Ok(Self::Unix(PathBuf::from(path)))
+    }
+}
+
+fn hint(text: &str) -> String {
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return format!("`{text}` has no port, and an IPv6 address needs brackets: `[{text}]:8080`");
+    }
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        return format!("`{text}` has no port: write `{text}:8080`");
+    }
+    if text.starts_with('/') {
+        return format!("for a Unix socket write `unix:{text}`");
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() && host.chars().any(|c| c.is_ascii_alphabetic()) => format!(
+            "`{host}` is a host name; write the IP address (`getent hosts {host}` tells it), as in `127.0.0.1:{port}`"
+        ),
+        Some((_, port)) if port.parse::<u64>().is_ok_and(|port| port > 65535) => {
+            format!("port {port} is out of range: 0 to 65535")
+        }
+        _ => format!("`{text}` is no address; write `IP:PORT`, `[IPv6]:PORT` or `unix:/PATH`"),
+    }
+}

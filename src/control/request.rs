@@ -1,0 +1,791 @@
+//! What an operator may ask, in netd's own words. The admin API, signals and
+//! tests all speak this; the Controller answers it.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    config::{Config, Listener, LogLevel, Pool},
+    metrics::HistogramSnapshot,
+    protocol::CloseReason,
+};
+
+/// Where an answer goes. A dropped receiver is no fault.
+pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// Who asks for a change, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Provenance {
+    /// A person, a tool, `signal`.
+    pub who: String,
+    /// Free text.
+    pub why: String,
+}
+
+/// One thing an operator may ask.
+#[derive(Debug)]
+pub enum Request {
+    /// The daemon at a glance.
+    Status(Reply<Status>),
+    /// All listeners, sorted by name.
+    Listeners(Reply<Vec<ListenerView>>),
+    /// All pools, sorted by name.
+    Pools(Reply<Vec<PoolView>>),
+    /// One page of live connections, ordered by id.
+    Connections(ConnectionQuery, Reply<ConnectionPage>),
+    /// Ends connections.
+    Close(CloseRequest, Reply<CloseOutcome>),
+    /// The configuration in force.
+    Config(Reply<ConfigView>),
+    /// What applying a candidate would do.
+    Plan(Candidate, Reply<PlanView>),
+    /// Applies a candidate.
+    Reload(ReloadRequest, Reply<ReloadOutcome>),
+    /// Drains; progress comes over the channel that is the answer.
+    Drain(DrainRequest, Reply<mpsc::Receiver<DrainProgress>>),
+    /// Takes a drain back.
+    Undrain(Target, Provenance, Reply<()>),
+    /// Lifts a stop of a listener.
+    StartListener(String, Provenance, Reply<()>),
+    /// Stops one listener from accepting.
+    StopListener(StopRequest, Reply<()>),
+    /// Overrides an endpoint.
+    SetEndpoint(SetEndpoint, Reply<EndpointView>),
+    /// Which layer decides about an object.
+    Why(String, Reply<Explanation>),
+    /// Sets the log level; answers the one before.
+    SetLogLevel(LogLevel, Provenance, Reply<LogLevel>),
+    /// Drains and stops, or stops at once.
+    Shutdown(ShutdownRequest, Reply<()>),
+    /// All figures for `/metrics`.
+    Snapshot(Reply<Snapshot>),
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The request or candidate is wrong; says where and what would be right.
+    #[error("{0}")]
+    Invalid(String),
+    /// No such object; says what there is.
+    #[error("{0}")]
+    NotFound(String),
+    /// Cannot be done in the present state.
+    #[error("{0}")]
+    Precondition(String),
+    /// Another change is in flight.
+    #[error("{0}")]
+    Busy(String),
+    /// A worker did not answer in time.
+    #[error("{0}")]
+    Timeout(String),
+    /// The daemon is going away.
+    #[error("netd is shutting down")]
+    ShuttingDown,
+}
+
+/// State of the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DaemonState {
+    /// Not serving yet.
+    Starting,
+    /// Accepting.
+    Serving,
+    /// Accepting nothing new; connections are open.
+    Draining,
+    /// Accepting nothing new; no connection is open.
+    Drained,
+    /// About to exit.
+    Stopping,
+}
+
+impl DaemonState {
+    /// The word of the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// The daemon at a glance.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// See [`DaemonState`].
+    pub state: DaemonState,
+    /// Process start.
+    pub started_at: SystemTime,
+    /// Number of the configuration in force; starts at 1.
+    pub generation: u64,
+    /// When it was applied.
+    pub applied_at: SystemTime,
+    /// How the last reload ended: `None` before the first.
+    pub last_reload: Option<Result<(), String>>,
+    /// File it came from.
+    pub config_path: Option<String>,
+    /// All listeners together.
+    pub figures: Figures,
+    /// File descriptors in use.
+    pub fds_used: u64,
+    /// RLIMIT_NOFILE, soft.
+    pub fds_limit: u64,
+    /// Resident memory in bytes.
+    pub memory_bytes: u64,
+    /// In order of index.
+    pub workers: Vec<WorkerView>,
+    /// Number of overrides in force.
+    pub overrides: usize,
+    /// Log level in force.
+    pub log_level: LogLevel,
+}
+
+/// One worker.
+#[derive(Debug, Clone)]
+pub struct WorkerView {
+    /// 0 to N-1.
+    pub index: usize,
+    /// Connections open.
+    pub active: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Passes of its loop.
+    pub turns: u64,
+    /// It answered the last heartbeat in time.
+    pub responsive: bool,
+    /// CPU it is pinned to.
+    pub cpu: Option<u32>,
+}
+
+/// Bytes and connections of one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Open now.
+    pub active: u64,
+    /// Since start.
+    pub total: u64,
+    /// Received from clients.
+    pub bytes_from_downstream: u64,
+    /// Sent to clients.
+    pub bytes_to_downstream: u64,
+}
+
+/// A value set by an operator that stands above the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override<V> {
+    /// The value.
+    pub value: V,
+    /// Who and why.
+    pub by: Provenance,
+    /// When.
+    pub set_at: SystemTime,
+    /// When it ends by itself.
+    pub expires_at: Option<SystemTime>,
+}
+
+/// What can be overridden on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerOverride {
+    /// Not accepting, by StopListener.
+    Stopped,
+    /// Not accepting, by Drain.
+    Draining,
+}
+
+/// What can be overridden on a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolOverride {
+    /// No new connections on any endpoint.
+    Draining,
+}
+
+/// What can be overridden on an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointOverride {
+    /// This weight instead of the file's.
+    Weight(u16),
+    /// No new connections.
+    Draining,
+    /// No new connections; shown as under maintenance.
+    Maintenance,
+}
+
+/// What is seen of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerState {
+    /// Accepting.
+    Accepting,
+    /// Would accept, but at least one worker is out of file descriptors.
+    Paused,
+    /// Not accepting; connections are open.
+    Draining,
+    /// Not accepting; no connection is open.
+    Stopped,
+    /// Gone from the configuration; connections are open.
+    Removed,
+}
+
+/// What is seen of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointState {
+    /// Takes connections.
+    Up,
+    /// Takes connections, but the last connect failed.
+    Failing,
+    /// Takes none: weight 0, drained, or its pool is.
+    Draining,
+    /// Takes none: maintenance.
+    Maintenance,
+}
+
+/// A listener, three layers.
+#[derive(Debug, Clone)]
+pub struct ListenerView {
+    /// Configured.
+    pub config: Arc<Listener>,
+    /// Override.
+    pub override_: Option<Override<ListenerOverride>>,
+    /// Observed.
+    pub state: ListenerState,
+    /// Observed.
+    pub figures: Figures,
+    /// Observed.
+    pub accept_errors: u64,
+    /// The address in fact bound.
+    pub bound: String,
+    /// The socket came from systemd.
+    pub inherited: bool,
+}
+
+/// A pool, three layers.
+#[derive(Debug, Clone)]
+pub struct PoolView {
+    /// Configured.
+    pub config: Arc<Pool>,
+    /// Override.
+    pub override_: Option<Override<PoolOverride>>,
+    /// In the order of the file.
+    pub endpoints: Vec<EndpointView>,
+    /// All endpoints together.
+    pub figures: Figures,
+    /// Names of the listeners that relay to it.
+    pub listeners: Vec<String>,
+}
+
+/// An endpoint, three layers.
+#[derive(Debug, Clone)]
+pub struct EndpointView {
+    /// As written.
+    pub address: String,
+    /// Configured.
+    pub configured_weight: u16,
+    /// Override.
+    pub override_: Option<Override<EndpointOverride>>,
+    /// In force.
+    pub weight: u16,
+    /// Observed.
+    pub state: EndpointState,
+    /// Observed.
+    pub figures: Figures,
+    /// Observed.
+    pub connect_failures: u64,
+    /// Why and when the last connect failed.
+    pub last_failure: Option<(String, SystemTime)>,
+    /// Mean time to connect.
+    pub mean_connect_time: Option<Duration>,
+}
+
+/// Which connections. Every field that is set must match.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConnectionFilter {
+    /// Name of the listener.
+    pub listener: Option<String>,
+    /// Name of the pool.
+    pub pool: Option<String>,
+    /// Address of the endpoint, as written.
+    pub endpoint: Option<String>,
+    /// Client's network: address and prefix length.
+    pub source: Option<(IpAddr, u8)>,
+    /// At least this old.
+    pub min_age: Option<Duration>,
+    /// Idle at least so long.
+    pub min_idle: Option<Duration>,
+}
+
+/// One page of connections.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionQuery {
+    /// Which.
+    pub filter: ConnectionFilter,
+    /// Only ids above this one.
+    pub after: Option<u64>,
+    /// 1 to 1000.
+    pub page_size: usize,
+}
+
+/// Answer to [`ConnectionQuery`].
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionPage {
+    /// Ordered by id.
+    pub connections: Vec<ConnectionView>,
+    /// There may be more after the last of these.
+    pub more: bool,
+}
+
+/// State of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// Finding an endpoint.
+    Dialing,
+    /// Both directions open.
+    Open,
+    /// One direction has ended.
+    HalfClosed,
+    /// Only delivering what is left.
+    Closing,
+}
+
+/// A live connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionView {
+    /// Unique over cores and upgrades.
+    pub id: u64,
+    /// Its owner.
+    pub worker: usize,
+    /// Listener's name.
+    pub listener: String,
+    /// Client's address.
+    pub source: String,
+    /// Pool and endpoint.
+    pub upstream: Option<(String, String)>,
+    /// See [`ConnectionState`].
+    pub state: ConnectionState,
+    /// Accepted.
+    pub since: SystemTime,
+    /// No byte moved for so long.
+    pub idle: Duration,
+    /// From the client.
+    pub bytes_from_downstream: u64,
+    /// To the client.
+    pub bytes_to_downstream: u64,
+}
+
+/// Which connections to end.
+#[derive(Debug, Clone)]
+pub struct CloseRequest {
+    /// These.
+    pub ids: Vec<u64>,
+    /// And those that match.
+    pub filter: Option<ConnectionFilter>,
+    /// Who and why.
+    pub by: Provenance,
+}
+
+/// Answer to [`CloseRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CloseOutcome {
+    /// How many were ended.
+    pub closed: u64,
+    /// Ids without a live connection.
+    pub unknown: Vec<u64>,
+}
+
+/// The configuration in force.
+#[derive(Debug, Clone)]
+pub struct ConfigView {
+    /// Without overrides.
+    pub config: Arc<Config>,
+    /// Its number.
+    pub generation: u64,
+    /// File it came from.
+    pub path: Option<String>,
+    /// When it was applied.
+    pub applied_at: SystemTime,
+}
+
+/// A candidate configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Candidate {
+    /// The daemon's own source, read anew.
+    Source,
+    /// This text.
+    Text(String),
+}
+
+/// Applies a candidate.
+#[derive(Debug, Clone)]
+pub struct ReloadRequest {
+    /// What.
+    pub candidate: Candidate,
+    /// Refuse unless this generation is in force.
+    pub expected_generation: Option<u64>,
+    /// Who and why.
+    pub by: Provenance,
+}
+
+/// Answer to [`Request::Plan`].
+#[derive(Debug, Clone)]
+pub struct PlanView {
+    /// Object by object.
+    pub changes: Vec<Change>,
+    /// Made against this generation.
+    pub generation: u64,
+    /// What a reload cannot do.
+    pub obstacles: Vec<String>,
+}
+
+/// Answer to [`Request::Reload`].
+#[derive(Debug, Clone)]
+pub struct ReloadOutcome {
+    /// In force now.
+    pub generation: u64,
+    /// What changed.
+    pub changes: Vec<Change>,
+}
+
+/// Kind of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// New.
+    Added,
+    /// Gone.
+    Removed,
+    /// Other settings.
+    Changed,
+}
+
+/// One object's change and the live connections it touches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// `listener/web`, `pool/db`, `endpoint/db/10.0.0.1:5432`, `log` ...
+    pub object: String,
+    /// See [`ChangeKind`].
+    pub kind: ChangeKind,
+    /// One line a setting: `weight: 1 -> 3`.
+    pub details: Vec<String>,
+    /// Connections that go on as they are.
+    pub untouched: u64,
+    /// Connections that go on without successors.
+    pub drained: u64,
+    /// Connections that are cut.
+    pub cut: u64,
+}
+
+/// What a drain is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Everything.
+    Daemon,
+    /// One listener.
+    Listener(String),
+    /// One pool.
+    Pool(String),
+    /// One endpoint of a pool.
+    Endpoint(String, String),
+}
+
+/// When a drain cuts what is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// After the configured `drain.timeout`.
+    Configured,
+    /// After this.
+    After(Duration),
+    /// Never.
+    Never,
+}
+
+/// Stops new connections and waits.
+#[derive(Debug, Clone)]
+pub struct DrainRequest {
+    /// What.
+    pub target: Target,
+    /// Until when.
+    pub deadline: Deadline,
+    /// Who and why.
+    pub by: Provenance,
+}
+
+/// Progress of a drain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainProgress {
+    /// Still open.
+    pub remaining: u64,
+    /// Ended by themselves.
+    pub finished: u64,
+    /// Cut at the deadline.
+    pub cut: u64,
+    /// Since the drain began.
+    pub elapsed: Duration,
+    /// To the deadline.
+    pub left: Option<Duration>,
+    /// In the last message: how it ended.
+    pub outcome: Option<DrainOutcome>,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrainOutcome {
+    /// Nothing is left.
+    Drained,
+    /// Somebody took it back.
+    Undrained,
+    /// The daemon stopped.
+    Shutdown,
+}
+
+/// Stops one listener from accepting.
+#[derive(Debug, Clone)]
+pub struct StopRequest {
+    /// Which.
+    pub name: String,
+    /// The stop ends by itself after this.
+    pub expires_in: Option<Duration>,
+    /// Who and why.
+    pub by: Provenance,
+}
+
+/// Overrides an endpoint.
+#[derive(Debug, Clone)]
+pub struct SetEndpoint {
+    /// Name of the pool.
+    pub pool: String,
+    /// Address, as written.
+    pub endpoint: String,
+    /// `None` clears.
+    pub setting: Option<EndpointOverride>,
+    /// Ends by itself after this.
+    pub expires_in: Option<Duration>,
+    /// Who and why.
+    pub by: Provenance,
+}
+
+/// Which layer decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer {
+    /// The file.
+    Configured,
+    /// An operator.
+    Override,
+    /// What is seen.
+    Observed,
+}
+
+/// Answer to [`Request::Why`].
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    /// Full name.
+    pub object: String,
+    /// In force.
+    pub effective: String,
+    /// The deciding layer.
+    pub decided_by: Layer,
+    /// What the file says.
+    pub configured: String,
+    /// The override as text, with its provenance.
+    pub override_: Option<Override<String>>,
+    /// What is seen.
+    pub observed: String,
+    /// One sentence.
+    pub sentence: String,
+}
+
+/// Drains and stops, or stops at once.
+#[derive(Debug, Clone)]
+pub struct ShutdownRequest {
+    /// Cut everything at once.
+    pub now: bool,
+    /// Until when to drain.
+    pub deadline: Deadline,
+    /// Who and why.
+    pub by: Provenance,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// When.
+    pub at: SystemTime,
+    /// See [`EventKind`].
+    pub kind: EventKind,
+    /// `listener/web` ...; empty: the daemon.
+    pub object: String,
+    /// One line.
+    pub text: String,
+    /// Who asked for it.
+    pub by: Option<Provenance>,
+}
+
+/// Kind of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words of the API, see WatchEvents in the proto file")]
+pub enum EventKind {
+    Started,
+    Reloaded,
+    ReloadRefused,
+    DrainStarted,
+    DrainEnded,
+    Undrained,
+    ListenerStarted,
+    ListenerStopped,
+    ListenerPaused,
+    ListenerResumed,
+    OverrideSet,
+    OverrideCleared,
+    OverrideExpired,
+    EndpointFailing,
+    EndpointRecovered,
+    ConnectionsClosed,
+    LogLevel,
+    Shutdown,
+}
+
+impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 18] = [
+        Self::Started,
+        Self::Reloaded,
+        Self::ReloadRefused,
+        Self::DrainStarted,
+        Self::DrainEnded,
+        Self::Undrained,
+        Self::ListenerStarted,
+        Self::ListenerStopped,
+        Self::ListenerPaused,
+        Self::ListenerResumed,
+        Self::OverrideSet,
+        Self::OverrideCleared,
+        Self::OverrideExpired,
+        Self::EndpointFailing,
+        Self::EndpointRecovered,
+        Self::ConnectionsClosed,
+        Self::LogLevel,
+        Self::Shutdown,
+    ];
+
+    /// The word of the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Reloaded => "reloaded",
+            Self::ReloadRefused => "reload-refused",
+            Self::DrainStarted => "drain-started",
+            Self::DrainEnded => "drain-ended",
+            Self::Undrained => "undrained",
+            Self::ListenerStarted => "listener-started",
+            Self::ListenerStopped => "listener-stopped",
+            Self::ListenerPaused => "listener-paused",
+            Self::ListenerResumed => "listener-resumed",
+            Self::OverrideSet => "override-set",
+            Self::OverrideCleared => "override-cleared",
+            Self::OverrideExpired => "override-expired",
+            Self::EndpointFailing => "endpoint-failing",
+            Self::EndpointRecovered => "endpoint-recovered",
+            Self::ConnectionsClosed => "connections-closed",
+            Self::LogLevel => "log-level",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// All figures at one moment, for the metrics page. Worker by worker where a
+/// worker's own figure matters, else summed.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// As in [`Status`].
+    pub status: Status,
+    /// Listeners, removed ones with open connections included.
+    pub listeners: Vec<ListenerSnapshot>,
+    /// Pools.
+    pub pools: Vec<PoolSnapshot>,
+    /// Workers.
+    pub workers: Vec<WorkerSnapshot>,
+    /// Reloads applied and refused since start.
+    pub reloads: (u64, u64),
+}
+
+/// Figures of one listener.
+#[derive(Debug, Clone)]
+pub struct ListenerSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Its protocol.
+    pub protocol: &'static str,
+    /// Accepting now.
+    pub accepting: bool,
+    /// See [`Figures`].
+    pub figures: Figures,
+    /// Failed accepts.
+    pub accept_errors: u64,
+    /// Pauses for want of file descriptors.
+    pub accept_pauses: u64,
+    /// Closed connections by reason; reasons that never happened included.
+    pub closed: Vec<(CloseReason, u64)>,
+    /// Accept to close.
+    pub duration: HistogramSnapshot,
+}
+
+/// Figures of one pool.
+#[derive(Debug, Clone)]
+pub struct PoolSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Connections refused for want of an endpoint.
+    pub no_endpoint: u64,
+    /// Connects tried on another endpoint.
+    pub retries: u64,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointSnapshot>,
+}
+
+/// Figures of one endpoint.
+#[derive(Debug, Clone)]
+pub struct EndpointSnapshot {
+    /// As written.
+    pub address: String,
+    /// Weight in force.
+    pub weight: u16,
+    /// It takes new connections.
+    pub accepting: bool,
+    /// Connections established.
+    pub connected: u64,
+    /// Connections open.
+    pub active: u64,
+    /// Sent to it.
+    pub bytes_to_upstream: u64,
+    /// Received from it.
+    pub bytes_from_upstream: u64,
+    /// Failed connects.
+    pub connect_failures: u64,
+    /// Time to connect.
+    pub connect_time: HistogramSnapshot,
+}
+
+/// Figures of one worker.
+#[derive(Debug, Clone)]
+pub struct WorkerSnapshot {
+    /// 0 to N-1.
+    pub index: usize,
+    /// Passes of the loop.
+    pub turns: u64,
+    /// Events handled.
+    pub events: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections open.
+    pub active: u64,
+    /// Buffers held.
+    pub buffers: u64,
+    /// Timers armed.
+    pub timers: u64,
+    /// Loop lag.
+    pub turn_time: HistogramSnapshot,
+}

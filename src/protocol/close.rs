@@ -1,0 +1,155 @@
+//! Why a connection ended, as data.
+
+/// Who ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The client.
+    Downstream,
+    /// The endpoint.
+    Upstream,
+    /// netd itself: a rule, a timeout, a fault.
+    Netd,
+    /// Somebody who asked for it over the admin API or by signal.
+    Operator,
+}
+
+/// What the connection was doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Finding an endpoint.
+    Dial,
+    /// Moving bytes.
+    Open,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// All was said and delivered.
+    End,
+    /// TCP reset or another socket error.
+    Reset,
+    /// No byte for the idle timeout, or no endpoint answered in time.
+    Timeout,
+    /// No endpoint took the connection.
+    Refused,
+    /// The pool had no endpoint that takes connections.
+    NoEndpoint,
+    /// The deadline of a drain.
+    Drain,
+    /// A close by id or filter.
+    Kill,
+    /// The daemon stopped at once.
+    Shutdown,
+    /// The system was out of something (file descriptors, memory, ports).
+    Resource,
+}
+
+/// Who ended a connection, in which phase, and how: one value that is log
+/// field, metric label and test assertion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CloseReason {
+    /// Who.
+    pub by: By,
+    /// In which phase.
+    pub phase: Phase,
+    /// What.
+    pub cause: Cause,
+}
+
+const fn reason(by: By, phase: Phase, cause: Cause) -> CloseReason {
+    CloseReason { by, phase, cause }
+}
+
+impl CloseReason {
+    /// Both sides are done.
+    pub const DONE: Self = reason(By::Downstream, Phase::Open, Cause::End);
+    /// The endpoint (or, for protocols without one, netd) ended it first.
+    pub const DONE_BY_UPSTREAM: Self = reason(By::Upstream, Phase::Open, Cause::End);
+    /// netd has said all it had to say.
+    pub const DONE_BY_NETD: Self = reason(By::Netd, Phase::Open, Cause::End);
+    /// The client reset.
+    pub const DOWNSTREAM_RESET: Self = reason(By::Downstream, Phase::Open, Cause::Reset);
+    /// The endpoint reset.
+    pub const UPSTREAM_RESET: Self = reason(By::Upstream, Phase::Open, Cause::Reset);
+    /// The client reset before an endpoint answered.
+    pub const DOWNSTREAM_RESET_IN_DIAL: Self = reason(By::Downstream, Phase::Dial, Cause::Reset);
+    /// No byte for the idle timeout.
+    pub const IDLE: Self = reason(By::Netd, Phase::Open, Cause::Timeout);
+    /// The last endpoint tried did not answer in time.
+    pub const CONNECT_TIMEOUT: Self = reason(By::Upstream, Phase::Dial, Cause::Timeout);
+    /// The last endpoint tried refused, or could not be reached.
+    pub const CONNECT_FAILED: Self = reason(By::Upstream, Phase::Dial, Cause::Refused);
+    /// No endpoint takes connections.
+    pub const NO_ENDPOINT: Self = reason(By::Netd, Phase::Dial, Cause::NoEndpoint);
+    /// Out of file descriptors, ports or memory while dialing.
+    pub const RESOURCE: Self = reason(By::Netd, Phase::Dial, Cause::Resource);
+    /// Cut at a drain's deadline.
+    pub const DRAIN: Self = reason(By::Operator, Phase::Open, Cause::Drain);
+    /// Closed over the admin API.
+    pub const KILL: Self = reason(By::Operator, Phase::Open, Cause::Kill);
+    /// The daemon stopped at once.
+    pub const SHUTDOWN: Self = reason(By::Operator, Phase::Open, Cause::Shutdown);
+
+    /// Every reason there is; the order gives [`index`](Self::index).
+    pub const ALL: [Self; 14] = [
+        Self::DONE,
+        Self::DONE_BY_UPSTREAM,
+        Self::DONE_BY_NETD,
+        Self::DOWNSTREAM_RESET,
+        Self::UPSTREAM_RESET,
+        Self::DOWNSTREAM_RESET_IN_DIAL,
+        Self::IDLE,
+        Self::CONNECT_TIMEOUT,
+        Self::CONNECT_FAILED,
+        Self::NO_ENDPOINT,
+        Self::RESOURCE,
+        Self::DRAIN,
+        Self::KILL,
+        Self::SHUTDOWN,
+    ];
+
+    /// Its place in [`ALL`](Self::ALL).
+    pub fn index(self) -> usize {
+        Self::ALL.iter().position(|&each| each == self).unwrap_or(0)
+    }
+}
+
+impl By {
+    /// The metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Downstream => "downstream",
+            Self::Upstream => "upstream",
+            Self::Netd => "netd",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+impl Phase {
+    /// The metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dial => "dial",
+            Self::Open => "open",
+        }
+    }
+}
+
+impl Cause {
+    /// The metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::End => "end",
+            Self::Reset => "reset",
+            Self::Timeout => "timeout",
+            Self::Refused => "refused",
+            Self::NoEndpoint => "no-endpoint",
+            Self::Drain => "drain",
+            Self::Kill => "kill",
+            Self::Shutdown => "shutdown",
+            Self::Resource => "resource",
+        }
+    }
+}
