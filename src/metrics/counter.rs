@@ -36,7 +36,7 @@ impl Counter {
 
 /// Number of buckets of a [`Histogram`]: below 1 µs, 2 µs, 4 µs ... 2^36 µs
 /// (19 h), and above.
-pub const BUCKETS: usize = 38;
+pub(super) const BUCKETS: usize = 38;
 
 /// Durations in buckets of powers of two microseconds.
 #[derive(Debug)]
