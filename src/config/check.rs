@@ -35,6 +35,8 @@ pub(super) enum Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) place: Place,
+    /// What has the place, if the message alone does not tell.
+    pub(super) subject: Option<String>,
     /// The other place that does not go with this one.
     pub(super) other: Option<Place>,
     pub(super) message: String,
@@ -111,7 +113,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 }
 
 fn finding(place: Place, message: String, help: impl Into<String>) -> Finding {
-    Finding { place, other: None, message, help: Some(help.into()), absence: false }
+    Finding { place, subject: None, other: None, message, help: Some(help.into()), absence: false }
 }
 
 fn limits(facts: &Facts, findings: &mut Vec<Finding>) {
@@ -210,7 +212,8 @@ fn addresses(facts: &Facts, findings: &mut Vec<Finding>) {
                 };
                 (message, help)
             };
-            findings.push(Finding { other: Some(taken.place), ..finding(claim.place, message, help) });
+            let (subject, other) = (Some(claim.owner.clone()), Some(taken.place));
+            findings.push(Finding { subject, other, ..finding(claim.place, message, help) });
         }
         claims.push(claim);
     }
@@ -248,7 +251,8 @@ fn unix_paths(facts: &Facts, findings: &mut Vec<Finding>) {
         let place = Place::ListenerAddress(index);
         if let Some((other, owner)) = taken.get(path.as_path()) {
             let message = format!("`unix:{}` is taken by {owner} already", path.display());
-            findings.push(Finding { other: Some(*other), ..finding(place, message, "use another path") });
+            let (subject, other) = (Some(listener_title(listener)), Some(*other));
+            findings.push(Finding { subject, other, ..finding(place, message, "use another path") });
         } else {
             taken.insert(path, (place, listener_title(listener)));
         }
@@ -256,8 +260,8 @@ fn unix_paths(facts: &Facts, findings: &mut Vec<Finding>) {
 }
 
 fn references(facts: &Facts, findings: &mut Vec<Finding>) {
-    // A suggestion costs a look at every pool: only as many as are shown.
-    const MAX_SUGGESTIONS: usize = 50;
+    // A suggestion costs a long look at every pool.
+    const MAX_SUGGESTIONS: usize = 20;
     let mut suggestions = 0;
     let pools: HashMap<&str, ()> = facts.pools.iter().filter_map(|pool| Some((pool.name.as_deref()?, ()))).collect();
     for (index, listener) in facts.listeners.iter().enumerate() {

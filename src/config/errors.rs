@@ -47,11 +47,16 @@ impl Findings {
     const MAX_KEPT: usize = 1000;
 
     pub(super) fn push(&mut self, found: Found) {
-        if self.kept.len() < Self::MAX_KEPT {
-            self.kept.push(found);
-        } else {
+        if self.is_full() {
             self.dropped += 1;
+        } else {
+            self.kept.push(found);
         }
+    }
+
+    /// What is found now is only counted.
+    pub(super) fn is_full(&self) -> bool {
+        self.kept.len() >= Self::MAX_KEPT
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -11,7 +11,6 @@ use crate::config::{
     errors::{Findings, Found, Lines},
     objects::{LISTENER_KEYS, POOL_KEYS, Places, listeners, pools},
     reader::{Reader, Section, Value},
-    suggest::nearest,
     values::{
         WORKERS_HELP, admin_tcp, admin_unix, list, log_format, log_level, log_target, path, quote, tcp_or_off, workers,
     },
@@ -222,7 +221,7 @@ fn unknown_sections(reader: &mut Reader<'_>, tree: &DeTable<'_>) {
         }
         let is_table = matches!(value.get_ref(), DeValue::Table(_) | DeValue::Array(_));
         let home = SECTIONS.iter().find(|(_, keys)| !is_table && keys.contains(&name));
-        let help = match (home, nearest(name, SECTIONS.iter().map(|(section, _)| *section))) {
+        let help = match (home, reader.nearest(name, SECTIONS.iter().map(|(section, _)| *section))) {
             (Some((section, _)), _) => format!("`{name}` belongs below `{}`", header(section)),
             (None, Some(near)) => format!("did you mean `{}`?", header(near)),
             (None, None) => format!("sections are {}", list(SECTIONS.iter().map(|(section, _)| *section), "and")),

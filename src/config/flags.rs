@@ -164,13 +164,14 @@ fn show(flag: &str, text: &str, wrong: &Wrong) -> String {
 fn describe(finding: &Finding, flags: &Flags) -> String {
     let here = flag_of(finding.place, flags);
     let there = finding.other.and_then(|other| flag_of(other, flags));
-    let mut text = match &here {
-        Some(flag) => format!("{flag}: {}", finding.message),
-        None => finding.message.clone(),
+    let mut text = match (here, there) {
+        (Some(here), Some(there)) if here != there => format!("{here}: {} ({there})", finding.message),
+        (Some(here), _) => format!("{here}: {}", finding.message),
+        (None, there) => {
+            let parts = there.into_iter().chain(finding.subject.clone()).chain([finding.message.clone()]);
+            parts.collect::<Vec<_>>().join(": ")
+        }
     };
-    if let Some(flag) = there.filter(|flag| here.as_ref() != Some(flag)) {
-        text = if here.is_some() { format!("{text} ({flag})") } else { format!("{flag}: {text}") };
-    }
     if let Some(help) = &finding.help {
         text = format!("{text}; {help}");
     }

@@ -75,6 +75,12 @@ impl Reader<'_> {
         }
     }
 
+    /// "Did you mean", which costs more than all else about a word: not for
+    /// problems that are only counted.
+    pub(super) fn nearest<'c>(&self, word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+        if self.findings.is_full() { None } else { nearest(word, candidates) }
+    }
+
     /// Text, expanded.
     pub(super) fn text(&mut self, value: &Value<'_>) -> Option<String> {
         match value.node {
@@ -264,7 +270,7 @@ impl<'t> Section<'t> {
             if keys.contains(&name) {
                 continue;
             }
-            let near = nearest(name, keys.iter().copied());
+            let near = reader.nearest(name, keys.iter().copied());
             section.misspelt.extend(near);
             let help = match near {
                 Some(near) => format!("did you mean `{near}`?"),

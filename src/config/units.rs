@@ -21,11 +21,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("the duration `{text}` has no unit: write `{text}s` for seconds"));
     }
-    humantime::parse_duration(text).map_err(|_| {
-        format!(
-            "`{}` is no duration; write a number with a unit (ms, s, m, h, d), as in `30s` or `1h30m`",
-            text.escape_debug()
-        )
+    // `5M` would be five months, which nobody means.
+    let read = if text.contains('M') { None } else { humantime::parse_duration(text).ok() };
+    read.ok_or_else(|| {
+        let text = text.escape_debug();
+        format!("`{text}` is no duration; write a number with a unit (ms, s, m, h, d), as in `30s` or `1h30m`")
     })
 }
 
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn helps_with_durations() {
         assert_eq!(parse_duration("30").unwrap_err(), "the duration `30` has no unit: write `30s` for seconds");
-        for text in ["", "s", "30 parsecs", "-1s", "1.s", "half an hour"] {
+        for text in ["", "s", "30 parsecs", "-1s", "1.s", "half an hour", "5M"] {
             assert!(parse_duration(text).unwrap_err().contains("is no duration"), "{text}");
         }
         for text in ["18446744073709551615s 1000ms".to_owned(), "9".repeat(100), "1s".repeat(100)] {

@@ -128,12 +128,10 @@ fn flags_that_do_not_go_together() {
 #[test]
 fn a_flag_is_checked_against_the_file() {
     let flags = Flags { metrics: Some("127.0.0.1:7001".to_owned()), ..Flags::default() };
-    let expected =
-        "--metrics 127.0.0.1:7001: `127.0.0.1:7001` is taken by metrics.listen already; use another port or address";
+    let expected = "--metrics 127.0.0.1:7001: listener `a`: `127.0.0.1:7001` is taken by metrics.listen already; use another port or address";
     assert_eq!(with_flags(Some(file()), &flags).unwrap_err(), expected);
     let flags = Flags { metrics: Some("127.0.0.1:7000".to_owned()), ..Flags::default() };
-    let expected =
-        "--metrics 127.0.0.1:7000: `127.0.0.1:7000` is taken by metrics.listen already; use another port or address";
+    let expected = "--metrics 127.0.0.1:7000: admin.tcp: `127.0.0.1:7000` is taken by metrics.listen already; use another port or address";
     assert_eq!(with_flags(Some(file()), &flags).unwrap_err(), expected);
 }
 
