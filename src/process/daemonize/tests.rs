@@ -223,9 +223,9 @@ fn the_daemon_is_as_the_manual_page_says() {
     assert_eq!(fields[4], "0", "no terminal");
     assert_eq!(mask(&report, "SigBlk"), 0);
     let ignored =
-        [Signal::SIGPIPE, Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGTSTP].map(|signal| 1 << (signal as i32 - 1));
+        [Signal::SIGPIPE, Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGTSTP].map(|signal| 1u64 << (signal as i32 - 1));
     // libc keeps two signals for its threads and sets them itself.
-    assert_eq!(mask(&report, "SigIgn") & !(0b11 << 31), ignored.iter().sum());
+    assert_eq!(mask(&report, "SigIgn") & !(0b11 << 31), ignored.iter().sum::<u64>());
     assert_eq!(mask(&report, "SigCgt") & !(0b11 << 31), 0);
     assert!(report.contains("Umask:\t0027"), "{report}");
     assert!(report.contains("\ncwd=/\n"), "{report}");
