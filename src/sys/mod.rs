@@ -1,3 +1,6 @@
-//! System calls that the safe crates do not offer. All `unsafe` of netd lives here.
+//! The kernel's interface. All `unsafe` of netd lives here; nothing here knows
+//! a word of netd.
 
 pub mod process;
+pub mod socket;
+pub mod thread;
