@@ -10,7 +10,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::{
     layer::{Filter, LogLayer},
-    sink::{Output, Surroundings},
+    sink::{Output, Surroundings, destination, give_file},
     writer::Queue,
 };
 use crate::config::{self, LogLevel, LogTarget};
@@ -87,6 +87,26 @@ impl Logging {
             self.queue.switch(Output::open(&current, self.surroundings)?);
         }
         Ok(())
+    }
+
+    /// Makes the log file that of the user netd is about to become, so that it
+    /// can open it anew. For other destinations there is nothing to do.
+    ///
+    /// # Errors
+    /// If it is not a plain file of root or that user, or not ours to give.
+    pub fn give_to(&self, uid: u32, gid: u32) -> Result<(), String> {
+        let current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        match &current.target {
+            LogTarget::File(path) => give_file(path, uid, gid)
+                .map_err(|error| format!("log file {}: cannot give it to user {uid}: {error}", path.display())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where lines go, in words: `syslog`, `/var/log/netd.log`; or that they go
+    /// nowhere and what to do about it.
+    pub fn destination(&self) -> String {
+        destination(&self.config.lock().unwrap_or_else(PoisonError::into_inner), self.surroundings)
     }
 
     /// Lines lost so far: the destination did not take them, or not in time.

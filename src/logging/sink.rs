@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, IsTerminal, Write},
-    os::unix::{fs::OpenOptionsExt, net::UnixDatagram},
+    os::unix::{
+        fs::{MetadataExt, OpenOptionsExt, fchown},
+        net::UnixDatagram,
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -105,6 +108,34 @@ impl std::fmt::Debug for Output {
             Self::Journal { .. } => "Journal",
         })
     }
+}
+
+/// Where lines go, in words, for who starts netd.
+pub(super) fn destination(config: &config::Log, surroundings: Surroundings) -> String {
+    match resolve(&config.target, surroundings, Path::new(SYSLOG).exists()) {
+        LogTarget::File(path) => path.display().to_string(),
+        LogTarget::Syslog => "syslog".to_owned(),
+        LogTarget::Journal => "the journal".to_owned(),
+        LogTarget::Auto | LogTarget::Stderr if surroundings.daemon_mode => {
+            format!("nowhere: a daemon has no standard error, and {SYSLOG} is not in use; set log.target to a file")
+        }
+        LogTarget::Auto | LogTarget::Stderr => "standard error".to_owned(),
+    }
+}
+
+/// Makes the file another user's, so that it can be opened anew after root's
+/// privileges are gone. That user may own the directory: what else than a
+/// plain file of root's or its own it has put there is left alone.
+pub(super) fn give_file(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    let file = OpenOptions::new()
+        .append(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.nlink() != 1 || (found.uid() != 0 && found.uid() != uid) {
+        return Err(io::Error::other("it is not a plain file of root or of that user alone"));
+    }
+    fchown(&file, Some(uid), Some(gid))
 }
 
 /// What `auto` means here; other targets mean themselves.

@@ -183,7 +183,8 @@ pub struct Waiter {
 
 impl Waiter {
     /// Waits until the daemon serves, has said why not, or has ended without
-    /// a word.
+    /// a word: as long as its start takes. Whoever interrupts this process
+    /// does not stop the daemon.
     pub fn wait(mut self) -> Outcome {
         let mut said = Vec::new();
         let read = (&mut self.pipe).take(MAX_MESSAGE as u64 + 64).read_to_end(&mut said);

@@ -333,7 +333,7 @@ fn describe(pid: Option<i32>, command: Option<&str>) -> String {
 }
 
 fn hint(path: &Path, error: &io::Error) -> String {
-    let directory = path.parent().unwrap_or(Path::new("/")).display();
+    let directory = path.parent().unwrap_or_else(|| Path::new("/")).display();
     match error.raw_os_error() {
         Some(libc::ENOENT) => format!("; make its directory first: `install -d {directory}`"),
         Some(libc::ELOOP) => "; it is a symbolic link, and those are not followed".to_owned(),

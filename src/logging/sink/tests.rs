@@ -1,4 +1,7 @@
-use std::{os::unix::fs::PermissionsExt, time::SystemTime};
+use std::{
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    time::SystemTime,
+};
 
 use super::*;
 
@@ -51,8 +54,43 @@ fn a_file_is_appended_to_and_private() {
     }
     assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
-    let flags = fcntl(&open_file(&path).unwrap(), FcntlArg::F_GETFL).unwrap();
+    let flags = fcntl(open_file(&path).unwrap(), FcntlArg::F_GETFL).unwrap();
     assert!(!OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
+}
+
+#[test]
+fn only_a_plain_file_of_root_is_given_away() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("netd.log");
+    let owner = |path: &Path| fs::symlink_metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
+    open_file(&path).unwrap();
+    give_file(&path, 54321, 54322).unwrap();
+    assert_eq!(owner(&path), (54321, 54322));
+    give_file(&path, 54321, 54322).unwrap();
+    assert!(give_file(&path, 54323, 54322).is_err(), "somebody else's");
+
+    // What the user of the directory may have put there in place of the log.
+    let secret = directory.path().join("secret");
+    open_file(&secret).unwrap();
+    let (symbolic, hard) = (directory.path().join("symbolic"), directory.path().join("hard"));
+    std::os::unix::fs::symlink(&secret, &symbolic).unwrap();
+    fs::hard_link(&secret, &hard).unwrap();
+    assert!(give_file(&symbolic, 54321, 54322).is_err());
+    assert!(give_file(&hard, 54321, 54322).is_err());
+    assert_eq!(owner(&secret).0, 0);
+}
+
+#[test]
+fn the_destination_is_told_in_words() {
+    let config = |target| config::Log { target, level: config::LogLevel::Info, format: LogFormat::Text };
+    assert_eq!(destination(&config(LogTarget::Auto), surroundings(false, true)), "the journal");
+    assert_eq!(destination(&config(LogTarget::Auto), surroundings(false, false)), "standard error");
+    assert_eq!(destination(&config(LogTarget::File("/x".into())), surroundings(true, false)), "/x");
+    let nowhere = destination(&config(LogTarget::Stderr), surroundings(true, false));
+    assert!(nowhere.contains("nowhere") && nowhere.contains("log.target"), "{nowhere}");
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn what_is_said_is_understood() {
 }
 
 /// Both ends in one process: what [`Waiter::wait`] makes of what is said.
+#[expect(clippy::zombie_processes, reason = "it is the waiter that waits for it")]
 fn outcome(say: impl FnOnce(Ready)) -> Outcome {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
     let between = Command::new("true").spawn().unwrap();
@@ -75,7 +76,7 @@ fn the_starter_is_told_apart() {
 
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     assert!(is_network_socket(&listener));
-    assert!(!is_network_socket(&File::open("/dev/null").unwrap()));
+    assert!(!is_network_socket(File::open("/dev/null").unwrap()));
     assert!(!is_network_socket(&std::os::unix::net::UnixStream::pair().unwrap().0));
 }
 
