@@ -1,0 +1,65 @@
+//! What a candidate configuration changes.
+
+use crate::pb;
+
+use super::units;
+
+/// The answer to `netctl plan`.
+pub(crate) fn plan(plan: &pb::PlanResponse) -> String {
+    let mut text = if plan.changes.is_empty() {
+        format!("Nothing would change against generation {}.\n", plan.generation)
+    } else {
+        let number = units::counted(plan.changes.len() as u64, "change", "changes");
+        format!("{number} against generation {}:\n\n{}", plan.generation, changes(&plan.changes))
+    };
+    if !plan.obstacles.is_empty() {
+        text.push_str("\nA reload cannot apply this:\n");
+        for obstacle in &plan.obstacles {
+            text.push_str(&format!("  {}\n", indented(obstacle)));
+        }
+    }
+    units::printable(&text).into_owned()
+}
+
+/// The answer to `netctl reload`.
+pub(crate) fn reload(reload: &pb::ReloadResponse) -> String {
+    let text = if reload.changes.is_empty() {
+        format!("Nothing to change: generation {} is in force.\n", reload.generation)
+    } else {
+        format!("Generation {} is in force:\n\n{}", reload.generation, changes(&reload.changes))
+    };
+    units::printable(&text).into_owned()
+}
+
+fn changes(changes: &[pb::Change]) -> String {
+    changes.iter().map(change).collect()
+}
+
+fn change(change: &pb::Change) -> String {
+    let sign = match change.kind.as_str() {
+        "added" => '+',
+        "removed" => '-',
+        _ => '~',
+    };
+    let mut text = format!("{sign} {} {}{}\n", change.object, change.kind, connections(change));
+    for detail in &change.details {
+        text.push_str(&format!("    {}\n", indented(detail)));
+    }
+    text
+}
+
+/// What becomes of the live connections; nothing where there are none.
+fn connections(change: &pb::Change) -> String {
+    let fates = [(change.untouched, "go on"), (change.drained, "drain"), (change.cut, "are cut")];
+    let total = fates.iter().fold(0_u64, |sum, (number, _)| sum.saturating_add(*number));
+    if total == 0 {
+        return String::new();
+    }
+    let fates = fates.iter().filter(|(number, _)| *number > 0);
+    let fates: Vec<String> = fates.map(|(number, fate)| format!("{} {fate}", units::count(*number))).collect();
+    format!("; of {}, {}", units::counted(total, "connection", "connections"), fates.join(", "))
+}
+
+fn indented(text: &str) -> String {
+    text.trim_end().replace('\n', "\n    ")
+}
