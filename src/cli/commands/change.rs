@@ -91,7 +91,7 @@ impl Session<'_, '_> {
         let client = self.connect().await?;
         let answer = client.answer(client.rpc().set_endpoint(request)).await?;
         self.console.answer(&answer, |look| match &answer.endpoint {
-            Some(endpoint) => objects::endpoint_line(&pool, endpoint, look.now),
+            Some(endpoint) => objects::endpoint(&pool, endpoint, look.now),
             None => format!("endpoint/{pool}/{} is set.\n", args.endpoint),
         })
     }

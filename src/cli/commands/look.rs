@@ -61,6 +61,9 @@ impl Session<'_, '_> {
                 self.console.text(&text)?;
             }
         }
+        if let Some(hidden) = table.hidden() {
+            self.console.hint(&hidden)?;
+        }
         self.end_of_connections(table.is_empty(), filtered, next_page_token)
     }
 

@@ -50,14 +50,13 @@ fn change(change: &pb::Change) -> String {
 
 /// What becomes of the live connections; nothing where there are none.
 fn connections(change: &pb::Change) -> String {
-    let fates = [(change.untouched, "go on"), (change.drained, "drain"), (change.cut, "are cut")];
-    let total = fates.iter().fold(0_u64, |sum, (number, _)| sum.saturating_add(*number));
-    if total == 0 {
-        return String::new();
-    }
-    let fates = fates.iter().filter(|(number, _)| *number > 0);
-    let fates: Vec<String> = fates.map(|(number, fate)| format!("{} {fate}", units::count(*number))).collect();
-    format!("; of {}, {}", units::counted(total, "connection", "connections"), fates.join(", "))
+    let fates = [(change.untouched, "untouched"), (change.drained, "drained"), (change.cut, "cut")];
+    let fates: Vec<String> = fates
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, fate)| format!("{} {fate}", units::count(*number)))
+        .collect();
+    if fates.is_empty() { String::new() } else { format!("; connections: {}", fates.join(", ")) }
 }
 
 fn indented(text: &str) -> String {

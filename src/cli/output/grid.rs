@@ -1,8 +1,6 @@
 //! Tables without borders.
 
-use comfy_table::{
-    Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets,
-};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
 use super::{Look, units};
 
@@ -11,6 +9,14 @@ use super::{Look, units};
 pub(super) enum Column {
     Text(&'static str),
     Figure(&'static str),
+}
+
+impl Column {
+    pub(super) fn heading(self) -> &'static str {
+        match self {
+            Self::Text(heading) | Self::Figure(heading) => heading,
+        }
+    }
 }
 
 /// A table that fits the terminal.
@@ -23,13 +29,11 @@ impl Grid {
     /// A table with headings.
     pub(super) fn new(columns: &[Column], look: Look) -> Self {
         let mut grid = Self::plain(look);
-        let heading = |column: &Column| match column {
-            Column::Text(text) => Cell::new(text).add_attribute(Attribute::Bold),
-            Column::Figure(text) => {
-                Cell::new(text).add_attribute(Attribute::Bold).set_alignment(CellAlignment::Right)
-            }
-        };
-        grid.table.set_header(columns.iter().map(heading).collect::<Vec<_>>());
+        let headings = columns.iter().map(|column| {
+            let cell = Cell::new(column.heading()).add_attribute(Attribute::Bold);
+            if matches!(column, Column::Figure(_)) { cell.set_alignment(CellAlignment::Right) } else { cell }
+        });
+        grid.table.set_header(headings.collect::<Vec<_>>());
         grid.table.discover_columns();
         for (index, column) in columns.iter().enumerate() {
             if let (Column::Figure(_), Some(column)) = (column, grid.table.column_mut(index)) {

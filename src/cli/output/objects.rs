@@ -80,14 +80,15 @@ pub(crate) fn pools(pools: &[pb::Pool], look: Look) -> String {
 }
 
 /// The answer to `netctl set`.
-pub(crate) fn endpoint_line(pool: &str, endpoint: &pb::Endpoint, now: SystemTime) -> String {
+pub(crate) fn endpoint(pool: &str, endpoint: &pb::Endpoint, now: SystemTime) -> String {
     let weight = weight(endpoint);
     let above = match &endpoint.r#override {
         Some(above) => describe(above, now),
-        None => "no override".to_owned(),
+        None => "none".to_owned(),
     };
-    let line = format!("endpoint/{pool}/{} is {}, weight {weight}; {above}.\n", endpoint.address, endpoint.state);
-    units::printable(&line).into_owned()
+    let text =
+        format!("endpoint/{pool}/{}: {}, weight {weight}\noverride: {above}\n", endpoint.address, endpoint.state);
+    units::printable(&text).into_owned()
 }
 
 /// An override in one line: `draining, set 3m 12s ago by anna (ticket 4711), for another 6m 48s`.
@@ -185,7 +186,7 @@ fn weight(endpoint: &pb::Endpoint) -> String {
 }
 
 fn overrides<'a>(above: impl Iterator<Item = (String, &'a pb::Override)>, look: Look) -> String {
-    let lines = above.map(|(object, above)| format!("  {object}: {}", describe(&above.clone(), look.now)));
+    let lines = above.map(|(object, above)| format!("  {object}: {}", describe(above, look.now)));
     section("Overrides, which stand above the file:", lines)
 }
 

@@ -42,7 +42,9 @@ pub(crate) fn drained(name: &str, progress: &pb::DrainProgress) -> String {
     let finished = units::counted(progress.finished, "connection", "connections");
     match progress.cut {
         0 => format!("{name} is drained after {elapsed}: {finished} finished, none cut"),
-        cut => format!("{name} is drained after {elapsed}: {finished} finished, {} cut at the deadline", units::count(cut)),
+        cut => {
+            format!("{name} is drained after {elapsed}: {finished} finished, {} cut at the deadline", units::count(cut))
+        }
     }
 }
 
@@ -108,6 +110,9 @@ mod tests {
         assert!(!is_drained(&end("drained", 1)));
         assert!(!is_drained(&end("shutdown", 0)));
         assert!(!is_drained(&pb::DrainProgress { done: false, ..end("drained", 0) }));
-        assert_eq!(left("netd", &end("undrained", 3)), "the drain of netd ended with 3 connections left: it was taken back");
+        assert_eq!(
+            left("netd", &end("undrained", 3)),
+            "the drain of netd ended with 3 connections left: it was taken back"
+        );
     }
 }

@@ -6,7 +6,8 @@ use super::{Look, grid::Grid, objects, units};
 
 /// The three layers of an object, the deciding one marked.
 pub(crate) fn page(why: &pb::WhyResponse, look: Look) -> String {
-    let mut text = units::printable(&format!("{}: {}\n{}\n\n", why.object, why.effective, why.explanation)).into_owned();
+    let mut text =
+        units::printable(&format!("{}: {}\n{}\n\n", why.object, why.effective, why.explanation)).into_owned();
     let above = match &why.r#override {
         Some(above) => objects::describe(above, look.now),
         None => "none".to_owned(),
