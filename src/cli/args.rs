@@ -65,8 +65,8 @@ pub struct Globals {
     /// Where netd serves its admin API: unix:PATH, http://ADDRESS:PORT or ADDRESS:PORT
     #[arg(long, global = true, value_name = "ADDRESS", env = "NETD_ADMIN", value_parser = target::parse)]
     pub admin: Option<Address>,
-    /// For people or for scripts
-    #[arg(long, short, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    /// table, for people, or json, for scripts
+    #[arg(long, short, global = true, value_enum, default_value_t, value_name = "FORMAT", hide_possible_values = true)]
     pub output: OutputFormat,
     /// Longest wait for one answer
     #[arg(long, global = true, default_value = "10s", value_name = "DURATION", value_parser = positive_duration)]
@@ -214,6 +214,9 @@ pub struct ConnectionsArgs {
 
 /// Arguments of `close`.
 #[derive(Debug, Clone, clap::Args)]
+#[command(
+    override_usage = "netctl close [OPTIONS] <ID>...\n       netctl close [OPTIONS] <FILTERS>\n       netctl close [OPTIONS] --all"
+)]
 #[command(group = ArgGroup::new("filters").multiple(true)
     .args(["listener", "pool", "endpoint", "source", "min_age", "min_idle"])
     .conflicts_with_all(["ids", "all"]))]

@@ -33,10 +33,16 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects; `timeout` bounds this and each later answer.
-    pub(crate) async fn connect(address: Address, timeout: Duration, user: &str) -> Result<Self, Failure> {
+    /// Connects as `user`; `timeout` bounds this and each later answer. A
+    /// failure ends with the hint `elsewhere`.
+    pub(crate) async fn connect(
+        address: Address,
+        timeout: Duration,
+        user: &str,
+        elsewhere: &str,
+    ) -> Result<Self, Failure> {
         let channel = within(timeout, &address, open(&address)).await?;
-        let channel = channel.map_err(|error| Failure::Unreachable(unreachable(&address, user, &error)))?;
+        let channel = channel.map_err(|error| Failure::Unreachable(unreachable(&address, user, elsewhere, &error)))?;
         let rpc = AdminClient::new(channel).max_decoding_message_size(MAX_ANSWER);
         Ok(Self { rpc, address, timeout })
     }
@@ -117,9 +123,8 @@ where
         .map_err(|error| io::Error::other(root_cause(&error)))
 }
 
-fn unreachable(address: &Address, user: &str, error: &io::Error) -> String {
+fn unreachable(address: &Address, user: &str, elsewhere: &str, error: &io::Error) -> String {
     let head = format!("cannot reach netd at {address}");
-    let elsewhere = "Another address is named with --admin or NETD_ADMIN";
     match (error.kind(), address) {
         (io::ErrorKind::NotFound, _) => {
             format!("{head}: there is no such socket. Is netd running? {elsewhere}")

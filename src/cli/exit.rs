@@ -49,7 +49,7 @@ pub(crate) enum Failure {
     TimedOut(String),
     /// Ctrl-C.
     Interrupted(String),
-    /// Standard output or error did not take what was written.
+    /// Standard output did not take what was written.
     Output(io::Error),
 }
 
@@ -57,20 +57,17 @@ impl Failure {
     /// The status it ends the program with.
     pub(crate) fn status(&self) -> ExitStatus {
         match self {
-            Self::Refused(_) => ExitStatus::Refused,
+            Self::Refused(_) | Self::Output(_) => ExitStatus::Refused,
             Self::Usage(_) => ExitStatus::Usage,
             Self::Unreachable(_) | Self::Lost(_) => ExitStatus::Unreachable,
             Self::ConnectionsLeft(_) => ExitStatus::ConnectionsLeft,
             Self::TimedOut(_) => ExitStatus::TimedOut,
             Self::Interrupted(_) => ExitStatus::Interrupted,
-            // The reader has seen enough, as in `netctl connections | head`.
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitStatus::Done,
-            Self::Output(_) => ExitStatus::Refused,
         }
     }
 
-    /// What to tell; nothing for a reader that went away.
-    pub(crate) fn message(&self) -> Option<String> {
+    /// What to tell.
+    pub(crate) fn message(&self) -> String {
         match self {
             Self::Refused(text)
             | Self::Usage(text)
@@ -78,15 +75,8 @@ impl Failure {
             | Self::Lost(text)
             | Self::ConnectionsLeft(text)
             | Self::TimedOut(text)
-            | Self::Interrupted(text) => Some(text.clone()),
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => None,
-            Self::Output(error) => Some(format!("cannot write the output: {error}")),
+            | Self::Interrupted(text) => text.clone(),
+            Self::Output(error) => format!("cannot write the output: {error}"),
         }
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Output(error)
     }
 }

@@ -65,7 +65,7 @@ mod tests {
 
     fn read(words: &[&str]) -> Result<String, String> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        target(&words).map(|target| name(&target)).map_err(|failure| failure.message().unwrap_or_default())
+        target(&words).map(|target| name(&target)).map_err(|failure| failure.message())
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::Write;
 use super::{
     args::{Args, OutputFormat},
     commands::Session,
-    exit::{ExitStatus, Failure},
+    exit::ExitStatus,
     output::{Console, units},
     surroundings::Surroundings,
 };
@@ -20,15 +20,13 @@ pub async fn run(args: Args, around: &Surroundings, out: &mut dyn Write, err: &m
         width: around.terminal_width,
         colour: around.colour,
         clock: around.clock,
+        reader_gone: false,
     };
     let Args { globals, command } = args;
     let outcome = Session { globals, around, console: &mut console }.run(command).await;
-    let outcome = outcome.and_then(|status| console.out.flush().map(|()| status).map_err(Failure::from));
     outcome.unwrap_or_else(|failure| {
-        if let Some(message) = failure.message() {
-            // If even this cannot be written, the exit status has to do.
-            let _ = writeln!(console.err, "netctl: {}", units::printable(message.trim_end()));
-        }
+        // If even this cannot be written, the exit status has to do.
+        let _ = writeln!(console.err, "netctl: {}", units::printable(failure.message().trim_end()));
         failure.status()
     })
 }

@@ -14,7 +14,7 @@ use crate::{
         client::Client,
         exit::Failure,
         object,
-        output::{Console, ToJson, progress},
+        output::{Console, ToJson, progress, units},
     },
     pb,
 };
@@ -41,7 +41,7 @@ impl Session<'_, '_> {
         let target = object::target(&args.target.words)?;
         let request = pb::DrainRequest {
             target: Some(target.clone()),
-            deadline: crate::cli::output::units::wire_duration(args.deadline)?,
+            deadline: units::wire_duration(args.deadline)?,
             wait_forever: args.no_deadline,
             by: self.by(),
         };
@@ -157,6 +157,7 @@ impl<'a, 'c> View<'a, 'c> {
         }
         self.console.line(&progress::drained(self.name, progress))?;
         let stop = if self.name == "netd" { "; `netctl shutdown` stops netd" } else { "" };
-        self.console.hint(&format!("`{}` takes new connections again{stop}", object::undrain_command(target)))
+        self.console.hint(&format!("`{}` takes new connections again{stop}", object::undrain_command(target)));
+        Ok(())
     }
 }

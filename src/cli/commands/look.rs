@@ -60,9 +60,12 @@ impl Session<'_, '_> {
                 let text = table.page(&page.connections, self.console.look());
                 self.console.text(&text)?;
             }
+            if self.console.reader_gone {
+                return Ok(());
+            }
         }
         if let Some(hidden) = table.hidden() {
-            self.console.hint(&hidden)?;
+            self.console.hint(&hidden);
         }
         self.end_of_connections(table.is_empty(), filtered, next_page_token)
     }
@@ -78,7 +81,7 @@ impl Session<'_, '_> {
             self.console.line(if filtered { "No connection matches." } else { "No connection is open." })?;
         }
         if !next_page_token.is_empty() {
-            self.console.hint(&format!("There are more: the same command with --page-token {next_page_token}"))?;
+            self.console.hint(&format!("There are more: the same command with --page-token {next_page_token}"));
         }
         Ok(())
     }
@@ -101,8 +104,12 @@ impl Session<'_, '_> {
             } else {
                 self.console.line(&events::line(&event))?;
             }
+            if self.console.reader_gone {
+                return Ok(());
+            }
         }
-        self.console.hint("netd has ended the stream of events")
+        self.console.hint("netd has ended the stream of events");
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ mod configuration;
 mod drain;
 mod look;
 
-use crate::pb;
+use crate::{config::Address, pb};
 
 use super::{
     args::{Command, Globals},
@@ -53,7 +53,14 @@ impl Session<'_, '_> {
     /// wrong with it needs no daemon to be told.
     async fn connect(&self) -> Result<Client, Failure> {
         let address = target::find(self.globals.admin.as_ref(), self.around)?;
-        Client::connect(address, self.globals.timeout, &self.around.user).await
+        let system = &self.around.system_socket;
+        let elsewhere = match &address {
+            Address::Unix(path) if self.globals.admin.is_none() && path != system => {
+                format!("There is no {} either; another address is named with --admin or NETD_ADMIN", system.display())
+            }
+            _ => "Another address is named with --admin or NETD_ADMIN".to_owned(),
+        };
+        Client::connect(address, self.globals.timeout, &self.around.user, &elsewhere).await
     }
 
     /// Who asks, and why.

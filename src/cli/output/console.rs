@@ -1,6 +1,9 @@
 //! Where the output goes.
 
-use std::{io::Write, time::SystemTime};
+use std::{
+    io::{self, Write},
+    time::SystemTime,
+};
 
 use serde_json::Value;
 
@@ -26,6 +29,10 @@ pub(crate) struct Console<'c> {
     pub(crate) width: Option<u16>,
     pub(crate) colour: bool,
     pub(crate) clock: fn() -> SystemTime,
+    /// Nobody reads the output any more, as behind `| head`. What is written
+    /// then is dropped: the command still does its work and ends with its own
+    /// status. Endless listings may stop.
+    pub(crate) reader_gone: bool,
 }
 
 impl Console<'_> {
@@ -40,8 +47,14 @@ impl Console<'_> {
 
     /// Text that ends its own lines, free of control characters by its making.
     pub(crate) fn text(&mut self, text: &str) -> Result<(), Failure> {
-        self.out.write_all(text.as_bytes())?;
-        Ok(self.out.flush()?)
+        if self.reader_gone {
+            return Ok(());
+        }
+        match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.reader_gone = true,
+            outcome => outcome.map_err(Failure::Output)?,
+        }
+        Ok(())
     }
 
     /// One line.
@@ -49,12 +62,11 @@ impl Console<'_> {
         self.text(&format!("{}\n", units::printable(line)))
     }
 
-    /// One line for people, beside the output proper.
-    pub(crate) fn hint(&mut self, line: &str) -> Result<(), Failure> {
+    /// One line for people, beside the output proper; nothing depends on it.
+    pub(crate) fn hint(&mut self, line: &str) {
         if !self.json {
-            writeln!(self.err, "{}", units::printable(line))?;
+            let _ = writeln!(self.err, "{}", units::printable(line));
         }
-        Ok(())
     }
 
     /// One JSON document, indented.

@@ -76,8 +76,15 @@ async fn ctrl_c_leaves_the_drain_to_the_daemon() {
     let Command::Drain(drain) = args.command else { unreachable!("the command is drain") };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let around = around();
-    let mut console =
-        Console { out: &mut out, err: &mut err, json: false, width: None, colour: false, clock: around.clock };
+    let mut console = Console {
+        out: &mut out,
+        err: &mut err,
+        json: false,
+        width: None,
+        colour: false,
+        clock: around.clock,
+        reader_gone: false,
+    };
     let mut session = Session { globals: args.globals, around: &around, console: &mut console };
     let seen = async {
         while daemon.fake.last().is_empty() {
@@ -87,7 +94,7 @@ async fn ctrl_c_leaves_the_drain_to_the_daemon() {
     let failure = session.drain_until(drain, seen).await.unwrap_err();
     assert_eq!(failure.status(), ExitStatus::Interrupted);
     assert_eq!(
-        failure.message().unwrap(),
+        failure.message(),
         "interrupted; the drain of listener/endless goes on in the daemon. `netctl undrain listener endless` takes it back"
     );
 }

@@ -101,6 +101,17 @@ async fn an_absent_socket_is_told_from_a_dead_one() {
 }
 
 #[tokio::test]
+async fn all_places_that_were_tried_are_named() {
+    let ran = netctl(parse(&["status"]).unwrap(), &around()).await;
+    assert_eq!(ran.status, 3);
+    assert_eq!(
+        ran.err,
+        "netctl: cannot reach netd at unix:/nonexistent/netd/admin.sock: there is no such socket. Is netd running? There \
+         is no /absent/netd/admin.sock either; another address is named with --admin or NETD_ADMIN\n"
+    );
+}
+
+#[tokio::test]
 async fn a_stranger_on_the_socket_is_not_taken_for_netd() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("admin.sock");
@@ -136,10 +147,19 @@ async fn a_daemon_that_goes_at_once_has_done_what_shutdown_now_asks() {
 #[tokio::test]
 async fn a_reader_that_has_seen_enough_is_no_failure() {
     let daemon = Daemon::start();
-    for words in [&["connections"][..], &["status"], &["events", "-o", "json"], &["drain"]] {
+    for words in [&["connections"][..], &["status"], &["events", "-o", "json"], &["drain", "-o", "json"]] {
         let mut err = Vec::new();
         let status = run(daemon.args(words), &around(), &mut Full(io::ErrorKind::BrokenPipe), &mut err).await;
         assert_eq!((status.code(), err.len()), (0, 0), "{words:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_status_that_means_something_needs_no_reader() {
+    let daemon = Daemon::start();
+    for (words, expected) in [(&["drain", "listener", "taken"][..], 4), (&["plan", "--exit-code"], 6)] {
+        let status = run(daemon.args(words), &around(), &mut Full(io::ErrorKind::BrokenPipe), &mut io::sink()).await;
+        assert_eq!(status.code(), expected, "{words:?}");
     }
 }
 

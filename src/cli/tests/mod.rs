@@ -74,7 +74,7 @@ fn around() -> Surroundings {
     Surroundings {
         user: "anna".to_owned(),
         uid: 1000,
-        system_socket: PathBuf::from("/nonexistent/netd/admin.sock"),
+        system_socket: PathBuf::from("/absent/netd/admin.sock"),
         runtime_dir: Some(PathBuf::from("/nonexistent")),
         terminal_width: None,
         colour: false,
