@@ -136,7 +136,7 @@ fn unreachable(address: &Address, user: &str, elsewhere: &str, error: &io::Error
             "{head}: nobody listens there. Is netd running, and does its `admin.tcp` say this address? {elsewhere}"
         ),
         (io::ErrorKind::PermissionDenied, _) => format!(
-            "{head}: {user} may not use the socket. Be root, netd's own user, or a member of the group that \
+            "{head}: the user {user} may not use the socket. Be root, netd's own user, or a member of the group that \
              `admin.group` names"
         ),
         _ => format!("{head}: {error}. {elsewhere}"),
