@@ -2,6 +2,7 @@
 //! descriptor.
 
 use std::{
+    future::poll_fn,
     io,
     os::fd::OwnedFd,
     pin::Pin,
@@ -76,11 +77,21 @@ impl Gate {
     }
 
     /// Waits for a connection, and meanwhile for spares to come back.
+    ///
+    /// accept(2) takes a file descriptor before it looks whether anybody waits,
+    /// so EMFILE may have cost a spare for nothing: when the attempt after it
+    /// finds nobody, the spare is taken back at once.
     async fn refilling<F>(&self, accept: F) -> F::Output
     where
         F: Future<Output = io::Result<Socket>>,
     {
         let mut accept = std::pin::pin!(accept);
+        if self.reserve.missing() > 0 {
+            if let Poll::Ready(accepted) = poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx))).await {
+                return accepted;
+            }
+            self.reserve.refill();
+        }
         while self.reserve.missing() > 0 {
             if let Ok(accepted) = timeout(PAUSE, &mut accept).await {
                 return accepted;

@@ -135,7 +135,6 @@ impl Peer {
 ///
 /// # Errors
 /// PERMISSION_DENIED, saying whose uid it was and what would help.
-#[expect(clippy::result_large_err, reason = "the signature of tonic's interceptors")]
 pub(super) fn check(request: Request<()>) -> Result<Request<()>, Status> {
     match request.extensions().get::<Peer>() {
         Some(Peer { refusal: None, .. }) => Ok(request),

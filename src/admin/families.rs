@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use prometheus::proto::MetricFamily;
 
 use crate::{
-    control::{DaemonState, Snapshot, WorkerSnapshot},
+    control::{DaemonState, Snapshot, WorkerSnapshot, WorkerView},
     metrics::{Bounds, Family},
 };
 
@@ -25,6 +25,7 @@ pub(super) fn families(snapshot: &Snapshot, cpu_time: Duration) -> Vec<MetricFam
     families.extend(process(snapshot, cpu_time));
     families.extend(listeners::families(&snapshot.listeners));
     families.extend(pools::families(&snapshot.pools));
+    families.push(responsive(&snapshot.status.workers));
     families.extend(workers(&snapshot.workers));
     families.into_iter().filter_map(Family::build).collect()
 }
@@ -76,6 +77,14 @@ fn process(snapshot: &Snapshot, cpu_time: Duration) -> Vec<Family> {
         Family::gauge("process_start_time_seconds", "When the process started, Unix time in seconds.")
             .with(&[], unix_time(status.started_at)),
     ]
+}
+
+fn responsive(workers: &[WorkerView]) -> Family {
+    let mut responsive = Family::gauge("netd_worker_responsive", "1 while the worker answers its heartbeat in time.");
+    for worker in workers {
+        responsive.sample(&[("worker", &worker.index.to_string())], f64::from(u8::from(worker.responsive)));
+    }
+    responsive
 }
 
 fn workers(workers: &[WorkerSnapshot]) -> Vec<Family> {

@@ -177,7 +177,6 @@ fn split<T>(request: Request<T>) -> (Peer, T) {
     (peer, request.into_inner())
 }
 
-#[expect(clippy::result_large_err, reason = "gRPC statuses are that large")]
 fn checked<T>(request: Result<T, Refusal>) -> Result<T, Status> {
     request.map_err(outgoing::refused)
 }

@@ -35,7 +35,6 @@ pub(in crate::admin) fn refused(refusal: Refusal) -> Status {
 ///
 /// # Errors
 /// NOT_FOUND with the names that there are.
-#[expect(clippy::result_large_err, reason = "gRPC statuses are that large")]
 pub(in crate::admin) fn only<T>(
     kind: &str,
     name: &str,
