@@ -15,16 +15,21 @@ use crate::{
 /// The state is looked at so often, and whenever something happens.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// The Controller has so long to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// At least so long between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// SERVING while the daemon is `serving`, else NOT_SERVING; for the whole
-/// server (`""`) and for the admin service. Never returns.
+/// server (`""`) and for the admin service; NOT_SERVING, too, when the
+/// Controller does not answer. Never returns.
 pub(super) async fn follow(handle: Handle, reporter: HealthReporter) {
     let mut events = handle.events();
     loop {
-        let state = handle.ask(Request::Status).await.map(|status| status.state);
-        report(&reporter, state == Ok(DaemonState::Serving)).await;
+        let status = time::timeout(ANSWER_TIMEOUT, handle.ask(Request::Status)).await;
+        let serving = matches!(status, Ok(Ok(status)) if status.state == DaemonState::Serving);
+        report(&reporter, serving).await;
         time::sleep(PAUSE).await;
         // Missed events are a reason to look, too.
         if let Ok(Err(RecvError::Closed)) = time::timeout(INTERVAL, events.recv()).await {

@@ -1,11 +1,17 @@
 //! The admin API: each call checks, asks control, and puts the answer into
 //! words.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::{
-    broadcast::error::{RecvError, TryRecvError},
-    mpsc, watch,
+use tokio::{
+    sync::{
+        broadcast::{
+            self,
+            error::{RecvError, TryRecvError},
+        },
+        mpsc, watch,
+    },
+    time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -19,6 +25,9 @@ use crate::{
     control::{self, Handle, Refusal, Reply},
     pb::{self, admin_server::Admin},
 };
+
+/// The Controller has so long to answer a call.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Messages made ahead for a client that reads slowly.
 const AHEAD: usize = 1;
@@ -39,7 +48,7 @@ pub(super) struct Service {
 
 impl Service {
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> control::Request) -> Result<T, Status> {
-        self.handle.ask(request).await.map_err(outgoing::refused)
+        ask(&self.handle, request).await.map_err(outgoing::refused)
     }
 }
 
@@ -172,6 +181,15 @@ impl Admin for Service {
     }
 }
 
+/// Asks, and waits for a bounded time: the Controller has its own, shorter
+/// deadlines for what workers have to do.
+async fn ask<T>(handle: &Handle, request: impl FnOnce(Reply<T>) -> control::Request) -> Result<T, Refusal> {
+    timeout(ANSWER_TIMEOUT, handle.ask(request)).await.unwrap_or_else(|_| {
+        let text = format!("no answer within {ANSWER_TIMEOUT:?}; a change may still be carried out: look at GetStatus");
+        Err(Refusal::Timeout(text))
+    })
+}
+
 fn split<T>(request: Request<T>) -> (Peer, T) {
     let peer = request.extensions().get::<Peer>().cloned().unwrap_or_else(Peer::unknown);
     (peer, request.into_inner())
@@ -209,7 +227,7 @@ async fn pages(
             query.page_size = page_size.min(usize::try_from(left).unwrap_or(page_size));
         }
         let page = tokio::select! {
-            page = handle.ask(|reply| control::Request::Connections(query.clone(), reply)) => page,
+            page = ask(&handle, |reply| control::Request::Connections(query.clone(), reply)) => page,
             () = client.closed() => return,
         };
         let page = match page {
@@ -248,7 +266,7 @@ async fn forward(mut progress: mpsc::Receiver<control::DrainProgress>, client: C
 }
 
 struct Watch {
-    events: tokio::sync::broadcast::Receiver<control::Event>,
+    events: broadcast::Receiver<control::Event>,
     kinds: Vec<control::EventKind>,
     client: Client<pb::Event>,
 }
