@@ -91,6 +91,14 @@ impl HistogramSnapshot {
         self.buckets.iter().sum()
     }
 
+    /// Adds what another one has counted.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, bucket) in self.buckets.iter_mut().zip(&other.buckets) {
+            *sum += bucket;
+        }
+        self.sum_micros = self.sum_micros.wrapping_add(other.sum_micros);
+    }
+
     /// The mean; `None` before the first.
     pub fn mean(&self) -> Option<Duration> {
         let micros = self.sum_micros.checked_div(self.count())?;
