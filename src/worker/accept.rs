@@ -224,6 +224,9 @@ impl Worker {
         let slot = self.conns.insert_with(|_| Conn::new(id, origin, stream, session, pool, idle_timeout, turn.now));
         let Some(conn) = self.conns.get_mut(slot) else { return };
         conn.fds = fds;
+        if conn.origin.source.is_none() {
+            conn.downstream.stops_short();
+        }
         match turn.watch(&conn.downstream.stream, Key::Conn(slot, Side::Downstream).token()) {
             Ok(()) => self.drive(slot, turn),
             Err(error) => {
