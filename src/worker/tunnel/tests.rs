@@ -415,6 +415,7 @@ fn a_reset_in_the_middle_of_an_answer_is_no_end() {
     world.client_sends(b"question");
     world.settle();
     world.server_sends(b"half an ans");
+    world.settle();
     world.server.reset();
     // A write meets the reset before a read does.
     world.client_sends(b"more");

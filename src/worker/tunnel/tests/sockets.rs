@@ -42,13 +42,16 @@ fn reset(stream: TcpStream) {
 fn a_reset_that_a_write_meets_first_is_no_end() {
     let (mut client, mut downstream) = tcp_pair();
     let (mut server, mut upstream) = tcp_pair();
+    let (mut tunnel, mut blocks) = (Tunnel::default(), BlockPool::new(1024));
     server.write_all(b"half an ans").unwrap();
+    upstream.note(READABLE);
+    assert_eq!(tunnel.drive(&mut downstream, &mut upstream, &mut blocks, zero()), Outcome::Wait);
+    client.read_exact(&mut [0; 11]).unwrap();
     reset(server);
     client.write_all(b"more").unwrap();
     // The upstream's event is not there yet.
     downstream.note(READABLE);
-    let mut blocks = BlockPool::new(1024);
-    let outcome = Tunnel::default().drive(&mut downstream, &mut upstream, &mut blocks, zero());
+    let outcome = tunnel.drive(&mut downstream, &mut upstream, &mut blocks, zero());
     assert_eq!(outcome, Outcome::Reset(CloseReason::UPSTREAM_RESET));
 }
 
