@@ -176,7 +176,7 @@ impl Drop for Netd {
         }
         self.order(Command::Stop);
         let worker = self.thread.take().unwrap().join().unwrap();
-        assert_eq!(worker.blocks.lent(), 0, "every block came back");
+        assert_eq!(worker.supplies.blocks.lent() + worker.supplies.pipes.lent(), 0, "every block came back");
         assert!(worker.conns.is_empty() && worker.listeners.is_empty() && worker.listener_slots.is_empty());
         assert_eq!((self.shard.timers.get(), self.shard.active.get()), (0, 0));
         for front in &self.fronts {
