@@ -308,3 +308,6 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -197,3 +197,6 @@ fn view(worker: usize, info: ConnectionInfo, directory: &Directory<'_>, now: Now
         bytes_to_downstream: info.bytes_to_downstream,
     }
 }
+
+#[cfg(test)]
+mod tests;

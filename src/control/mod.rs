@@ -28,6 +28,8 @@ mod request;
 mod sockets;
 mod start;
 mod state;
+#[cfg(test)]
+mod testing;
 mod told;
 mod views;
 mod why;

@@ -136,3 +136,6 @@ impl<P: WorkerPort> Controller<P> {
         read.map_err(Refusal::Invalid)
     }
 }
+
+#[cfg(test)]
+mod tests;
