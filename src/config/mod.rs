@@ -3,7 +3,34 @@
 //!
 //! Pure: text in, [`Config`] or all errors of the text out. Reading files and
 //! the environment is the caller's.
+//!
+//! The way of a file: [`parse`] (`file`, `objects`) walks the spanned TOML tree
+//! with a typed `reader` that collects problems, expands `${VAR}`
+//! (`substitute`) and reads single values (`values`, `units`); then `check`
+//! applies the rules that join several values, for files and [`Flags`] alike;
+//! [`Errors`] shows what was found.
 
+#[cfg(test)]
+mod arbitrary;
+mod check;
+mod default;
+mod diff;
+mod errors;
+mod file;
+mod flags;
+mod objects;
+mod reader;
+mod render;
+mod substitute;
+mod suggest;
 mod types;
+mod units;
+mod values;
 
+pub use default::DEFAULT_TEXT;
+pub use diff::*;
+pub use errors::{Errors, Problem};
+pub use file::{MAX_FILE_SIZE, parse, parse_bytes};
+pub use flags::{Flags, with_flags};
 pub use types::*;
+pub use units::{format_duration, format_size, parse_duration, parse_size};

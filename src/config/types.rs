@@ -173,7 +173,7 @@ pub enum LogFormat {
 /// How long a drain may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drain {
-    /// After this, what is left is cut. Default 30 s; at most 7 days.
+    /// After this, what is left is cut. 0 to 7 days, default 30 s.
     pub timeout: Duration,
 }
 
@@ -191,8 +191,8 @@ pub struct Listener {
     pub backlog: u32,
     /// For IPv6 addresses: IPv6 only (default true), or dual stack.
     pub v6only: bool,
-    /// A connection on which no byte moves for so long is closed. Default 1 h;
-    /// 0 (written `"0s"` or `"off"`) means never: `None`.
+    /// A connection on which no byte moves for so long is closed. 1 ms to 365
+    /// days, default 1 h; 0 (written `"0s"` or `"off"`) means never: `None`.
     pub idle_timeout: Option<Duration>,
     /// Mode bits of a Unix socket's file, default 0o666.
     pub mode: u32,

@@ -1,0 +1,156 @@
+//! Any valid configuration, for property tests.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use proptest::{collection::vec, option, prelude::*, sample::select};
+
+use crate::config::{
+    Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics, Pool,
+    Process, Protocol, Workers,
+};
+
+/// Any valid configuration. Names and addresses are made unique by number.
+pub(super) fn config() -> impl Strategy<Value = Config> {
+    let settings = (workers(), process(), admin(), metrics(), log(), duration(0, 7 * 86_400_000));
+    (settings, vec(pool(), 0..4), vec((listener(), any::<prop::sample::Index>()), 0..5)).prop_map(
+        |((workers, process, admin, metrics, log, timeout), mut pools, listeners)| {
+            for (number, pool) in pools.iter_mut().enumerate() {
+                pool.name = format!("{}.{number}", &pool.name[..pool.name.len().min(60)]);
+                for (number, endpoint) in pool.endpoints.iter_mut().enumerate() {
+                    renumber(&mut endpoint.address, 20_000 + number as u16);
+                }
+            }
+            let listeners = listeners.into_iter().enumerate().map(|(number, (mut listener, index))| {
+                listener.name = format!("{}.{number}", &listener.name[..listener.name.len().min(60)]);
+                renumber(&mut listener.address, 10_000 + number as u16);
+                if let Protocol::Tcp { pool } = &mut listener.protocol {
+                    match pools.is_empty() {
+                        true => listener.protocol = Protocol::Echo,
+                        false => *pool = pools[index.index(pools.len())].name.clone(),
+                    }
+                }
+                Arc::new(listener)
+            });
+            Config {
+                workers,
+                process,
+                admin,
+                metrics,
+                log,
+                drain: Drain { timeout },
+                listeners: listeners.collect(),
+                pools: pools.into_iter().map(Arc::new).collect(),
+            }
+        },
+    )
+}
+
+fn renumber(address: &mut Address, number: u16) {
+    match address {
+        Address::Inet(address) => address.set_port(number),
+        Address::Unix(path) => path.as_mut_os_string().push(number.to_string()),
+    }
+}
+
+fn workers() -> impl Strategy<Value = Workers> {
+    (option::of(1..=256_u16), any::<bool>(), 4096..=1_048_576_usize).prop_map(|(count, pin, buffer_size)| Workers {
+        count,
+        pin,
+        buffer_size,
+    })
+}
+
+fn process() -> impl Strategy<Value = Process> {
+    let account = || option::of("[a-z_][a-z0-9_.$-]{0,20}|[0-9]{1,6}");
+    (account(), account(), option::of(path()), 0..=0o777_u32, path(), any::<bool>()).prop_map(
+        |(user, group, pid_file, umask, working_directory, core_dumps)| Process {
+            user,
+            group,
+            pid_file,
+            umask,
+            working_directory,
+            core_dumps,
+        },
+    )
+}
+
+fn admin() -> impl Strategy<Value = Admin> {
+    let socket = prop_oneof![Just(AdminSocket::Default), Just(AdminSocket::Off), path().prop_map(AdminSocket::Path)];
+    let loopback = prop_oneof![Just([127, 0, 0, 1].into()), Just(Ipv6Addr::LOCALHOST.into())];
+    (socket, option::of("[a-z]{1,8}"), option::of(loopback)).prop_map(|(unix, group, ip)| Admin {
+        unix,
+        group,
+        tcp: ip.map(|ip| SocketAddr::new(ip, 30_000)),
+    })
+}
+
+fn metrics() -> impl Strategy<Value = Metrics> {
+    option::of(any::<Ipv4Addr>()).prop_map(|ip| Metrics { listen: ip.map(|ip| SocketAddr::from((ip, 30_001))) })
+}
+
+fn log() -> impl Strategy<Value = Log> {
+    let target = prop_oneof![
+        select(vec![LogTarget::Auto, LogTarget::Stderr, LogTarget::Journal, LogTarget::Syslog]),
+        path().prop_map(LogTarget::File)
+    ];
+    (target, select(LogLevel::ALL.to_vec()), select(vec![LogFormat::Text, LogFormat::Json]))
+        .prop_map(|(target, level, format)| Log { target, level, format })
+}
+
+fn listener() -> impl Strategy<Value = Listener> {
+    let protocol = prop_oneof![
+        Just(Protocol::Tcp { pool: String::new() }),
+        Just(Protocol::Echo),
+        Just(Protocol::Discard),
+        "(?s).{0,40}|[$\\{}\"\\\\\n]{0,20}".prop_map(|text| Protocol::Respond { text: Arc::from(text.as_bytes()) }),
+    ];
+    let idle_timeout = option::of(duration(1, 365 * 86_400_000));
+    (name(), address(), protocol, 1..=65_535_u32, any::<bool>(), idle_timeout, 0..=0o777_u32).prop_map(
+        |(name, address, protocol, backlog, v6only, idle_timeout, mode)| {
+            let ipv6 = matches!(address, Address::Inet(address) if address.is_ipv6());
+            let unix = matches!(address, Address::Unix(_));
+            Listener {
+                name,
+                address,
+                protocol,
+                backlog,
+                v6only: v6only || !ipv6,
+                idle_timeout,
+                mode: if unix { mode } else { 0o666 },
+            }
+        },
+    )
+}
+
+fn pool() -> impl Strategy<Value = Pool> {
+    let endpoint = (address(), 0..=1000_u16).prop_map(|(address, weight)| Endpoint { address, weight });
+    (name(), vec(endpoint, 1..6), duration(1, 3_600_000), 0..=16_u8)
+        .prop_map(|(name, endpoints, connect_timeout, retries)| Pool { name, endpoints, connect_timeout, retries })
+}
+
+fn name() -> impl Strategy<Value = String> {
+    "[a-zA-Z0-9._-]{1,64}"
+}
+
+fn path() -> impl Strategy<Value = PathBuf> {
+    "/[ -~é日]{0,30}".prop_map(PathBuf::from)
+}
+
+fn address() -> impl Strategy<Value = Address> {
+    prop_oneof![
+        any::<Ipv4Addr>().prop_map(|ip| Address::Inet(SocketAddr::from((ip, 1)))),
+        any::<Ipv6Addr>()
+            .prop_filter("mapped addresses are refused", |ip| ip.to_ipv4_mapped().is_none())
+            .prop_map(|ip| Address::Inet(SocketAddr::from((ip, 1)))),
+        path().prop_map(Address::Unix),
+    ]
+}
+
+fn duration(from_millis: u64, to_millis: u64) -> impl Strategy<Value = Duration> {
+    (from_millis..=to_millis).prop_map(Duration::from_millis)
+}

@@ -1,0 +1,202 @@
+//! Rules that join several values, and limits.
+
+use super::{POOL, assert_listener_problem, assert_problem, bad, good};
+use crate::config::MAX_FILE_SIZE;
+
+#[test]
+fn dangling_pools() {
+    let to = |pool: &str| {
+        format!(
+            "{}[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\nprotocol = \"tcp\"\npool = \"{pool}\"\n",
+            POOL.replace("\"p\"", "\"database\"")
+        )
+    };
+    assert_problem(&to("databse"), 8, 8, "there is no pool `databse`", "did you mean `database`?");
+    assert_problem(&to("web"), 8, 8, "there is no pool `web`", "pools are `database`");
+    let alone = "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\nprotocol = \"tcp\"\npool = \"web\"\n";
+    assert_problem(
+        alone,
+        5,
+        8,
+        "there is no pool `web`",
+        "there is no pool; add a [[pool]] with this name and its endpoints",
+    );
+}
+
+#[test]
+fn keys_that_do_not_fit() {
+    assert_listener_problem(
+        "pool = \"p\"",
+        1,
+        "`pool` belongs to protocol `tcp` only",
+        "remove this line, or relay with `protocol = \"tcp\"`",
+    );
+    assert_listener_problem(
+        "text = \"x\"",
+        1,
+        "`text` belongs to protocol `respond` only",
+        "remove this line, or send the text with `protocol = \"respond\"`",
+    );
+    assert_listener_problem(
+        "mode = 0o660",
+        1,
+        "`mode` belongs to Unix sockets only",
+        "remove this line; only a Unix socket is a file with a mode",
+    );
+    assert_listener_problem(
+        "v6only = true",
+        1,
+        "`v6only` belongs to IPv6 addresses only",
+        "remove this line; for both IPv6 and IPv4 write `address = \"[::]:PORT\"` and `v6only = false`",
+    );
+}
+
+/// Two echo listeners; the second address stands in line 8, column 11.
+fn two(first: &str, second: &str, more: &str) -> String {
+    format!(
+        "[[listener]]\nname = \"a\"\nprotocol = \"echo\"\naddress = \"{first}\"\n[[listener]]\nname = \"b\"\nprotocol = \"echo\"\naddress = \"{second}\"\n{more}"
+    )
+}
+
+#[test]
+fn addresses_that_clash() {
+    for (first, second, message, help) in [
+        (
+            "127.0.0.1:80",
+            "127.0.0.1:80",
+            "`127.0.0.1:80` is taken by listener `a` already (line 4)",
+            "use another port or address",
+        ),
+        (
+            "0.0.0.0:80",
+            "127.0.0.1:80",
+            "`127.0.0.1:80` overlaps with `0.0.0.0:80` of listener `a` (line 4)",
+            "use another port; the wildcard address takes connections to every address",
+        ),
+        (
+            "127.0.0.1:80",
+            "*:80",
+            "`0.0.0.0:80` overlaps with `127.0.0.1:80` of listener `a` (line 4)",
+            "use another port; the wildcard address takes connections to every address",
+        ),
+        (
+            "[::1]:80",
+            "[::]:80",
+            "`[::]:80` overlaps with `[::1]:80` of listener `a` (line 4)",
+            "use another port; the wildcard address takes connections to every address",
+        ),
+        ("unix:/a", "unix:/a", "`unix:/a` is taken by listener `a` already (line 4)", "use another path"),
+    ] {
+        assert_problem(&two(first, second, ""), 8, 11, message, help);
+    }
+    let dual = "`v6only = false` takes IPv4 as well; remove it, or use another port";
+    for ipv4 in ["0.0.0.0:80", "127.0.0.1:80"] {
+        let message = format!("`[::]:80` overlaps with `{ipv4}` of listener `a` (line 4)");
+        assert_problem(&two(ipv4, "[::]:80", "v6only = false"), 8, 11, &message, dual);
+    }
+}
+
+#[test]
+fn addresses_that_do_not_clash() {
+    for (first, second) in [
+        ("127.0.0.1:80", "127.0.0.1:81"),
+        ("127.0.0.1:80", "127.0.0.2:80"),
+        ("127.0.0.1:0", "127.0.0.1:0"),
+        ("0.0.0.0:80", "[::]:80"),
+        ("127.0.0.1:80", "[::1]:80"),
+        ("unix:/a", "unix:/b"),
+    ] {
+        good(&two(first, second, ""));
+    }
+    good(&two("0.0.0.0:80", "[::1]:80", "v6only = false"));
+}
+
+#[test]
+fn listeners_clash_with_admin_and_metrics() {
+    let listener =
+        |address: &str| format!("[[listener]]\nname = \"a\"\nprotocol = \"echo\"\naddress = \"{address}\"\n");
+    let help = "use another port or address";
+    assert_problem(
+        &listener("127.0.0.1:9464"),
+        4,
+        11,
+        "`127.0.0.1:9464` is taken by metrics.listen already (its default)",
+        help,
+    );
+    let text = format!("{}[metrics]\nlisten = \"127.0.0.1:1\"", listener("127.0.0.1:1"));
+    assert_problem(&text, 4, 11, "`127.0.0.1:1` is taken by metrics.listen already (line 6)", help);
+    let text = format!("[admin]\ntcp = \"127.0.0.1:1\"\n{}", listener("127.0.0.1:1"));
+    assert_problem(&text, 6, 11, "`127.0.0.1:1` is taken by admin.tcp already (line 2)", help);
+    let text = format!("[admin]\nunix = \"/a\"\n{}", listener("unix:/a"));
+    assert_problem(&text, 6, 11, "`unix:/a` is taken by admin.unix already (line 2)", "use another path");
+    assert_problem(
+        "[admin]\ntcp = \"127.0.0.1:9464\"",
+        2,
+        7,
+        "`127.0.0.1:9464` is taken by metrics.listen already (its default)",
+        help,
+    );
+    good(&format!("[metrics]\nlisten = \"off\"\n{}", listener("127.0.0.1:9464")));
+}
+
+#[test]
+fn endpoints() {
+    let pool = |endpoints: &str| format!("[[pool]]\nname = \"p\"\nendpoints = [\n{endpoints}\n]\n");
+    assert_problem(
+        &pool("\"127.0.0.1:0\""),
+        4,
+        1,
+        "endpoint `127.0.0.1:0` has port 0",
+        "write the port that the server listens on, 1 to 65535",
+    );
+    assert_problem(
+        &pool("\"127.0.0.1:1\",\n{ address = \"127.0.0.1:1\" }"),
+        5,
+        1,
+        "endpoint `127.0.0.1:1` is in the pool already (line 4)",
+        "remove one of them; for a greater share give it a weight: { address = ..., weight = 2 }",
+    );
+    let text =
+        format!("{POOL}[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:9000\"\nprotocol = \"tcp\"\npool = \"p\"");
+    assert_problem(
+        &text,
+        3,
+        14,
+        "endpoint `127.0.0.1:9000` is the address of listener `a`, which would relay to itself (line 6)",
+        "write the address of the server behind it",
+    );
+}
+
+#[test]
+fn limits() {
+    let listeners = |n: usize| {
+        (0..n)
+            .map(|i| {
+                format!("[[listener]]\nname = \"l{i}\"\nprotocol = \"echo\"\naddress = \"127.0.0.1:{}\"\n", 10_000 + i)
+            })
+            .collect::<String>()
+    };
+    assert_eq!(good(&listeners(1024)).listeners.len(), 1024);
+    assert_problem(&listeners(1030), 4097, 1, "too many listeners: at most 1024", "serve the others with another netd");
+    let pools = |n: usize| {
+        (0..n).map(|i| format!("[[pool]]\nname = \"p{i}\"\nendpoints = [\"127.0.0.1:1\"]\n")).collect::<String>()
+    };
+    assert_eq!(good(&pools(1024)).pools.len(), 1024);
+    assert_problem(&pools(1030), 3073, 1, "too many pools: at most 1024", "serve the others with another netd");
+    let endpoints = |n: usize| {
+        let lines: String = (0..n).map(|i| format!("\"127.0.0.1:{}\",\n", 10_000 + i)).collect();
+        format!("[[pool]]\nname = \"p\"\nendpoints = [\n{lines}]\n")
+    };
+    assert_eq!(good(&endpoints(1000)).pools[0].endpoints.len(), 1000);
+    assert_problem(&endpoints(1010), 1004, 1, "too many endpoints in one pool: at most 1000", "split the pool");
+    let respond = |n: usize| {
+        format!(
+            "[[listener]]\nname = \"r\"\naddress = \"127.0.0.1:1\"\nprotocol = \"respond\"\ntext = \"{}\"\n",
+            "x".repeat(n)
+        )
+    };
+    good(&respond(65_536));
+    assert_problem(&respond(65_537), 5, 8, "`text`: the text has 65537 bytes", "write at most 64 KiB");
+    let errors = bad(&" ".repeat(MAX_FILE_SIZE + 1));
+    assert_eq!(errors.problems()[0].message, "the file is too large");
+}

@@ -1,0 +1,255 @@
+//! The schema of `[[listener]]` and `[[pool]]`.
+
+use std::{collections::HashMap, ops::Range, sync::Arc};
+
+use toml::{Spanned, de::DeValue};
+
+use crate::config::{
+    Address, Endpoint, Listener, Pool, Protocol,
+    check::{Facts, ListenerFacts, Place, PoolFacts},
+    default::{
+        BACKLOG, BACKLOG_RANGE, CONNECT_TIMEOUT, CONNECT_TIMEOUT_RANGE, DEFAULT_TEXT, IDLE_TIMEOUT, IDLE_TIMEOUT_RANGE,
+        MAX_ENDPOINTS, MAX_LISTENERS, MAX_POOLS, MAX_TEXT, RETRIES, RETRIES_RANGE, SOCKET_MODE, WEIGHT, WEIGHT_RANGE,
+    },
+    reader::{Reader, Section, Value},
+    values::{Word, Wrong, address, name, protocol, quote},
+};
+
+pub(super) const LISTENER_KEYS: &[&str] =
+    &["name", "address", "protocol", "pool", "backlog", "v6only", "idle_timeout", "text", "mode"];
+pub(super) const POOL_KEYS: &[&str] = &["name", "endpoints", "connect_timeout", "retries"];
+const ENDPOINT_KEYS: &[&str] = &["address", "weight"];
+const ENDPOINTS_EXAMPLE: &str = r#"["127.0.0.1:9000", "127.0.0.1:9001"]"#;
+
+/// Where everything was written that the cross-field rules may name.
+pub(super) type Places = HashMap<Place, Range<usize>>;
+
+/// All `[[listener]]` of the file.
+pub(super) fn listeners(
+    reader: &mut Reader<'_>,
+    value: &Value<'_>,
+    facts: &mut Facts,
+    places: &mut Places,
+) -> Vec<Arc<Listener>> {
+    let Some(elements) = array_of_tables(reader, value) else { return Vec::new() };
+    let mut listeners = Vec::new();
+    for (index, element) in elements.iter().enumerate().take(MAX_LISTENERS + 1) {
+        places.insert(Place::Listener(index), element.span());
+        if index == MAX_LISTENERS {
+            facts.listeners.push(ListenerFacts::default());
+            break;
+        }
+        let (listener, fact) = listener(reader, index, element, places);
+        listeners.extend(listener.map(Arc::new));
+        facts.listeners.push(fact);
+    }
+    listeners
+}
+
+/// All `[[pool]]` of the file.
+pub(super) fn pools(
+    reader: &mut Reader<'_>,
+    value: &Value<'_>,
+    facts: &mut Facts,
+    places: &mut Places,
+) -> Vec<Arc<Pool>> {
+    let Some(elements) = array_of_tables(reader, value) else { return Vec::new() };
+    let mut pools = Vec::new();
+    for (index, element) in elements.iter().enumerate().take(MAX_POOLS + 1) {
+        places.insert(Place::Pool(index), element.span());
+        if index == MAX_POOLS {
+            facts.pools.push(PoolFacts::default());
+            break;
+        }
+        let (pool, fact) = pool(reader, index, element, places);
+        pools.extend(pool.map(Arc::new));
+        facts.pools.push(fact);
+    }
+    pools
+}
+
+fn array_of_tables<'t>(reader: &mut Reader<'_>, value: &Value<'t>) -> Option<&'t [Spanned<DeValue<'t>>]> {
+    if let DeValue::Array(array) = value.node {
+        return Some(array);
+    }
+    let help = format!("write `[[{}]]`, with two brackets, before each of them", value.key);
+    reader.expected(value, "an array of tables", &help)
+}
+
+/// Opens one element under its name, if it has one.
+fn open<'t>(
+    reader: &mut Reader<'_>,
+    what: &'static str,
+    element: &'t Spanned<DeValue<'t>>,
+    keys: &[&'static str],
+) -> Option<(Section<'t>, Option<String>)> {
+    let span = element.span();
+    let value = Value { key: what, key_span: span.clone(), node: element.get_ref(), span: span.clone() };
+    let DeValue::Table(table) = element.get_ref() else {
+        return reader.expected(&value, "a table", &format!("write `[[{what}]]` and its keys below"));
+    };
+    let mut title = format!("this {what}");
+    if let Some(DeValue::String(name)) = table.get("name").map(Spanned::get_ref) {
+        title = format!("{what} {}", quote(name));
+    }
+    let section = Section::open(reader, title, table, span, keys);
+    let name = section.required(reader, "name", &format!("\"{what}-1\""), |reader, value| {
+        let text = reader.text(value)?;
+        if let Err(wrong) = name(&text) {
+            reader.wrong(value, wrong);
+        }
+        Some(text)
+    });
+    Some((section, name))
+}
+
+fn listener(
+    reader: &mut Reader<'_>,
+    index: usize,
+    element: &Spanned<DeValue<'_>>,
+    places: &mut Places,
+) -> (Option<Listener>, ListenerFacts) {
+    let mut facts = ListenerFacts { v6only: true, ..ListenerFacts::default() };
+    let Some((section, name)) = open(reader, "listener", element, LISTENER_KEYS) else { return (None, facts) };
+    for (key, place) in [
+        ("name", Place::ListenerName(index)),
+        ("address", Place::ListenerAddress(index)),
+        ("pool", Place::ListenerPool(index)),
+    ] {
+        places.extend(section.get(key).map(|value| (place, value.span)));
+    }
+    let address =
+        section.required(reader, "address", "\"0.0.0.0:8080\"", |reader, value| reader.parsed(value, address));
+    let protocol = listener_protocol(reader, &section);
+    let backlog =
+        section.optional(reader, "backlog", u64::from(BACKLOG), |reader, value| reader.integer(value, &BACKLOG_RANGE));
+    let v6only = section.optional(reader, "v6only", true, Reader::boolean);
+    let idle_timeout = section.optional(reader, "idle_timeout", Some(IDLE_TIMEOUT), |reader, value| {
+        reader.duration_or_off(value, &IDLE_TIMEOUT_RANGE)
+    });
+    let mode = section.optional(reader, "mode", SOCKET_MODE, Reader::octal);
+    if let Some(address) = &address {
+        unfit_for_address(reader, &section, address);
+    }
+    facts = ListenerFacts {
+        name: name.clone(),
+        address: address.clone(),
+        v6only,
+        pool: protocol.as_ref().and_then(Protocol::pool).map(str::to_owned),
+    };
+    let listener = || {
+        let backlog = u32::try_from(backlog).ok()?;
+        Some(Listener { name: name?, address: address?, protocol: protocol?, backlog, v6only, idle_timeout, mode })
+    };
+    (listener(), facts)
+}
+
+/// The protocol with what belongs to it; what belongs to another is a problem.
+fn listener_protocol(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Protocol> {
+    let example = if section.get("pool").is_some() { "\"tcp\"" } else { "\"echo\"" };
+    let word = section.required(reader, "protocol", example, |reader, value| reader.parsed(value, protocol));
+    let pool = section.get("pool").and_then(|value| reader.text(&value));
+    let text = section.optional(reader, "text", DEFAULT_TEXT.to_owned(), |reader, value| {
+        let read = |text: &str| match text.len() {
+            0..=MAX_TEXT => Ok(text.to_owned()),
+            length => Err(Wrong::new(format!("the text has {length} bytes"), "write at most 64 KiB")),
+        };
+        reader.parsed(value, read)
+    });
+    let word = word?;
+    if let Some(value) = section.get("pool").filter(|_| word != Word::Tcp) {
+        let help = "remove this line, or relay with `protocol = \"tcp\"`";
+        reader.problem(value.key_span, "`pool` belongs to protocol `tcp` only", help.to_owned());
+    }
+    if let Some(value) = section.get("text").filter(|_| word != Word::Respond) {
+        let help = "remove this line, or send the text with `protocol = \"respond\"`";
+        reader.problem(value.key_span, "`text` belongs to protocol `respond` only", help.to_owned());
+    }
+    match word {
+        Word::Tcp => {
+            if !section.has("pool") {
+                reader.missing(
+                    section.span.clone(),
+                    format!("{} has no `pool` to relay to", section.title),
+                    "add a line such as `pool = \"web\"`, and a [[pool]] of that name".to_owned(),
+                );
+            }
+            pool.map(|pool| Protocol::Tcp { pool })
+        }
+        Word::Echo => Some(Protocol::Echo),
+        Word::Discard => Some(Protocol::Discard),
+        Word::Respond => Some(Protocol::Respond { text: Arc::from(text.as_bytes()) }),
+    }
+}
+
+fn unfit_for_address(reader: &mut Reader<'_>, section: &Section<'_>, address: &Address) {
+    let ipv6 = matches!(address, Address::Inet(address) if address.is_ipv6());
+    if let Some(value) = section.get("v6only").filter(|_| !ipv6) {
+        let help = "remove this line; for both IPv6 and IPv4 write `address = \"[::]:PORT\"` and `v6only = false`";
+        reader.problem(value.key_span, "`v6only` belongs to IPv6 addresses only", help.to_owned());
+    }
+    if let Some(value) = section.get("mode").filter(|_| !matches!(address, Address::Unix(_))) {
+        let help = "remove this line; only a Unix socket is a file with a mode";
+        reader.problem(value.key_span, "`mode` belongs to Unix sockets only", help.to_owned());
+    }
+}
+
+fn pool(
+    reader: &mut Reader<'_>,
+    index: usize,
+    element: &Spanned<DeValue<'_>>,
+    places: &mut Places,
+) -> (Option<Pool>, PoolFacts) {
+    let mut facts = PoolFacts::default();
+    let Some((section, name)) = open(reader, "pool", element, POOL_KEYS) else { return (None, facts) };
+    places.extend(section.get("name").map(|value| (Place::PoolName(index), value.span)));
+    facts.name.clone_from(&name);
+    let endpoints = section.required(reader, "endpoints", ENDPOINTS_EXAMPLE, |reader, value| {
+        let elements = reader.array(value, ENDPOINTS_EXAMPLE)?;
+        if elements.is_empty() {
+            reader.missing(
+                value.span.clone(),
+                format!("{} has no endpoint", section.title),
+                format!("write at least one, as in {ENDPOINTS_EXAMPLE}"),
+            );
+        }
+        let mut endpoints = Vec::new();
+        for (position, element) in elements.iter().enumerate().take(MAX_ENDPOINTS + 1) {
+            let endpoint = if position < MAX_ENDPOINTS { endpoint(reader, element) } else { None };
+            places.insert(Place::Endpoint(index, position), element.span());
+            facts.endpoints.push(endpoint.as_ref().map(|endpoint| endpoint.address.clone()));
+            endpoints.extend(endpoint);
+        }
+        Some(endpoints)
+    });
+    let connect_timeout = section.optional(reader, "connect_timeout", CONNECT_TIMEOUT, |reader, value| {
+        reader.duration(value, &CONNECT_TIMEOUT_RANGE)
+    });
+    let retries =
+        section.optional(reader, "retries", u64::from(RETRIES), |reader, value| reader.integer(value, &RETRIES_RANGE));
+    let pool =
+        || Some(Pool { name: name?, endpoints: endpoints?, connect_timeout, retries: u8::try_from(retries).ok()? });
+    (pool(), facts)
+}
+
+/// `"ADDRESS"`, or a table with an address and a weight.
+fn endpoint(reader: &mut Reader<'_>, element: &Spanned<DeValue<'_>>) -> Option<Endpoint> {
+    let span = element.span();
+    let value = Value { key: "endpoints", key_span: span.clone(), node: element.get_ref(), span };
+    let table = match value.node {
+        DeValue::String(_) => {
+            return reader.parsed(&value, address).map(|address| Endpoint { address, weight: WEIGHT });
+        }
+        DeValue::Table(table) => table,
+        _ => {
+            let help = r#"write "127.0.0.1:9000" or { address = "127.0.0.1:9000", weight = 2 }"#;
+            return reader.expected(&Value { key: "endpoint", ..value }, "an address or a table", help);
+        }
+    };
+    let section = Section::open(reader, "this endpoint", table, value.span.clone(), ENDPOINT_KEYS);
+    let address =
+        section.required(reader, "address", "\"127.0.0.1:9000\"", |reader, value| reader.parsed(value, address));
+    let weight =
+        section.optional(reader, "weight", u64::from(WEIGHT), |reader, value| reader.integer(value, &WEIGHT_RANGE));
+    Some(Endpoint { address: address?, weight: u16::try_from(weight).ok()? })
+}

@@ -1,0 +1,186 @@
+//! A [`Config`] as TOML that reads back the same.
+
+use std::fmt::Write as _;
+
+use crate::config::{
+    Address, AdminSocket, Config, Listener, LogFormat, LogTarget, Pool, Protocol, format_duration, format_size,
+    substitute::escape,
+};
+
+impl Config {
+    /// The effective configuration, defaults filled in, as TOML with notes.
+    /// Reads back as an equal configuration; text and paths that are not UTF-8
+    /// (which no file can hold) are shown with replacement characters.
+    pub fn to_toml(&self) -> String {
+        let mut out = Writer(String::new());
+        out.settings(self);
+        for listener in &self.listeners {
+            out.listener(listener);
+        }
+        for pool in &self.pools {
+            out.pool(pool);
+        }
+        out.0
+    }
+}
+
+struct Writer(String);
+
+impl Writer {
+    fn settings(&mut self, config: &Config) {
+        self.0.push_str("# The threads that serve connections.\n[workers]\n");
+        match config.workers.count {
+            Some(count) => self.pair("count", count),
+            None => self.pair("count", "\"auto\""),
+        }
+        self.pair("pin", config.workers.pin);
+        self.text("buffer_size", &format_size(config.workers.buffer_size as u64));
+
+        let process = &config.process;
+        self.section("The daemon as a Unix process.", "process");
+        self.maybe("user", process.user.as_deref());
+        self.maybe("group", process.group.as_deref());
+        self.maybe("pid_file", process.pid_file.as_ref().map(|path| path.to_string_lossy()).as_deref());
+        self.text("umask", &format!("0o{:03o}", process.umask));
+        self.text("working_directory", &process.working_directory.to_string_lossy());
+        self.pair("core_dumps", process.core_dumps);
+
+        let admin = &config.admin;
+        self.section("Where the admin API is served.", "admin");
+        match &admin.unix {
+            AdminSocket::Default => self.text("unix", "default"),
+            AdminSocket::Path(path) => self.text("unix", &path.to_string_lossy()),
+            AdminSocket::Off => self.text("unix", "off"),
+        }
+        self.maybe("group", admin.group.as_deref());
+        self.text("tcp", &admin.tcp.map_or_else(|| "off".to_owned(), |address| address.to_string()));
+
+        self.section("Where /metrics, /healthz and /readyz are served.", "metrics");
+        self.text("listen", &config.metrics.listen.map_or_else(|| "off".to_owned(), |address| address.to_string()));
+
+        self.section("Where the log goes.", "log");
+        self.text("target", &log_target(&config.log.target));
+        self.text("level", config.log.level.as_str());
+        self.text("format", log_format(config.log.format));
+
+        self.section("How long a drain may take.", "drain");
+        self.text("timeout", &format_duration(config.drain.timeout));
+    }
+
+    fn listener(&mut self, listener: &Listener) {
+        self.0.push_str("\n[[listener]]\n");
+        self.text("name", &listener.name);
+        self.text("address", &listener.address.to_string());
+        self.text("protocol", listener.protocol.as_str());
+        match &listener.protocol {
+            Protocol::Tcp { pool } => self.text("pool", pool),
+            Protocol::Respond { text } => self.text("text", &String::from_utf8_lossy(text)),
+            Protocol::Echo | Protocol::Discard => {}
+        }
+        self.pair("backlog", listener.backlog);
+        match &listener.address {
+            Address::Inet(address) if address.is_ipv6() => self.pair("v6only", listener.v6only),
+            Address::Inet(_) => {}
+            Address::Unix(_) => self.text("mode", &format!("0o{:03o}", listener.mode)),
+        }
+        self.text("idle_timeout", &listener.idle_timeout.map_or_else(|| "off".to_owned(), format_duration));
+    }
+
+    fn pool(&mut self, pool: &Pool) {
+        self.0.push_str("\n[[pool]]\n");
+        self.text("name", &pool.name);
+        self.0.push_str("endpoints = [\n");
+        for endpoint in &pool.endpoints {
+            let address = quoted(&endpoint.address.to_string());
+            let _ = writeln!(self.0, "  {{ address = {address}, weight = {} }},", endpoint.weight);
+        }
+        self.0.push_str("]\n");
+        self.text("connect_timeout", &format_duration(pool.connect_timeout));
+        self.pair("retries", pool.retries);
+    }
+
+    fn section(&mut self, note: &str, name: &str) {
+        let _ = writeln!(self.0, "\n# {note}\n[{name}]");
+    }
+
+    fn pair(&mut self, key: &str, value: impl std::fmt::Display) {
+        let _ = writeln!(self.0, "{key} = {value}");
+    }
+
+    fn text(&mut self, key: &str, text: &str) {
+        self.pair(key, quoted(text));
+    }
+
+    fn maybe(&mut self, key: &str, text: Option<&str>) {
+        match text {
+            Some(text) => self.text(key, text),
+            None => {
+                let _ = writeln!(self.0, "# {key} is not set");
+            }
+        }
+    }
+}
+
+/// `auto`, `stderr`, `file:/PATH` ...: the words of the file.
+pub(super) fn log_target(target: &LogTarget) -> String {
+    match target {
+        LogTarget::Auto => "auto".to_owned(),
+        LogTarget::Stderr => "stderr".to_owned(),
+        LogTarget::Journal => "journal".to_owned(),
+        LogTarget::Syslog => "syslog".to_owned(),
+        LogTarget::File(path) => format!("file:{}", path.to_string_lossy()),
+    }
+}
+
+/// `text` or `json`.
+pub(super) fn log_format(format: LogFormat) -> &'static str {
+    match format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    }
+}
+
+/// A TOML basic string, safe from substitution.
+fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in escape(text).chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::config::{Config, arbitrary, parse};
+
+    #[test]
+    fn the_embedded_default_reads_back() {
+        let config = Config::embedded_default();
+        let toml = config.to_toml();
+        assert_eq!(parse("x", &toml, &|_| None).map_err(|errors| errors.to_string()), Ok(config));
+        assert!(toml.starts_with("# The threads that serve connections.\n[workers]\ncount = \"auto\"\npin = false\n"));
+        assert!(toml.contains("text = \"Hello from daemon\\n\"\n"), "{toml}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_valid_configuration_reads_back(config in arbitrary::config()) {
+            let toml = config.to_toml();
+            let again = parse("x", &toml, &|_| Some("injected".to_owned())).map_err(|errors| format!("{errors}\n{toml}"));
+            prop_assert_eq!(again, Ok(config));
+        }
+    }
+}
