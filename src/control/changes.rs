@@ -7,6 +7,7 @@ use super::{
     controller::Controller,
     drain::{Act, Drain, Measure},
     figures,
+    fleet::Commit,
     gather::Gather,
     lifecycle::Input,
     names,
@@ -223,8 +224,7 @@ impl<P: WorkerPort> Controller<P> {
     pub(super) fn measure(&self, target: &Target) -> Measure {
         let told = self.fleet.told();
         let of_endpoints = |pool: &str, address: Option<&str>| {
-            let wanted = |each: &&super::told::ToldEndpoint| address.is_none_or(|a| each.address.to_string() == a);
-            let active = told.endpoints(Some(pool)).filter(wanted).map(|each| figures::endpoint(&each.shards).active);
+            let active = told.endpoints_named(pool, address).map(|each| figures::endpoint(&each.shards).active);
             Measure { active: active.sum(), opened: 0 }
         };
         match target {
@@ -241,7 +241,8 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    fn deadline(&self, deadline: Deadline) -> Option<Duration> {
+    /// In time from now.
+    pub(super) fn deadline(&self, deadline: Deadline) -> Option<Duration> {
         match deadline {
             Deadline::Configured => Some(self.state.config().drain.timeout),
             Deadline::After(after) => Some(after),
@@ -249,18 +250,12 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    /// As [`deadline`](Self::deadline), for a shutdown.
-    pub(super) fn shutdown_deadline(&self, deadline: Deadline) -> Option<Duration> {
-        self.deadline(deadline)
-    }
-
     /// Cuts what a drain has left.
     fn cut(&mut self, index: usize) {
         let (serial, target) = (self.drains[index].serial, &self.drains[index].target);
         let told = self.fleet.told();
         let endpoints = |pool: &str, address: Option<&str>| {
-            let wanted = |each: &&super::told::ToldEndpoint| address.is_none_or(|a| each.address.to_string() == a);
-            let ids = told.endpoints(Some(pool)).filter(wanted).map(|each| each.id).collect();
+            let ids = told.endpoints_named(pool, address).map(|each| each.id).collect();
             Filter { endpoints: Some(ids), ..Filter::default() }
         };
         let filter = match target {
@@ -282,10 +277,7 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     /// Changes the state and tells the workers, or does neither.
-    fn change(
-        &mut self,
-        alter: impl FnOnce(&mut State) -> Result<(), Refusal>,
-    ) -> Result<super::fleet::Commit, Refusal> {
+    fn change(&mut self, alter: impl FnOnce(&mut State) -> Result<(), Refusal>) -> Result<Commit, Refusal> {
         let mut next = self.state.clone();
         alter(&mut next)?;
         self.transition(next)
@@ -293,12 +285,7 @@ impl<P: WorkerPort> Controller<P> {
 
     /// Answers when the workers have confirmed; `told` runs at once if the
     /// change was begun.
-    fn conclude(
-        &mut self,
-        result: Result<super::fleet::Commit, Refusal>,
-        reply: Reply<()>,
-        told: impl FnOnce(&mut Self),
-    ) {
+    fn conclude(&mut self, result: Result<Commit, Refusal>, reply: Reply<()>, told: impl FnOnce(&mut Self)) {
         match result {
             Ok(commit) => {
                 told(self);

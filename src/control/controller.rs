@@ -399,7 +399,7 @@ impl<P: WorkerPort> Controller<P> {
     fn shutdown(&mut self, request: ShutdownRequest) {
         let text = if request.now { "stopping at once" } else { "draining, then stopping" };
         self.journal.asked(EventKind::Shutdown, "", text, &request.by);
-        let deadline = self.shutdown_deadline(request.deadline);
+        let deadline = self.deadline(request.deadline);
         self.leaving_by = request.by;
         self.live(if request.now { Input::ShutdownNow } else { Input::Shutdown { deadline } });
     }

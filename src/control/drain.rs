@@ -80,8 +80,12 @@ impl Drain {
             return Err(Refusal::Busy(format!("{WATCHERS} readers follow this drain already")));
         }
         let (sender, receiver) = mpsc::channel(BACKLOG);
+        let progress = self.progress(measure, now);
+        if self.watchers.is_empty() {
+            self.last = Some(progress.clone());
+        }
         // The channel is new: it has room.
-        let _ = sender.try_send(self.progress(measure, now));
+        let _ = sender.try_send(progress);
         self.watchers.push(sender);
         Ok(receiver)
     }

@@ -1,7 +1,7 @@
 //! What is seen of listeners and endpoints, and when it turns. Pure over the
 //! workers' counters.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::SystemTime};
 
 use super::{figures, names, request::EventKind, told::Told};
 use crate::worker::EndpointId;
@@ -44,17 +44,16 @@ impl Observer {
             if fails {
                 failing.insert(endpoint.id);
             }
+            if fails == failed {
+                continue;
+            }
             let (pool, address) = (&endpoint.pool, endpoint.address.to_string());
-            let (kind, text) = match (failed, fails) {
-                (false, true) => {
-                    let why = figures::last_failure(&endpoint.shards, std::time::SystemTime::UNIX_EPOCH);
-                    let why = why.map(|(why, _)| why).unwrap_or_default();
-                    (EventKind::EndpointFailing, format!("connecting to {address} of pool `{pool}` failed: {why}"))
-                }
-                (true, false) => {
-                    (EventKind::EndpointRecovered, format!("{address} of pool `{pool}` takes connections again"))
-                }
-                _ => continue,
+            let (kind, text) = if fails {
+                let why = figures::last_failure(&endpoint.shards, SystemTime::UNIX_EPOCH);
+                let why = why.map(|(why, _)| why).unwrap_or_default();
+                (EventKind::EndpointFailing, format!("connecting to {address} of pool `{pool}` failed: {why}"))
+            } else {
+                (EventKind::EndpointRecovered, format!("{address} of pool `{pool}` takes connections again"))
             };
             turns.push(Turn { kind, object: names::endpoint(pool, &address), text });
         }

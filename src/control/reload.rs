@@ -23,8 +23,7 @@ impl Live for Told {
     }
 
     fn endpoint(&self, pool: &str, address: &str) -> u64 {
-        let known = self.endpoints(Some(pool)).filter(|each| each.address.to_string() == address);
-        known.map(|each| figures::endpoint(&each.shards).active).sum()
+        self.endpoints_named(pool, Some(address)).map(|each| figures::endpoint(&each.shards).active).sum()
     }
 }
 

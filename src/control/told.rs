@@ -197,6 +197,15 @@ impl Told {
         known.chain(&self.retired_endpoints).filter(move |each| pool.is_none_or(|pool| each.pool == pool))
     }
 
+    /// Those of them with this address, or all.
+    pub(super) fn endpoints_named<'a>(
+        &'a self,
+        pool: &'a str,
+        address: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a ToldEndpoint> {
+        self.endpoints(Some(pool)).filter(move |each| address.is_none_or(|wanted| each.address.to_string() == wanted))
+    }
+
     /// All listeners that the workers know or knew.
     pub(super) fn listeners(&self) -> impl Iterator<Item = &ToldListener> {
         self.listeners.values().chain(self.retired_listeners.values())

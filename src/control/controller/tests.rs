@@ -130,7 +130,8 @@ fn changes_wait_for_each_other_within_bounds() {
         let mut asked = Vec::new();
         for _ in 0..=WAITING {
             let handle = world.handle.clone();
-            asked.push(tokio::spawn(async move { handle.ask(|reply| Request::StopListener(stop("web"), reply)).await }));
+            asked
+                .push(tokio::spawn(async move { handle.ask(|reply| Request::StopListener(stop("web"), reply)).await }));
         }
         tokio::task::yield_now().await;
         world.ask(Request::Status).await.unwrap();

@@ -1,12 +1,12 @@
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
     config::Listener,
     control::{
-        Signal,
+        Pace, Signal,
         request::{ListenerState, Request},
-        testing::{World, by, echo, on_control_thread, pool, relay, usual},
+        testing::{World, by, echo, on_control_thread, pool, quick, relay, usual},
     },
 };
 
@@ -138,7 +138,9 @@ fn the_same_file_is_no_new_generation() {
 #[test]
 fn reload_signals_that_come_during_a_change_are_one() {
     on_control_thread(async {
-        let world = World::serving(usual()).await;
+        let pace = Pace { confirm: Duration::from_secs(60), ..quick() };
+        let world = World::with(usual(), pace, HashMap::new(), false);
+        world.until("it serves", || !world.hooks().is_empty()).await;
         let mut config = usual();
         config.listeners.push(echo("more", "127.0.0.1:9"));
         world.set_source(Ok(config));

@@ -15,9 +15,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
     config::{Config, LogLevel},
-    control::{
-        Binder, Clock, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, Usage, WorkerPort,
-    },
+    control::{Binder, Clock, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, Usage, WorkerPort},
     listen::{BindAddress, BindOptions, Bound, ListenSocket, Ownership},
     metrics::WorkerShard,
     worker::{
@@ -300,8 +298,7 @@ impl Inner {
             }
             Command::Query(query, reply) => {
                 let above = |id: u64| query.after.is_none_or(|after| id > after);
-                let mut found: Vec<ConnectionInfo> =
-                    self.connections.iter().map(|(info, _)| info.clone()).collect();
+                let mut found: Vec<ConnectionInfo> = self.connections.iter().map(|(info, _)| info.clone()).collect();
                 found.retain(|info| above(info.id) && matches(&query.filter, info));
                 found.sort_by_key(|info| info.id);
                 found.truncate(query.limit);

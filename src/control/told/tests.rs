@@ -59,7 +59,8 @@ fn each_kind_of_change_has_its_own_way() {
     tell(&mut told, &state(usual()));
     let mut config = usual();
     config.listeners[0] = Arc::new(Listener { backlog: 5, ..(*config.listeners[0]).clone() });
-    config.listeners[1] = Arc::new(Listener { idle_timeout: Some(Default::default()), ..(*config.listeners[1]).clone() });
+    config.listeners[1] =
+        Arc::new(Listener { idle_timeout: Some(Default::default()), ..(*config.listeners[1]).clone() });
     config.listeners.push(echo("more", "127.0.0.1:9"));
     let delta = told.delta(&state(config.clone()));
     let names = |list: &[Arc<Listener>]| list.iter().map(|each| each.name.clone()).collect::<Vec<_>>();
