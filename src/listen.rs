@@ -1,6 +1,19 @@
 //! Listening sockets: one a worker and address, bound here or adopted.
 
-use std::{io, net::SocketAddr, os::fd::OwnedFd, path::PathBuf};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+
+use crate::sys;
 
 /// One worker's listening socket for one listener: non-blocking, close-on-exec,
 /// listening.
@@ -8,19 +21,77 @@ use std::{io, net::SocketAddr, os::fd::OwnedFd, path::PathBuf};
 pub struct ListenSocket {
     /// The socket.
     pub fd: OwnedFd,
-    /// What has to be done with it when accepting stops.
-    pub ownership: Ownership,
+    /// Who else has it.
+    ownership: Ownership,
 }
 
-/// Who else has the socket, which decides how accepting is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ownership {
-    /// netd bound it, this worker alone has it: its queue ends with it.
+/// Who else has a listening socket, which decides how accepting is stopped.
+#[derive(Debug, Clone)]
+enum Ownership {
+    /// netd bound it, and one worker alone has it: its queue ends with it.
     Own,
-    /// All workers have the same socket (Unix-domain listeners).
-    Shared,
+    /// All workers have the same Unix-domain socket, bound to this file.
+    Shared(Arc<SocketFile>),
     /// systemd has it too: it must be left as it was, its queue lives on.
     Inherited,
+}
+
+impl ListenSocket {
+    /// Lets no further handshake begin, while those under way complete and the
+    /// queue can still be accepted: the first half of closing without losing a
+    /// connection. Inherited sockets are left alone.
+    pub fn refuse_new(&self) {
+        match &self.ownership {
+            // Without the filter the window in which a connection can get lost
+            // is merely larger.
+            Ownership::Own => drop(sys::socket::drop_new_handshakes(self.fd.as_fd())),
+            Ownership::Shared(file) => file.remove(),
+            Ownership::Inherited => {}
+        }
+    }
+
+    /// Whether connections may still come in after
+    /// [`refuse_new`](Self::refuse_new), from handshakes under way.
+    pub fn needs_grace(&self) -> bool {
+        !matches!(self.ownership, Ownership::Inherited)
+    }
+
+    /// Whether other descriptors of the same socket exist, so that closing
+    /// this one does not end the watch on it.
+    pub fn is_shared(&self) -> bool {
+        !matches!(self.ownership, Ownership::Own)
+    }
+}
+
+/// The file of a Unix-domain socket; removed with its last user, if it is
+/// still the same file.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) })
+    }
+
+    fn remove(&self) {
+        let ours =
+            fs::symlink_metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
+        if ours {
+            // Gone already, or not permitted any more: a stale file is taken
+            // over by the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.remove();
+    }
 }
 
 /// Where and how to listen.
@@ -62,8 +133,12 @@ pub struct Bound {
 /// # Errors
 /// What the system says, with the address in the message; `AddrInUse` if
 /// anybody else listens there, although SO_REUSEPORT would allow it.
-pub fn bind(_options: &BindOptions, _workers: usize) -> io::Result<Bound> {
-    Err(io::Error::other("stub"))
+pub fn bind(options: &BindOptions, workers: usize) -> io::Result<Bound> {
+    match &options.address {
+        BindAddress::Inet(address) => bind_inet(*address, options, workers),
+        BindAddress::Unix(path) => bind_unix(path, options, workers),
+    }
+    .map_err(|error| explain(&options.address, &error))
 }
 
 /// Takes over a listening socket that systemd made; every worker gets a
@@ -71,6 +146,119 @@ pub fn bind(_options: &BindOptions, _workers: usize) -> io::Result<Bound> {
 ///
 /// # Errors
 /// If it is no listening stream socket.
-pub fn adopt(_fd: OwnedFd, _workers: usize) -> io::Result<Bound> {
-    Err(io::Error::other("stub"))
+pub fn adopt(fd: OwnedFd, workers: usize) -> io::Result<Bound> {
+    let socket = SockRef::from(&fd);
+    if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening stream socket"));
+    }
+    socket.set_nonblocking(true)?;
+    let address = socket.local_addr()?;
+    if address.as_socket().is_some() {
+        // Accepted sockets inherit it.
+        socket.set_tcp_nodelay(true)?;
+    }
+    let local = match (address.as_socket(), address.as_pathname()) {
+        (Some(address), _) => address.to_string(),
+        (None, Some(path)) => format!("unix:{}", path.display()),
+        (None, None) => "unix:".to_owned(),
+    };
+    let sockets = share(fd, workers, &Ownership::Inherited)?;
+    Ok(Bound { sockets, local })
 }
+
+fn bind_inet(address: SocketAddr, options: &BindOptions, workers: usize) -> io::Result<Bound> {
+    if address.port() != 0 && !options.rebind {
+        // SO_REUSEPORT lets a second daemon of the same user in, unnoticed;
+        // without it the kernel tells.
+        inet_socket(address, options, false)?.bind(&address.into())?;
+    }
+    let mut address = address;
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let socket = inet_socket(address, options, true)?;
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        if let Some(bound) = socket.local_addr()?.as_socket() {
+            address = bound;
+        }
+        sockets.push(ListenSocket { fd: socket.into(), ownership: Ownership::Own });
+    }
+    Ok(Bound { sockets, local: address.to_string() })
+}
+
+fn inet_socket(address: SocketAddr, options: &BindOptions, reuse_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(options.v6only)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
+    // Accepted sockets inherit it, which saves a system call a connection.
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket)
+}
+
+fn bind_unix(path: &Path, options: &BindOptions, workers: usize) -> io::Result<Bound> {
+    let temporary = options.rebind.then(|| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".new");
+        PathBuf::from(name)
+    });
+    let target = temporary.as_deref().unwrap_or(path);
+    remove_stale(target)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    socket.bind(&SockAddr::unix(target)?)?;
+    fs::set_permissions(target, fs::Permissions::from_mode(options.mode))?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    if let Some(temporary) = &temporary {
+        fs::rename(temporary, path)?;
+    }
+    let file = Ownership::Shared(Arc::new(SocketFile::new(path)?));
+    let sockets = share(socket.into(), workers, &file)?;
+    Ok(Bound { sockets, local: format!("unix:{}", path.display()) })
+}
+
+/// Removes a socket file that nobody answers on.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path exists and is no socket"));
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        _ => Err(io::Error::from(io::ErrorKind::AddrInUse)),
+    }
+}
+
+fn share(fd: OwnedFd, workers: usize, ownership: &Ownership) -> io::Result<Vec<ListenSocket>> {
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 1..workers {
+        sockets.push(ListenSocket { fd: fd.try_clone()?, ownership: ownership.clone() });
+    }
+    sockets.push(ListenSocket { fd, ownership: ownership.clone() });
+    Ok(sockets)
+}
+
+fn explain(address: &BindAddress, error: &io::Error) -> io::Error {
+    let (what, port) = match address {
+        BindAddress::Inet(address) => (address.to_string(), Some(address.port())),
+        BindAddress::Unix(path) => (format!("unix:{}", path.display()), None),
+    };
+    let hint = match (error.kind(), port) {
+        (io::ErrorKind::AddrInUse, Some(port)) => {
+            format!("; something else listens there (`ss -ltnp 'sport = :{port}'` tells what)")
+        }
+        (io::ErrorKind::AddrInUse, None) => "; something else listens there".to_owned(),
+        (io::ErrorKind::PermissionDenied, Some(port)) if port < 1024 => {
+            "; ports below 1024 need root or CAP_NET_BIND_SERVICE".to_owned()
+        }
+        (io::ErrorKind::AddrNotAvailable, _) => "; this machine has no such address (`ip address` tells)".to_owned(),
+        _ => String::new(),
+    };
+    io::Error::new(error.kind(), format!("cannot listen on {what}: {error}{hint}"))
+}
+
+#[cfg(test)]
+mod tests;

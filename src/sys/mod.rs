@@ -1,1 +1,5 @@
-//! stub
+//! The kernel's interface. All `unsafe` of netd lives here; nothing here knows
+//! a word of netd.
+
+pub mod socket;
+pub mod thread;

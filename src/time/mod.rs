@@ -1,1 +1,5 @@
-//! stub
+//! Time without a clock: deadlines on a wheel.
+
+mod wheel;
+
+pub use wheel::{TICK, TimerId, Wheel};

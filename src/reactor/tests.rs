@@ -1,0 +1,69 @@
+use std::{io::Write, os::unix::net::UnixStream, thread};
+
+use super::*;
+
+#[derive(Default)]
+struct Recorder {
+    socket: Option<UnixStream>,
+    seen: Vec<String>,
+}
+
+impl Handler for Recorder {
+    type Message = &'static str;
+
+    fn on_ready(&mut self, token: usize, ready: Ready, turn: &mut Turn<'_>) {
+        if ready.readable {
+            self.seen.push(format!("readable {token} closed {}", ready.read_closed));
+            turn.arm(turn.now + Duration::from_millis(20), 7);
+        }
+    }
+
+    fn on_queued(&mut self, token: usize, _: &mut Turn<'_>) {
+        self.seen.push(format!("queued {token}"));
+    }
+
+    fn on_timer(&mut self, token: usize, turn: &mut Turn<'_>) {
+        self.seen.push(format!("timer {token}"));
+        turn.enqueue(8);
+    }
+
+    fn on_message(&mut self, message: &'static str, turn: &mut Turn<'_>) {
+        self.seen.push(message.to_owned());
+        if let Some(socket) = &self.socket {
+            socket.set_nonblocking(true).unwrap();
+            turn.watch(socket, 42).unwrap();
+        }
+    }
+
+    fn on_turn_end(&mut self, _: usize, _: Duration, _: &mut Turn<'_>) {}
+
+    fn is_done(&self) -> bool {
+        self.seen.last().is_some_and(|last| last == "queued 8")
+    }
+}
+
+#[test]
+fn a_message_an_edge_a_timer_and_the_queue() {
+    let (mut reactor, sender) = Reactor::new(4).unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let writer = thread::spawn(move || {
+        sender.send("hello").unwrap();
+        theirs.write_all(b"x").unwrap();
+    });
+    let mut recorder = Recorder { socket: Some(ours), seen: Vec::new() };
+    reactor.run(&mut recorder).unwrap();
+    writer.join().unwrap();
+    assert_eq!(recorder.seen.first().unwrap(), "hello");
+    assert!(recorder.seen.iter().any(|each| each.starts_with("readable 42")));
+    assert_eq!(recorder.seen[recorder.seen.len() - 2..], ["timer 7", "queued 8"]);
+}
+
+#[test]
+fn the_mailbox_is_bounded() {
+    let (reactor, sender) = Reactor::new(2).unwrap();
+    assert_eq!(sender.send(1), Ok(()));
+    assert_eq!(sender.send(2), Ok(()));
+    assert_eq!(sender.send(3), Err(SendError::Full));
+    drop(reactor);
+    assert_eq!(sender.send(4), Err(SendError::Gone));
+}
