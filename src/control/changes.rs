@@ -19,6 +19,7 @@ use super::{
     state::State,
 };
 use crate::{
+    config::format_duration,
     protocol::CloseReason,
     worker::{Filter, Selection},
 };
@@ -115,7 +116,10 @@ impl<P: WorkerPort> Controller<P> {
         let serial = self.serial;
         self.drains.push(Drain::new(serial, target.clone(), deadline, start, now.instant));
         let text = match deadline {
-            Some(after) => format!("draining: {} connections are open, the rest is cut after {after:?}", start.active),
+            Some(after) => {
+                let after = format_duration(after);
+                format!("draining: {} connections are open, what is left after {after} is cut", start.active)
+            }
             None => format!("draining: {} connections are open, none is cut", start.active),
         };
         self.journal.asked(EventKind::DrainStarted, &names::target(target), &text, by);

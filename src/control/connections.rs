@@ -131,10 +131,10 @@ fn filter(wanted: &ConnectionFilter, told: &Told, now: Now) -> Result<Option<Fil
 
 fn endpoints(wanted: &ConnectionFilter, told: &Told) -> Result<Vec<EndpointId>, Refusal> {
     let pool = wanted.pool.as_deref();
-    if let Some(name) = pool.filter(|name| !told.pools.contains_key(*name)) {
-        if told.endpoints(pool).next().is_none() {
-            return Err(names::missing("pool", name, told.pools.keys().map(String::as_str)));
-        }
+    if let Some(name) = pool.filter(|name| !told.pools.contains_key(*name))
+        && told.endpoints(pool).next().is_none()
+    {
+        return Err(names::missing("pool", name, told.pools.keys().map(String::as_str)));
     }
     let Some(address) = &wanted.endpoint else { return Ok(told.endpoints(pool).map(|each| each.id).collect()) };
     let ids: Vec<EndpointId> =

@@ -25,14 +25,11 @@ use super::{
         Reply, Request, ShutdownRequest, Target,
     },
     sockets::Sockets,
-    start::{Hook, Pace, Prepared, Signal, Usage},
+    start::{Hook, Pace, Parse, Prepared, Signal, Source, Usage},
     state::State,
 };
 
-use crate::{
-    config::{Config, LogLevel},
-    worker,
-};
+use crate::{config::LogLevel, worker};
 
 /// Changes that wait for the one in flight; more are refused.
 const WAITING: usize = 16;
@@ -64,8 +61,8 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) last_reload: Option<Result<(), String>>,
     /// Applied and refused.
     pub(super) reloads: (u64, u64),
-    pub(super) source: Box<dyn FnMut() -> Result<Config, String> + Send>,
-    pub(super) parse: Box<dyn FnMut(&str) -> Result<Config, String> + Send>,
+    pub(super) source: Source,
+    pub(super) parse: Parse,
     pub(super) set_log_level: Box<dyn FnMut(LogLevel) -> LogLevel + Send>,
     pub(super) usage: Box<dyn Fn() -> Usage + Send>,
     hooks: Box<dyn FnMut(Hook) + Send>,

@@ -21,14 +21,18 @@ impl Journal {
 
     /// Something that somebody asked for.
     pub(super) fn asked(&self, kind: EventKind, object: &str, text: &str, by: &Provenance) {
-        tracing::info!(event = kind.as_str(), object, who = by.who, why = by.why, "{text}");
+        if kind == EventKind::ReloadRefused {
+            tracing::warn!(event = kind.as_str(), object, who = by.who, why = by.why, "{text}");
+        } else {
+            tracing::info!(event = kind.as_str(), object, who = by.who, why = by.why, "{text}");
+        }
         self.tell(kind, object, text, Some(by.clone()));
     }
 
     /// Something that came by itself.
     pub(super) fn seen(&self, kind: EventKind, object: &str, text: &str) {
         match kind {
-            EventKind::ReloadRefused | EventKind::ListenerPaused | EventKind::EndpointFailing => {
+            EventKind::ListenerPaused | EventKind::EndpointFailing => {
                 tracing::warn!(event = kind.as_str(), object, "{text}");
             }
             _ => tracing::info!(event = kind.as_str(), object, "{text}"),

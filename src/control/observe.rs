@@ -61,3 +61,34 @@ impl Observer {
         turns
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::control::{state::State, testing::usual};
+
+    #[test]
+    fn an_endpoint_turns_once_each_way() {
+        let state = State::new(Arc::new(usual()), SystemTime::UNIX_EPOCH);
+        let mut told = Told::default();
+        told.pool(&usual().pools[0], &state, 2);
+        let mut observer = Observer::default();
+        assert_eq!(observer.look(&told), []);
+        let shard = told.pools["db"].endpoints[1].shards[0].clone();
+        shard.last_failure.set(111);
+        shard.last_failure_at.set(10);
+        let turns = observer.look(&told);
+        assert_eq!(turns.len(), 1);
+        assert_eq!(
+            (turns[0].kind, turns[0].object.as_str()),
+            (EventKind::EndpointFailing, "endpoint/db/10.0.0.2:5432")
+        );
+        assert!(turns[0].text.ends_with("failed: Connection refused"), "{}", turns[0].text);
+        assert_eq!(observer.look(&told), []);
+        shard.last_success_at.set(11);
+        assert_eq!(observer.look(&told)[0].kind, EventKind::EndpointRecovered);
+        assert_eq!(observer.look(&told), []);
+    }
+}

@@ -57,16 +57,16 @@ impl<P: WorkerPort> Controller<P> {
                     let text = format!("{} override dropped: the object is gone from the configuration", each.value);
                     self.journal.asked(EventKind::OverrideCleared, &each.object, &text, &request.by);
                 }
-                let Some(commit) = commit else { return self.reload_ended(Ok(outcome), &request, reply) };
+                let Some(commit) = commit else { return self.reload_ended(true, Ok(outcome), &request, reply) };
                 self.settle(
                     commit,
                     |_| (),
                     move |controller, confirmed| {
-                        controller.reload_ended(confirmed.map(|()| outcome), &request, reply);
+                        controller.reload_ended(true, confirmed.map(|()| outcome), &request, reply);
                     },
                 );
             }
-            Err(refusal) => self.reload_ended(Err(refusal), &request, reply),
+            Err(refusal) => self.reload_ended(false, Err(refusal), &request, reply),
         }
     }
 
@@ -100,8 +100,10 @@ impl<P: WorkerPort> Controller<P> {
         Ok(Begun { outcome, dropped, commit: Some(commit) })
     }
 
+    /// `in_force`: it was begun, though perhaps not every worker confirmed it.
     fn reload_ended(
         &mut self,
+        in_force: bool,
         result: Result<ReloadOutcome, Refusal>,
         request: &ReloadRequest,
         reply: Option<Reply<ReloadOutcome>>,
@@ -114,10 +116,16 @@ impl<P: WorkerPort> Controller<P> {
                 let text = format!("generation {} is in force: {summary}", outcome.generation);
                 self.journal.asked(EventKind::Reloaded, "", &text, &request.by);
             }
+            Err(refusal) if in_force => {
+                self.reloads.0 += 1;
+                self.last_reload = Some(Err(refusal.to_string()));
+                self.journal.asked(EventKind::Reloaded, "", &refusal.to_string(), &request.by);
+            }
             Err(refusal) => {
                 self.reloads.1 += 1;
                 self.last_reload = Some(Err(refusal.to_string()));
-                self.journal.seen(EventKind::ReloadRefused, "", &format!("reload refused: {refusal}"));
+                let text = format!("reload refused: {refusal}");
+                self.journal.asked(EventKind::ReloadRefused, "", &text, &request.by);
             }
         }
         let status = self.status_text();

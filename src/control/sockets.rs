@@ -91,9 +91,16 @@ impl Sockets {
         listeners: impl Iterator<Item = &'a Arc<Listener>>,
         ours: &[Address],
     ) -> Result<BTreeMap<String, Opened>, Refusal> {
+        // The file of a Unix socket can only be replaced, not shared: that comes
+        // last, when nothing else can fail any more.
+        let replaces = |listener: &Listener| matches!(listener.address, Address::Unix(_)) && is_ours(listener, ours);
+        let (last, first): (Vec<_>, Vec<_>) = listeners.partition(|listener| replaces(listener));
         let mut opened = BTreeMap::new();
         let mut faults = Vec::new();
-        for listener in listeners {
+        for listener in first.into_iter().chain(last) {
+            if replaces(listener) && !faults.is_empty() {
+                break;
+            }
             match self.open_one(listener, ours) {
                 Ok(each) => {
                     opened.insert(listener.name.clone(), each);
@@ -114,7 +121,7 @@ impl Sockets {
             backlog: listener.backlog,
             v6only: listener.v6only,
             mode: listener.mode,
-            rebind: ours.iter().any(|other| overlap(other, &listener.address)),
+            rebind: is_ours(listener, ours),
         };
         let bound = self.binder.bind(&options, self.workers).map_err(|error| {
             let (text, address) = (error.to_string(), listener.address.to_string());
@@ -159,6 +166,11 @@ fn bind_address(address: &Address) -> BindAddress {
         Address::Inet(address) => BindAddress::Inet(*address),
         Address::Unix(path) => BindAddress::Unix(PathBuf::clone(path)),
     }
+}
+
+/// Whether netd itself is what listens there.
+fn is_ours(listener: &Listener, ours: &[Address]) -> bool {
+    ours.iter().any(|other| overlap(other, &listener.address))
 }
 
 /// Whether listening on both at once looks like a conflict to the system.

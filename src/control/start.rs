@@ -90,14 +90,20 @@ impl Default for Pace {
     }
 }
 
+/// Reads the daemon's own configuration anew; the error is the whole report.
+pub type Source = Box<dyn FnMut() -> Result<Config, String> + Send>;
+
+/// Reads a candidate's text; the error is the whole report.
+pub type Parse = Box<dyn FnMut(&str) -> Result<Config, String> + Send>;
+
 /// All that the Controller needs of the world.
 pub struct Start {
     /// The first configuration.
     pub config: Arc<Config>,
-    /// Reads the configuration anew; the error is the whole report.
-    pub source: Box<dyn FnMut() -> Result<Config, String> + Send>,
-    /// Reads a candidate's text; the error is the whole report.
-    pub parse: Box<dyn FnMut(&str) -> Result<Config, String> + Send>,
+    /// For reloads and plans of what the daemon was started with.
+    pub source: Source,
+    /// For reloads and plans of candidates that came over the API.
+    pub parse: Parse,
     /// File that the configuration came from.
     pub config_path: Option<String>,
     /// Sockets that systemd made, by the name of the listener they belong to.

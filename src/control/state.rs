@@ -1,6 +1,7 @@
 //! What shall be: the configuration and the overrides above it. Pure.
 
 use std::{
+    borrow::Borrow,
     collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -327,13 +328,10 @@ fn over<V>(each: &Override<V>, now: SystemTime) -> bool {
     each.expires_at.is_some_and(|end| end <= now)
 }
 
-fn remove_if<K: Ord, Q: Ord + ?Sized, V>(
-    map: &mut BTreeMap<K, Override<V>>,
-    key: &Q,
-    matches: impl Fn(&V) -> bool,
-) -> bool
+fn remove_if<K, Q, V>(map: &mut BTreeMap<K, Override<V>>, key: &Q, matches: impl Fn(&V) -> bool) -> bool
 where
-    K: std::borrow::Borrow<Q>,
+    K: Borrow<Q> + Ord,
+    Q: Ord + ?Sized,
 {
     map.get(key).is_some_and(|each| matches(&each.value)) && map.remove(key).is_some()
 }

@@ -171,3 +171,6 @@ fn provenance<V>(each: &Override<V>) -> String {
     let end = if each.expires_at.is_some() { ", until it expires" } else { "" };
     if why.is_empty() { format!("set by {who}{end}") } else { format!("set by {who} ({why}){end}") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,14 +154,14 @@ fn the_watchdog_is_fed_only_while_every_worker_answers() {
         world.workers[1].inner().mute = true;
         let mut status = world.ask(Request::Status).await.unwrap();
         while status.workers[1].responsive {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            sleep(Duration::from_millis(2)).await;
             status = world.ask(Request::Status).await.unwrap();
         }
         let fed = |world: &World| world.hooks().iter().filter(|hook| **hook == Hook::Watchdog).count();
         let before = fed(&world);
         let refused = world.ask(|reply| Request::StopListener(stop("web"), reply)).await;
         assert!(matches!(refused, Err(Refusal::Timeout(_))), "{refused:?}");
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        sleep(Duration::from_millis(30)).await;
         assert_eq!(fed(&world), before);
         world.workers[1].speak();
         world.until("it is fed again", || fed(&world) > before).await;

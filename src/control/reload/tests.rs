@@ -2,7 +2,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
-    config::Listener,
+    config::{Listener, LogLevel},
     control::{
         Pace, Signal,
         request::{ListenerState, Request},
@@ -156,5 +156,38 @@ fn reload_signals_that_come_during_a_change_are_one() {
         let snapshot = world.ask(Request::Snapshot).await.unwrap();
         assert_eq!((snapshot.reloads, snapshot.status.generation), ((2, 0), 2));
         assert_eq!(*world.reads.lock().unwrap(), 2);
+    });
+}
+
+#[test]
+fn a_reload_that_is_in_force_but_not_confirmed_says_so() {
+    on_control_thread(async {
+        let world = World::serving(usual()).await;
+        let mut config = usual();
+        config.listeners.push(echo("more", "127.0.0.1:9"));
+        world.set_source(Ok(config));
+        world.workers[1].inner().mute = true;
+        let refused = world.ask(|reply| Request::Reload(request(), reply)).await.unwrap_err();
+        assert!(matches!(&refused, Refusal::Timeout(text) if text.contains("the change is made, but worker 1")));
+        let snapshot = world.ask(Request::Snapshot).await.unwrap();
+        assert_eq!((snapshot.reloads, snapshot.status.generation), ((1, 0), 2));
+        assert_eq!(snapshot.status.last_reload, Some(Err(refused.to_string())));
+    });
+}
+
+#[test]
+fn a_log_level_of_the_file_comes_into_force() {
+    on_control_thread(async {
+        let world = World::serving(usual()).await;
+        world.told();
+        let mut config = usual();
+        config.log.level = LogLevel::Trace;
+        config.drain.timeout = Duration::from_secs(1);
+        world.set_source(Ok(config));
+        let outcome = world.ask(|reply| Request::Reload(request(), reply)).await.unwrap();
+        let objects: Vec<&str> = outcome.changes.iter().map(|each| each.object.as_str()).collect();
+        assert_eq!(objects, ["log", "drain"]);
+        assert_eq!(world.ask(Request::Status).await.unwrap().log_level, LogLevel::Trace);
+        assert_eq!(world.told(), Vec::<String>::new());
     });
 }

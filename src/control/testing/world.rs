@@ -3,9 +3,9 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    fs::File,
     future::Future,
     io,
+    net::SocketAddr,
     os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -16,7 +16,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use crate::{
     config::{Config, LogLevel},
     control::{Binder, Clock, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, Usage, WorkerPort},
-    listen::{BindAddress, BindOptions, Bound, ListenSocket, Ownership},
+    listen::{self, BindAddress, BindOptions, Bound},
     metrics::WorkerShard,
     worker::{
         Command, ConnectionInfo, ConnectionState, Filter, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec,
@@ -156,7 +156,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Hands out file descriptors of /dev/null.
+/// Hands out sockets on some port, whatever was asked for.
 #[derive(Clone, Default)]
 pub(in crate::control) struct FakeBinder {
     taken: Arc<Mutex<HashSet<String>>>,
@@ -179,8 +179,9 @@ impl FakeBinder {
     }
 
     fn sockets(workers: usize, local: String) -> io::Result<Bound> {
-        let socket = || Ok(ListenSocket { fd: File::open("/dev/null")?.into(), ownership: Ownership::Own });
-        Ok(Bound { sockets: (0..workers).map(|_| socket()).collect::<io::Result<_>>()?, local })
+        let address = BindAddress::Inet(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let options = BindOptions { address, backlog: 1, v6only: true, mode: 0o666, rebind: false };
+        Ok(Bound { local, ..listen::bind(&options, workers)? })
     }
 }
 
