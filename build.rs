@@ -4,6 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use protox::prost::Message;
 
+#[expect(clippy::disallowed_methods, reason = "how cargo speaks to a build script")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(["netd/admin/v1/admin.proto"], ["proto"])?;

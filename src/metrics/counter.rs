@@ -36,7 +36,7 @@ impl Counter {
 
 /// Number of buckets of a [`Histogram`]: below 1 µs, 2 µs, 4 µs ... 2^36 µs
 /// (19 h), and above.
-pub const BUCKETS: usize = 38;
+pub(super) const BUCKETS: usize = 38;
 
 /// Durations in buckets of powers of two microseconds.
 #[derive(Debug)]
@@ -89,6 +89,14 @@ impl HistogramSnapshot {
     /// How many durations were counted.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
+    }
+
+    /// Adds what another one has counted.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, bucket) in self.buckets.iter_mut().zip(&other.buckets) {
+            *sum += bucket;
+        }
+        self.sum_micros = self.sum_micros.wrapping_add(other.sum_micros);
     }
 
     /// The mean; `None` before the first.

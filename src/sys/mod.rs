@@ -1,5 +1,6 @@
 //! The kernel's interface. All `unsafe` of netd lives here; nothing here knows
 //! a word of netd.
 
+pub mod process;
 pub mod socket;
 pub mod thread;

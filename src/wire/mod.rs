@@ -17,4 +17,6 @@ pub struct Wire {
     pub outgoing: Buffer,
     /// Nothing follows `outgoing`: pass the end on once it is empty.
     pub outgoing_ended: bool,
+    /// The end was passed on.
+    pub end_sent: bool,
 }

@@ -3,12 +3,32 @@
 //!
 //! Control holds a [`Handle`] to each worker and sends it [`Command`]s; what
 //! comes back are the answers asked for and the counters.
+//!
+//! The way of a byte: `run` (the reactor's handler) -> `accept` -> `conn`
+//! (drives a session of `protocol`, or, once `dial` has found an endpoint, a
+//! `tunnel`) -> `transport` -> kernel. Down go method calls; up come values.
 
+mod accept;
+mod budget;
 mod command;
+mod conn;
+mod dial;
 mod handle;
+mod ids;
+mod key;
+mod pools;
+mod query;
+mod run;
+mod transport;
+mod tunnel;
 
+pub use budget::FdBudget;
 pub use command::{
     Command, ConnectionInfo, ConnectionState, EndpointId, EndpointSpec, Filter, ListenerId, ListenerSpec, PoolId,
     PoolSpec, Query, Reply, Selection,
 };
 pub use handle::{Handle, Overloaded, Settings};
+pub use ids::{MAX_WORKERS, worker_of};
+
+#[cfg(test)]
+mod script;

@@ -1,0 +1,5 @@
+//! Between the words of the API and the words of control. [`incoming`] checks
+//! requests; [`outgoing`] writes answers.
+
+pub(super) mod incoming;
+pub(super) mod outgoing;

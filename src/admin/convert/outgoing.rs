@@ -1,0 +1,318 @@
+//! Answers, in the words of the API.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
+
+use tonic::Status;
+
+use crate::{
+    control::{
+        self, ChangeKind, ConnectionState, DrainOutcome, EndpointOverride, EndpointState, Layer, ListenerOverride,
+        ListenerState, PoolOverride, Refusal,
+    },
+    pb,
+};
+
+/// Kind of the event that tells a slow reader how many it missed.
+pub(in crate::admin) const MISSED: &str = "missed";
+
+/// The gRPC code that belongs to a refusal, with its message.
+pub(in crate::admin) fn refused(refusal: Refusal) -> Status {
+    let message = refusal.to_string();
+    match refusal {
+        Refusal::Invalid(_) => Status::invalid_argument(message),
+        Refusal::NotFound(_) => Status::not_found(message),
+        Refusal::Precondition(_) => Status::failed_precondition(message),
+        Refusal::Busy(_) => Status::aborted(message),
+        Refusal::Timeout(_) => Status::deadline_exceeded(message),
+        Refusal::ShuttingDown => Status::unavailable(message),
+    }
+}
+
+/// Keeps only the object called `name`, if one is asked for.
+///
+/// # Errors
+/// NOT_FOUND with the names that there are.
+pub(in crate::admin) fn only<T>(
+    kind: &str,
+    name: &str,
+    objects: Vec<T>,
+    name_of: impl Fn(&T) -> &str,
+) -> Result<Vec<T>, Status> {
+    if name.is_empty() {
+        return Ok(objects);
+    }
+    let names: BTreeSet<_> = objects.iter().map(&name_of).collect();
+    if !names.contains(name) {
+        let there_are =
+            if names.is_empty() { "none".to_owned() } else { names.into_iter().collect::<Vec<_>>().join(", ") };
+        return Err(Status::not_found(format!("there is no {kind} `{name}`; there are: {there_are}")));
+    }
+    Ok(objects.into_iter().filter(|object| name_of(object) == name).collect())
+}
+
+/// The daemon at a glance.
+pub(in crate::admin) fn status(status: control::Status) -> pb::GetStatusResponse {
+    pb::GetStatusResponse {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        state: status.state.as_str().to_owned(),
+        started_at: at(status.started_at),
+        generation: status.generation,
+        applied_at: at(status.applied_at),
+        last_reload: match status.last_reload {
+            None => String::new(),
+            Some(Ok(())) => "ok".to_owned(),
+            Some(Err(reason)) => reason,
+        },
+        config_path: status.config_path.unwrap_or_default(),
+        figures: Some(figures(status.figures)),
+        fds_used: status.fds_used,
+        fds_limit: status.fds_limit,
+        workers: status.workers.into_iter().map(worker).collect(),
+        overrides: u32::try_from(status.overrides).unwrap_or(u32::MAX),
+        log_level: status.log_level.as_str().to_owned(),
+        memory_bytes: status.memory_bytes,
+    }
+}
+
+fn worker(worker: control::WorkerView) -> pb::Worker {
+    pb::Worker {
+        index: index(worker.index),
+        active: worker.active,
+        accepted: worker.accepted,
+        turns: worker.turns,
+        responsive: worker.responsive,
+        cpu: worker.cpu,
+    }
+}
+
+/// A listener.
+pub(in crate::admin) fn listener(view: control::ListenerView) -> pb::Listener {
+    pb::Listener {
+        name: view.config.name.clone(),
+        address: view.config.address.to_string(),
+        protocol: view.config.protocol.as_str().to_owned(),
+        pool: view.config.protocol.pool().unwrap_or_default().to_owned(),
+        r#override: view.override_.map(|over| {
+            override_(over, |value| match value {
+                ListenerOverride::Stopped => "stopped".to_owned(),
+                ListenerOverride::Draining => "draining".to_owned(),
+            })
+        }),
+        state: match view.state {
+            ListenerState::Accepting => "accepting",
+            ListenerState::Paused => "paused",
+            ListenerState::Draining => "draining",
+            ListenerState::Stopped => "stopped",
+            ListenerState::Removed => "removed",
+        }
+        .to_owned(),
+        figures: Some(figures(view.figures)),
+        accept_errors: view.accept_errors,
+        bound: view.bound,
+        origin: if view.inherited { "systemd" } else { "bound" }.to_owned(),
+    }
+}
+
+/// A pool.
+pub(in crate::admin) fn pool(view: control::PoolView) -> pb::Pool {
+    let takes = |endpoint: &control::EndpointView| {
+        matches!(endpoint.state, EndpointState::Up | EndpointState::Failing) && endpoint.weight > 0
+    };
+    let state = match &view.override_ {
+        Some(control::Override { value: PoolOverride::Draining, .. }) => "draining",
+        None if view.endpoints.iter().any(takes) => "up",
+        None => "down",
+    };
+    pb::Pool {
+        name: view.config.name.clone(),
+        state: state.to_owned(),
+        r#override: view.override_.map(|over| override_(over, |PoolOverride::Draining| "draining".to_owned())),
+        endpoints: view.endpoints.into_iter().map(endpoint).collect(),
+        figures: Some(figures(view.figures)),
+        listeners: view.listeners,
+    }
+}
+
+/// An endpoint.
+pub(in crate::admin) fn endpoint(view: control::EndpointView) -> pb::Endpoint {
+    let (last_failure, last_failure_at) = view.last_failure.unzip();
+    pb::Endpoint {
+        address: view.address,
+        configured_weight: view.configured_weight.into(),
+        r#override: view.override_.map(|over| {
+            override_(over, |value| match value {
+                EndpointOverride::Weight(weight) => format!("weight {weight}"),
+                EndpointOverride::Draining => "draining".to_owned(),
+                EndpointOverride::Maintenance => "maintenance".to_owned(),
+            })
+        }),
+        weight: view.weight.into(),
+        state: match view.state {
+            EndpointState::Up => "up",
+            EndpointState::Failing => "failing",
+            EndpointState::Draining => "draining",
+            EndpointState::Maintenance => "maintenance",
+        }
+        .to_owned(),
+        figures: Some(figures(view.figures)),
+        connect_failures: view.connect_failures,
+        last_failure: last_failure.unwrap_or_default(),
+        last_failure_at: last_failure_at.and_then(at),
+        mean_connect_time: view.mean_connect_time.and_then(lasting),
+    }
+}
+
+/// A live connection.
+pub(in crate::admin) fn connection(view: control::ConnectionView) -> pb::Connection {
+    let (pool, endpoint) = view.upstream.unwrap_or_default();
+    pb::Connection {
+        id: id(view.id),
+        worker: index(view.worker),
+        listener: view.listener,
+        source: view.source,
+        pool,
+        endpoint,
+        state: match view.state {
+            ConnectionState::Dialing => "dialing",
+            ConnectionState::Open => "open",
+            ConnectionState::HalfClosed => "half-closed",
+            ConnectionState::Closing => "closing",
+        }
+        .to_owned(),
+        since: at(view.since),
+        idle: lasting(view.idle),
+        bytes_from_downstream: view.bytes_from_downstream,
+        bytes_to_downstream: view.bytes_to_downstream,
+    }
+}
+
+/// How many connections were ended.
+pub(in crate::admin) fn closed(outcome: control::CloseOutcome) -> pb::CloseConnectionResponse {
+    let unknown_ids = outcome.unknown.into_iter().map(id).collect();
+    pb::CloseConnectionResponse { closed: outcome.closed, unknown_ids }
+}
+
+/// A plan.
+pub(in crate::admin) fn plan(plan: control::PlanView) -> pb::PlanResponse {
+    let changes = plan.changes.into_iter().map(change).collect();
+    pb::PlanResponse { changes, generation: plan.generation, obstacles: plan.obstacles }
+}
+
+/// A reload.
+pub(in crate::admin) fn reloaded(outcome: control::ReloadOutcome) -> pb::ReloadResponse {
+    let changes = outcome.changes.into_iter().map(change).collect();
+    pb::ReloadResponse { generation: outcome.generation, changes }
+}
+
+fn change(change: control::Change) -> pb::Change {
+    pb::Change {
+        object: change.object,
+        kind: match change.kind {
+            ChangeKind::Added => "added",
+            ChangeKind::Removed => "removed",
+            ChangeKind::Changed => "changed",
+        }
+        .to_owned(),
+        details: change.details,
+        untouched: change.untouched,
+        drained: change.drained,
+        cut: change.cut,
+    }
+}
+
+/// Progress of a drain.
+pub(in crate::admin) fn progress(progress: control::DrainProgress) -> pb::DrainProgress {
+    let outcome = progress.outcome.map(|outcome| match outcome {
+        DrainOutcome::Drained => "drained",
+        DrainOutcome::Undrained => "undrained",
+        DrainOutcome::Shutdown => "shutdown",
+    });
+    pb::DrainProgress {
+        remaining: progress.remaining,
+        finished: progress.finished,
+        cut: progress.cut,
+        elapsed: lasting(progress.elapsed),
+        left: progress.left.and_then(lasting),
+        done: outcome.is_some(),
+        outcome: outcome.unwrap_or_default().to_owned(),
+    }
+}
+
+/// Which layer decides.
+pub(in crate::admin) fn explanation(explanation: control::Explanation) -> pb::WhyResponse {
+    pb::WhyResponse {
+        object: explanation.object,
+        effective: explanation.effective,
+        decided_by: match explanation.decided_by {
+            Layer::Configured => "configured",
+            Layer::Override => "override",
+            Layer::Observed => "observed",
+        }
+        .to_owned(),
+        configured: explanation.configured,
+        r#override: explanation.override_.map(|over| override_(over, |value| value)),
+        observed: explanation.observed,
+        explanation: explanation.sentence,
+    }
+}
+
+/// Something that happened.
+pub(in crate::admin) fn event(event: control::Event) -> pb::Event {
+    pb::Event {
+        at: at(event.at),
+        kind: event.kind.as_str().to_owned(),
+        object: event.object,
+        text: event.text,
+        by: event.by.map(by),
+    }
+}
+
+/// A notice to a reader that was too slow.
+pub(in crate::admin) fn missed(count: u64, now: SystemTime) -> pb::Event {
+    let text = format!("{count} events were missed: this reader was too slow");
+    pb::Event { at: at(now), kind: MISSED.to_owned(), text, ..Default::default() }
+}
+
+/// A connection's id.
+pub(in crate::admin) fn id(id: u64) -> String {
+    format!("{id:x}")
+}
+
+/// A point in time.
+pub(in crate::admin) fn at(time: SystemTime) -> Option<prost_types::Timestamp> {
+    Some(time.into())
+}
+
+fn lasting(duration: Duration) -> Option<prost_types::Duration> {
+    duration.try_into().ok()
+}
+
+fn override_<V>(over: control::Override<V>, text: impl FnOnce(V) -> String) -> pb::Override {
+    pb::Override {
+        value: text(over.value),
+        by: Some(by(over.by)),
+        set_at: at(over.set_at),
+        expires_at: over.expires_at.and_then(at),
+    }
+}
+
+fn by(by: control::Provenance) -> pb::Provenance {
+    pb::Provenance { who: by.who, why: by.why }
+}
+
+fn figures(figures: control::Figures) -> pb::Figures {
+    pb::Figures {
+        active: figures.active,
+        total: figures.total,
+        bytes_from_downstream: figures.bytes_from_downstream,
+        bytes_to_downstream: figures.bytes_to_downstream,
+    }
+}
+
+fn index(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,359 @@
+//! A scripted Controller and a server around it.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use tempfile::TempDir;
+use tokio::{
+    net::UnixStream,
+    sync::{broadcast, mpsc, oneshot},
+    task::JoinHandle,
+};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{
+    admin::{Access, AdminListeners, AdminOptions, serve_admin},
+    config::{self, LogLevel},
+    control::*,
+    metrics::HistogramSnapshot,
+    pb::admin_client::AdminClient,
+    protocol::CloseReason,
+};
+
+pub(in crate::admin) fn epoch(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+/// What the script does besides answering.
+#[derive(Debug, Default)]
+pub(in crate::admin) struct Script {
+    /// Requests seen, as debug text.
+    pub(super) seen: Vec<String>,
+    /// Refuse everything with this.
+    pub(super) refusal: Option<Refusal>,
+    /// State to report; `None`: serving.
+    pub(super) state: Option<DaemonState>,
+    /// The senders of drains that were begun.
+    pub(super) drains: Vec<mpsc::Sender<DrainProgress>>,
+    /// How many connections there are.
+    pub(super) connections: u64,
+}
+
+/// The Controller's side of a handle.
+pub(super) struct Fake {
+    pub(super) handle: Handle,
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) script: Arc<Mutex<Script>>,
+}
+
+impl Fake {
+    pub(super) fn start() -> Self {
+        let (handle, mut requests, events) = Handle::new();
+        let script = Arc::new(Mutex::new(Script { connections: 5, ..Default::default() }));
+        let answering = Arc::clone(&script);
+        tokio::spawn(async move {
+            while let Some(request) = requests.recv().await {
+                let mut script = answering.lock().expect("no panic before");
+                script.seen.push(format!("{request:?}"));
+                script.answer(request);
+            }
+        });
+        Self { handle, events, script }
+    }
+
+    pub(super) fn script<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
+        change(&mut self.script.lock().expect("no panic before"))
+    }
+}
+
+impl Script {
+    fn answer(&mut self, request: Request) {
+        let refusal = self.refusal.clone();
+        macro_rules! reply {
+            ($reply:expr, $answer:expr) => {{
+                let answer = match refusal {
+                    Some(refusal) => Err(refusal),
+                    None => Ok($answer),
+                };
+                let _ = $reply.send(answer);
+            }};
+        }
+        match request {
+            Request::Status(reply) => reply!(reply, self.status()),
+            Request::Listeners(reply) => reply!(reply, vec![listener("db"), listener("web")]),
+            Request::Pools(reply) => reply!(reply, vec![pool()]),
+            Request::Connections(query, reply) => reply!(reply, self.page(&query)),
+            Request::Close(request, reply) => {
+                reply!(reply, CloseOutcome { closed: 2, unknown: request.ids })
+            }
+            Request::Config(reply) => reply!(
+                reply,
+                ConfigView {
+                    config: config(),
+                    generation: 3,
+                    path: Some("/etc/netd/netd.toml".into()),
+                    applied_at: epoch(7)
+                }
+            ),
+            Request::Plan(_, reply) => {
+                reply!(reply, PlanView { changes: vec![change()], generation: 3, obstacles: vec!["workers".into()] })
+            }
+            Request::Reload(_, reply) => reply!(reply, ReloadOutcome { generation: 4, changes: vec![change()] }),
+            Request::Drain(_, reply) => {
+                let (sender, receiver) = mpsc::channel(4);
+                self.drains.push(sender);
+                reply!(reply, receiver);
+            }
+            Request::Undrain(_, _, reply) => reply!(reply, ()),
+            Request::StartListener(_, _, reply) => reply!(reply, ()),
+            Request::StopListener(_, reply) => reply!(reply, ()),
+            Request::SetEndpoint(_, reply) => reply!(reply, endpoint()),
+            Request::Why(object, reply) => reply!(reply, explanation(object)),
+            Request::SetLogLevel(_, _, reply) => reply!(reply, LogLevel::Info),
+            Request::Shutdown(_, reply) => reply!(reply, ()),
+            Request::Snapshot(reply) => reply!(reply, self.snapshot()),
+        }
+    }
+
+    pub(in crate::admin) fn status(&self) -> Status {
+        Status {
+            state: self.state.unwrap_or(DaemonState::Serving),
+            started_at: epoch(5),
+            generation: 3,
+            applied_at: epoch(7),
+            last_reload: Some(Err("bad file".into())),
+            config_path: None,
+            figures: Figures { active: 1, total: 2, bytes_from_downstream: 3, bytes_to_downstream: 4 },
+            fds_used: 10,
+            fds_limit: 1024,
+            memory_bytes: 4096,
+            workers: vec![WorkerView { index: 0, active: 1, accepted: 2, turns: 3, responsive: true, cpu: Some(1) }],
+            overrides: 1,
+            log_level: LogLevel::Info,
+        }
+    }
+
+    /// Ids are 16, 32, 48 ...
+    fn page(&self, query: &ConnectionQuery) -> ConnectionPage {
+        let first = query.after.map_or(1, |after| after / 16 + 1);
+        let last = self.connections.min(first - 1 + query.page_size as u64);
+        let connection = |n: u64| ConnectionView {
+            id: n * 16,
+            worker: 0,
+            listener: "web".into(),
+            source: "192.0.2.7:40000".into(),
+            upstream: Some(("db".into(), "10.0.0.1:5432".into())),
+            state: ConnectionState::HalfClosed,
+            since: epoch(n),
+            idle: Duration::from_millis(1500),
+            bytes_from_downstream: n,
+            bytes_to_downstream: 2 * n,
+        };
+        ConnectionPage { connections: (first..=last).map(connection).collect(), more: last < self.connections }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        snapshot(self.status())
+    }
+}
+
+/// A snapshot in which everything has happened once.
+pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
+    let mut times = HistogramSnapshot { sum_micros: 1_500_000, ..Default::default() };
+    times.buckets[21] = 1;
+    let listener = |name: &str| ListenerSnapshot {
+        name: name.into(),
+        protocol: "tcp",
+        accepting: true,
+        figures: status.figures,
+        accept_errors: 1,
+        accept_pauses: 1,
+        closed: CloseReason::ALL.map(|reason| (reason, 1)).to_vec(),
+        duration: times.clone(),
+    };
+    Snapshot {
+        listeners: vec![listener("db"), listener("web")],
+        pools: vec![PoolSnapshot {
+            name: "db".into(),
+            no_endpoint: 1,
+            retries: 2,
+            endpoints: vec![EndpointSnapshot {
+                address: "10.0.0.1:5432".into(),
+                weight: 3,
+                accepting: true,
+                connected: 4,
+                active: 5,
+                bytes_to_upstream: 6,
+                bytes_from_upstream: 7,
+                connect_failures: 8,
+                connect_time: times.clone(),
+            }],
+        }],
+        workers: vec![WorkerSnapshot {
+            index: 0,
+            turns: 1,
+            events: 2,
+            accepted: 3,
+            active: 4,
+            buffers: 5,
+            timers: 6,
+            turn_time: times.clone(),
+        }],
+        reloads: (1, 2),
+        status,
+    }
+}
+
+fn over<V>(value: V) -> Option<Override<V>> {
+    let by = Provenance { who: "alice".into(), why: "ticket 7".into() };
+    Some(Override { value, by, set_at: epoch(8), expires_at: Some(epoch(9)) })
+}
+
+fn listener(name: &str) -> ListenerView {
+    ListenerView {
+        config: Arc::new(config::Listener {
+            name: name.into(),
+            address: config::Address::Inet(([127, 0, 0, 1], 0).into()),
+            protocol: config::Protocol::Tcp { pool: "db".into() },
+            backlog: 1,
+            v6only: true,
+            idle_timeout: None,
+            mode: 0,
+        }),
+        override_: over(ListenerOverride::Stopped),
+        state: ListenerState::Draining,
+        figures: Figures::default(),
+        accept_errors: 1,
+        bound: "127.0.0.1:4711".into(),
+        inherited: true,
+    }
+}
+
+fn pool() -> PoolView {
+    let endpoints = vec![config::Endpoint { address: "10.0.0.1:5432".parse().expect("an address"), weight: 1 }];
+    PoolView {
+        config: Arc::new(config::Pool {
+            name: "db".into(),
+            endpoints,
+            connect_timeout: Duration::from_secs(5),
+            retries: 2,
+        }),
+        override_: None,
+        endpoints: vec![endpoint()],
+        figures: Figures::default(),
+        listeners: vec!["web".into()],
+    }
+}
+
+fn endpoint() -> EndpointView {
+    EndpointView {
+        address: "10.0.0.1:5432".into(),
+        configured_weight: 1,
+        override_: over(EndpointOverride::Weight(3)),
+        weight: 3,
+        state: EndpointState::Failing,
+        figures: Figures::default(),
+        connect_failures: 1,
+        last_failure: Some(("connection refused".into(), epoch(6))),
+        mean_connect_time: Some(Duration::from_micros(250)),
+    }
+}
+
+fn change() -> Change {
+    Change {
+        object: "listener/web".into(),
+        kind: ChangeKind::Changed,
+        details: vec!["backlog: 1 -> 2".into()],
+        untouched: 1,
+        drained: 2,
+        cut: 3,
+    }
+}
+
+fn explanation(object: String) -> Explanation {
+    Explanation {
+        object,
+        effective: "stopped".into(),
+        decided_by: Layer::Override,
+        configured: "accepting".into(),
+        override_: over("stopped".into()),
+        observed: "no connection".into(),
+        sentence: "Stopped by alice.".into(),
+    }
+}
+
+fn config() -> Arc<config::Config> {
+    Arc::new(config::Config {
+        workers: config::Workers { count: None, pin: false, buffer_size: 65536 },
+        process: config::Process {
+            user: None,
+            group: None,
+            pid_file: None,
+            umask: 0,
+            working_directory: "/".into(),
+            core_dumps: false,
+        },
+        admin: config::Admin { unix: config::AdminSocket::Default, group: None, tcp: None },
+        metrics: config::Metrics { listen: None },
+        log: config::Log { target: config::LogTarget::Auto, level: LogLevel::Info, format: config::LogFormat::Text },
+        drain: config::Drain { timeout: Duration::from_secs(30) },
+        listeners: vec![],
+        pools: vec![],
+    })
+}
+
+/// A server on a Unix socket and on TCP.
+pub(super) struct Server {
+    pub(super) fake: Fake,
+    pub(super) path: PathBuf,
+    pub(super) tcp: String,
+    pub(super) serving: JoinHandle<std::io::Result<()>>,
+    stop: Option<oneshot::Sender<()>>,
+    _directory: TempDir,
+}
+
+impl Server {
+    pub(super) fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("admin.sock");
+        let tcp = Some(([127, 0, 0, 1], 0).into());
+        let listeners =
+            AdminListeners::bind(&AdminOptions { unix: Some(path.clone()), tcp, ..Default::default() }).expect("binds");
+        let tcp = listeners.addresses().pop().expect("two addresses");
+        let fake = Fake::start();
+        let (stop, stopped) = oneshot::channel();
+        let render = |config: &config::Config| format!("buffer_size = {}\n", config.workers.buffer_size);
+        let shutdown = async { drop(stopped.await) };
+        let serving = tokio::spawn(serve_admin(listeners, fake.handle.clone(), Access::new(None), render, shutdown));
+        Self { fake, path, tcp, serving, stop: Some(stop), _directory: directory }
+    }
+
+    pub(super) async fn channel(&self) -> Channel {
+        let path = self.path.clone();
+        let connect = move |_| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
+        };
+        let endpoint = Endpoint::from_static("http://localhost");
+        endpoint.connect_with_connector(tower::service_fn(connect)).await.expect("connects")
+    }
+
+    pub(super) async fn client(&self) -> AdminClient<Channel> {
+        AdminClient::new(self.channel().await)
+    }
+
+    pub(super) fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+}
+
+/// Runs a test on a runtime like the control thread's.
+pub(super) fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(60), test).await.expect("no test waits so long");
+    });
+}

@@ -1,0 +1,163 @@
+//! The command of the day.
+
+use std::{future::Future, time::Duration};
+
+use tokio::{
+    signal,
+    time::{Instant, interval},
+};
+use tonic::Streaming;
+
+use crate::{
+    cli::{
+        args::DrainArgs,
+        client::Client,
+        exit::Failure,
+        object,
+        output::{Console, ToJson, progress, units},
+    },
+    pb,
+};
+
+use super::Session;
+
+impl Session<'_, '_> {
+    pub(super) async fn drain(&mut self, args: DrainArgs) -> Result<(), Failure> {
+        self.drain_until(args, async {
+            // Without a handler Ctrl-C does what it always does.
+            if signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+        .await
+    }
+
+    /// Drains; gives up watching, not draining, when `interrupt` is done.
+    pub(crate) async fn drain_until(
+        &mut self,
+        args: DrainArgs,
+        interrupt: impl Future<Output = ()>,
+    ) -> Result<(), Failure> {
+        let target = object::target(&args.target.words)?;
+        let request = pb::DrainRequest {
+            target: Some(target.clone()),
+            deadline: units::wire_duration(args.deadline)?,
+            wait_forever: args.no_deadline,
+            by: self.by(),
+        };
+        let client = self.connect().await?;
+        let name = object::name(&target);
+        let mut view = View::new(&name, self.console);
+        let interrupted = tokio::select! {
+            biased;
+            outcome = follow(&client, request, &mut view) => Some(outcome),
+            () = interrupt => None,
+        };
+        view.end_of_line()?;
+        match interrupted {
+            Some(outcome) => view.report(&outcome?, &target),
+            None => Err(Failure::Interrupted(format!(
+                "interrupted; the drain of {name} goes on in the daemon. `{}` takes it back",
+                object::undrain_command(&target)
+            ))),
+        }
+    }
+}
+
+/// Shows the stream until its last message, and answers that.
+async fn follow(
+    client: &Client,
+    request: pb::DrainRequest,
+    view: &mut View<'_, '_>,
+) -> Result<pb::DrainProgress, Failure> {
+    let mut stream = client.answer(client.rpc().drain(request)).await?;
+    let mut ticks = interval(Duration::from_secs(1));
+    loop {
+        let message = tokio::select! {
+            biased;
+            message = next(client, &mut stream) => message?,
+            _ = ticks.tick() => {
+                view.tick()?;
+                continue;
+            }
+        };
+        let Some(progress) = message else {
+            return Err(Failure::Lost(format!(
+                "netd ended the stream before the drain of {} was done; look with `netctl status`",
+                view.name
+            )));
+        };
+        view.show(&progress)?;
+        if progress.done {
+            return Ok(progress);
+        }
+    }
+}
+
+async fn next(
+    client: &Client,
+    stream: &mut Streaming<pb::DrainProgress>,
+) -> Result<Option<pb::DrainProgress>, Failure> {
+    stream.message().await.map_err(|status| client.failure(&status))
+}
+
+/// How progress is shown: one line rewritten on a terminal, a line a change
+/// elsewhere, every message as JSON.
+struct View<'a, 'c> {
+    name: &'a str,
+    console: &'a mut Console<'c>,
+    last: Option<(pb::DrainProgress, Instant)>,
+}
+
+impl<'a, 'c> View<'a, 'c> {
+    fn new(name: &'a str, console: &'a mut Console<'c>) -> Self {
+        Self { name, console, last: None }
+    }
+
+    fn live(&self) -> bool {
+        !self.console.json && self.console.width.is_some()
+    }
+
+    fn show(&mut self, progress: &pb::DrainProgress) -> Result<(), Failure> {
+        let before = self.last.replace((progress.clone(), Instant::now()));
+        if self.console.json {
+            return self.console.json_line(&progress.to_json());
+        }
+        if self.live() {
+            return self.console.rewrite(&progress::line(self.name, progress, Duration::ZERO));
+        }
+        let seen = before.is_some_and(|(before, _)| progress::figures(&before) == progress::figures(progress));
+        if seen || progress.done {
+            return Ok(());
+        }
+        self.console.line(&progress::line(self.name, progress, Duration::ZERO))
+    }
+
+    /// The clock moves on also while no connection ends.
+    fn tick(&mut self) -> Result<(), Failure> {
+        match &self.last {
+            Some((progress, at)) if self.live() => {
+                self.console.rewrite(&progress::line(self.name, progress, at.elapsed()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Leaves the line that was rewritten.
+    fn end_of_line(&mut self) -> Result<(), Failure> {
+        if self.live() && self.last.is_some() { self.console.rewrite("") } else { Ok(()) }
+    }
+
+    fn report(&mut self, progress: &pb::DrainProgress, target: &pb::Target) -> Result<(), Failure> {
+        if !progress::is_drained(progress) {
+            return Err(Failure::ConnectionsLeft(progress::left(self.name, progress)));
+        }
+        if self.console.json {
+            return Ok(());
+        }
+        self.console.line(&progress::drained(self.name, progress))?;
+        let stop = if self.name == "netd" { "; `netctl shutdown` stops netd" } else { "" };
+        self.console.hint(&format!("`{}` takes new connections again{stop}", object::undrain_command(target)));
+        Ok(())
+    }
+}

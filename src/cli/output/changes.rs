@@ -1,0 +1,64 @@
+//! What a candidate configuration changes.
+
+use crate::pb;
+
+use super::units;
+
+/// The answer to `netctl plan`.
+pub(crate) fn plan(plan: &pb::PlanResponse) -> String {
+    let mut text = if plan.changes.is_empty() {
+        format!("Nothing would change against generation {}.\n", plan.generation)
+    } else {
+        let number = units::counted(plan.changes.len() as u64, "change", "changes");
+        format!("{number} against generation {}:\n\n{}", plan.generation, changes(&plan.changes))
+    };
+    if !plan.obstacles.is_empty() {
+        text.push_str("\nA reload cannot apply this:\n");
+        for obstacle in &plan.obstacles {
+            text.push_str(&format!("  {}\n", indented(obstacle)));
+        }
+    }
+    units::printable(&text).into_owned()
+}
+
+/// The answer to `netctl reload`.
+pub(crate) fn reload(reload: &pb::ReloadResponse) -> String {
+    let text = if reload.changes.is_empty() {
+        format!("Nothing to change: generation {} is in force.\n", reload.generation)
+    } else {
+        format!("Generation {} is in force:\n\n{}", reload.generation, changes(&reload.changes))
+    };
+    units::printable(&text).into_owned()
+}
+
+fn changes(changes: &[pb::Change]) -> String {
+    changes.iter().map(change).collect()
+}
+
+fn change(change: &pb::Change) -> String {
+    let sign = match change.kind.as_str() {
+        "added" => '+',
+        "removed" => '-',
+        _ => '~',
+    };
+    let mut text = format!("{sign} {} {}{}\n", change.object, change.kind, connections(change));
+    for detail in &change.details {
+        text.push_str(&format!("    {}\n", indented(detail)));
+    }
+    text
+}
+
+/// What becomes of the live connections; nothing where there are none.
+fn connections(change: &pb::Change) -> String {
+    let fates = [(change.untouched, "untouched"), (change.drained, "drained"), (change.cut, "cut")];
+    let fates: Vec<String> = fates
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, fate)| format!("{} {fate}", units::count(*number)))
+        .collect();
+    if fates.is_empty() { String::new() } else { format!("; connections: {}", fates.join(", ")) }
+}
+
+fn indented(text: &str) -> String {
+    text.trim_end().replace('\n', "\n    ")
+}

@@ -1,0 +1,140 @@
+//! Answers as JSON. Names are those of the proto file; a duration is a number
+//! of seconds under a name that ends in `_seconds`; a time is an RFC 3339 text;
+//! what is absent is null.
+
+use serde_json::{Value, json};
+
+use crate::pb;
+
+use super::units;
+
+/// What can be written as JSON.
+pub(crate) trait ToJson {
+    /// The value; its field names are stable.
+    fn to_json(&self) -> Value;
+}
+
+/// Objects whose fields all convert under their own names.
+macro_rules! fields {
+    ($type:ty: $($field:ident),*) => {
+        impl ToJson for $type {
+            fn to_json(&self) -> Value {
+                json!({ $(name(stringify!($field)): self.$field.to_json()),* })
+            }
+        }
+    };
+}
+
+fields!(pb::Provenance: who, why);
+fields!(pb::Override: value, by, set_at, expires_at);
+fields!(pb::Figures: active, total, bytes_from_downstream, bytes_to_downstream);
+fields!(pb::GetStatusResponse: version, pid, state, started_at, generation, applied_at, last_reload, config_path,
+    figures, fds_used, fds_limit, workers, overrides, log_level, memory_bytes);
+fields!(pb::Worker: index, active, accepted, turns, responsive, cpu);
+fields!(pb::ListListenersResponse: listeners);
+fields!(pb::Listener: name, address, protocol, pool, r#override, state, figures, accept_errors, bound, origin);
+fields!(pb::ListPoolsResponse: pools);
+fields!(pb::Pool: name, endpoints, r#override, state, figures, listeners);
+fields!(pb::CloseConnectionResponse: closed, unknown_ids);
+fields!(pb::GetConfigResponse: toml, generation, path, applied_at);
+fields!(pb::PlanResponse: changes, generation, obstacles);
+fields!(pb::Change: object, kind, details, untouched, drained, cut);
+fields!(pb::ReloadResponse: generation, changes);
+fields!(pb::SetEndpointResponse: endpoint);
+fields!(pb::WhyResponse: object, effective, decided_by, configured, r#override, observed, explanation);
+fields!(pb::SetLogLevelResponse: previous);
+fields!(pb::Event: at, kind, object, text, by);
+fields!(pb::UndrainResponse:);
+fields!(pb::StartListenerResponse:);
+fields!(pb::StopListenerResponse:);
+fields!(pb::ShutdownResponse:);
+
+impl ToJson for pb::Endpoint {
+    fn to_json(&self) -> Value {
+        json!({
+            "address": self.address,
+            "configured_weight": self.configured_weight,
+            "override": self.r#override.to_json(),
+            "weight": self.weight,
+            "state": self.state,
+            "figures": self.figures.to_json(),
+            "connect_failures": self.connect_failures,
+            "last_failure": self.last_failure,
+            "last_failure_at": self.last_failure_at.to_json(),
+            "mean_connect_time_seconds": self.mean_connect_time.to_json(),
+        })
+    }
+}
+
+impl ToJson for pb::Connection {
+    fn to_json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "worker": self.worker,
+            "listener": self.listener,
+            "source": self.source,
+            "pool": self.pool,
+            "endpoint": self.endpoint,
+            "state": self.state,
+            "since": self.since.to_json(),
+            "idle_seconds": self.idle.to_json(),
+            "bytes_from_downstream": self.bytes_from_downstream,
+            "bytes_to_downstream": self.bytes_to_downstream,
+        })
+    }
+}
+
+impl ToJson for pb::DrainProgress {
+    fn to_json(&self) -> Value {
+        json!({
+            "remaining": self.remaining,
+            "finished": self.finished,
+            "cut": self.cut,
+            "elapsed_seconds": self.elapsed.to_json(),
+            "left_seconds": self.left.to_json(),
+            "done": self.done,
+            "outcome": self.outcome,
+        })
+    }
+}
+
+impl ToJson for prost_types::Timestamp {
+    fn to_json(&self) -> Value {
+        units::time(Some(self)).map(|time| humantime::format_rfc3339_millis(time).to_string()).into()
+    }
+}
+
+impl ToJson for prost_types::Duration {
+    fn to_json(&self) -> Value {
+        units::span(Some(self)).map(|span| span.as_secs_f64()).into()
+    }
+}
+
+impl<T: ToJson> ToJson for Option<T> {
+    fn to_json(&self) -> Value {
+        self.as_ref().map_or(Value::Null, T::to_json)
+    }
+}
+
+impl<T: ToJson> ToJson for Vec<T> {
+    fn to_json(&self) -> Value {
+        self.iter().map(T::to_json).collect()
+    }
+}
+
+macro_rules! plain {
+    ($($type:ty),*) => {
+        $(impl ToJson for $type {
+            fn to_json(&self) -> Value {
+                json!(self)
+            }
+        })*
+    };
+}
+
+plain!(String, bool, u32, u64);
+
+/// A field's name without Rust's mark for keywords.
+fn name(field: &str) -> &str {
+    field.strip_prefix("r#").unwrap_or(field)
+}

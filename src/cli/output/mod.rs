@@ -1,0 +1,16 @@
+//! Answers made readable. Pure but for [`Console`], which writes.
+
+pub(crate) mod changes;
+pub(crate) mod connections;
+mod console;
+pub(crate) mod events;
+mod grid;
+mod json;
+pub(crate) mod objects;
+pub(crate) mod progress;
+pub(crate) mod status;
+pub(crate) mod units;
+pub(crate) mod why;
+
+pub(crate) use console::{Console, Look};
+pub(crate) use json::ToJson;

@@ -1,0 +1,103 @@
+//! `netctl status`: one screen for 3 a.m.
+
+use crate::pb;
+
+use super::{
+    Look,
+    grid::{self, Column, Grid},
+    units,
+};
+
+/// The whole page.
+pub(crate) fn page(status: &pb::GetStatusResponse, look: Look) -> String {
+    let mut text = summary(status, look);
+    text.push('\n');
+    text.push_str(&workers(&status.workers, look));
+    text
+}
+
+fn summary(status: &pb::GetStatusResponse, look: Look) -> String {
+    let figures = status.figures.unwrap_or_default();
+    let mut grid = Grid::plain(look);
+    grid.styled_row([grid::text("state"), grid::state(&status.state)]);
+    let mut fact = |name: &str, value: String| grid.row([name.to_owned(), value]);
+    fact("version", format!("{}, pid {}{}", status.version, status.pid, uptime(status, look)));
+    fact("configuration", configuration(status, look));
+    fact("last reload", last_reload(&status.last_reload).to_owned());
+    fact("connections", format!("{} open, {} since start", units::count(figures.active), units::count(figures.total)));
+    fact(
+        "bytes",
+        format!(
+            "{} from clients, {} to clients",
+            units::bytes(figures.bytes_from_downstream),
+            units::bytes(figures.bytes_to_downstream)
+        ),
+    );
+    fact("open files", open_files(status));
+    fact("memory", units::bytes(status.memory_bytes));
+    fact("log level", status.log_level.clone());
+    fact("overrides", overrides(status.overrides));
+    grid.render()
+}
+
+fn uptime(status: &pb::GetStatusResponse, look: Look) -> String {
+    match units::time(status.started_at.as_ref()) {
+        Some(at) => format!(", up {}", units::duration(units::age(at, look.now))),
+        None => String::new(),
+    }
+}
+
+fn configuration(status: &pb::GetStatusResponse, look: Look) -> String {
+    let source = match status.config_path.as_str() {
+        "" => "flags or the built-in default",
+        path => path,
+    };
+    let applied = match units::time(status.applied_at.as_ref()) {
+        Some(at) => format!(", applied {}", units::ago(at, look.now)),
+        None => String::new(),
+    };
+    format!("generation {} from {source}{applied}", status.generation)
+}
+
+fn last_reload(outcome: &str) -> &str {
+    match outcome {
+        "" => "none yet",
+        "ok" => "ok",
+        // The rest of a long report stands in the log.
+        refused => refused.lines().next().unwrap_or(refused),
+    }
+}
+
+fn open_files(status: &pb::GetStatusResponse) -> String {
+    let share = status.fds_used.saturating_mul(100).checked_div(status.fds_limit);
+    let share = share.map(|percent| format!(" ({percent}%)")).unwrap_or_default();
+    format!("{} of {}{share}", units::count(status.fds_used), units::count(status.fds_limit))
+}
+
+fn overrides(number: u32) -> String {
+    match number {
+        0 => "none".to_owned(),
+        number => format!("{number} in force; `netctl listeners` and `netctl pools` show them"),
+    }
+}
+
+fn workers(workers: &[pb::Worker], look: Look) -> String {
+    use Column::{Figure, Text};
+    if workers.is_empty() {
+        return "No worker runs.\n".to_owned();
+    }
+    let columns =
+        [Figure("WORKER"), Figure("CPU"), Figure("OPEN"), Figure("ACCEPTED"), Figure("TURNS"), Text("HEARTBEAT")];
+    let mut grid = Grid::new(&columns, look);
+    for worker in workers {
+        grid.styled_row([
+            grid::text(worker.index.to_string()),
+            grid::text(worker.cpu.map_or_else(|| "any".to_owned(), |cpu| cpu.to_string())),
+            grid::text(units::count(worker.active)),
+            grid::text(units::count(worker.accepted)),
+            grid::text(units::count(worker.turns)),
+            grid::state(if worker.responsive { "ok" } else { "late" }),
+        ]);
+    }
+    grid.render()
+}

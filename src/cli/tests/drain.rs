@@ -1,0 +1,100 @@
+//! `netctl drain`, and how it ends.
+
+use super::{Daemon, around};
+use crate::cli::{Command, ExitStatus, commands::Session, output::Console};
+
+#[tokio::test]
+async fn a_line_a_change_where_there_is_no_terminal() {
+    let ran = Daemon::start().netctl(&["drain", "listener", "web"]).await;
+    assert_eq!(ran.status, 0);
+    assert_eq!(
+        ran.out,
+        "draining listener/web: 3 connections left, 0 finished; 0s so far, 30s to the deadline\n\
+         draining listener/web: 1 connection left, 2 finished; 4s so far, 26s to the deadline\n\
+         listener/web is drained after 7s: 3 connections finished, none cut\n"
+    );
+    assert_eq!(ran.err, "`netctl undrain listener web` takes new connections again\n");
+}
+
+#[tokio::test]
+async fn cut_connections_are_told_and_nothing_is_left() {
+    let ran = Daemon::start().netctl(&["drain", "pool", "app"]).await;
+    assert_eq!(ran.status, 0);
+    let end = "pool/app is drained after 30s: 1 connection finished, 1 cut at the deadline\n";
+    assert!(ran.out.ends_with(end), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn connections_left_end_with_4() {
+    let ran = Daemon::start().netctl(&["drain", "listener", "taken"]).await;
+    assert_eq!(ran.status, 4);
+    assert_eq!(ran.err, "netctl: the drain of listener/taken ended with 3 connections left: it was taken back\n");
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_early_says_nothing_about_the_drain() {
+    let ran = Daemon::start().netctl(&["drain", "listener", "lost"]).await;
+    assert_eq!(ran.status, 3);
+    assert!(ran.err.contains("before the drain of listener/lost was done"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn a_refused_drain_ends_with_1() {
+    let ran = Daemon::start().netctl(&["drain", "listener", "absent"]).await;
+    assert_eq!((ran.status, ran.out.as_str()), (1, ""));
+}
+
+#[tokio::test]
+async fn a_terminal_sees_one_line_rewritten() {
+    let ran = Daemon::start().netctl_on_terminal(&["drain"], 60, false).await;
+    assert_eq!(ran.status, 0);
+    let (live, end) = ran.out.rsplit_once("\r\x1b[K").unwrap();
+    assert_eq!(end, "netd is drained after 7s: 3 connections finished, none cut\n");
+    assert!(!live.contains('\n'));
+    let lines: Vec<&str> = live.split("\r\x1b[K").filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines[0], "draining netd: 3 connections left, 0 finished; 0s so far, 3");
+    assert!(lines.iter().all(|line| line.len() < 60), "{lines:?}");
+    assert_eq!(ran.err, "`netctl undrain` takes new connections again; `netctl shutdown` stops netd\n");
+}
+
+#[tokio::test]
+async fn json_has_every_message() {
+    let ran = Daemon::start().netctl(&["drain", "-o", "json"]).await;
+    assert_eq!((ran.status, ran.err.as_str()), (0, ""));
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(lines.len(), 4);
+    assert_eq!(
+        lines[3],
+        r#"{"cut":0,"done":true,"elapsed_seconds":7.0,"finished":3,"left_seconds":23.0,"outcome":"drained","remaining":0}"#
+    );
+}
+
+#[tokio::test]
+async fn ctrl_c_leaves_the_drain_to_the_daemon() {
+    let daemon = Daemon::start();
+    let args = daemon.args(&["drain", "listener", "endless"]);
+    let Command::Drain(drain) = args.command else { unreachable!("the command is drain") };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let around = around();
+    let mut console = Console {
+        out: &mut out,
+        err: &mut err,
+        json: false,
+        width: None,
+        colour: false,
+        clock: around.clock,
+        reader_gone: false,
+    };
+    let mut session = Session { globals: args.globals, around: &around, console: &mut console };
+    let seen = async {
+        while daemon.fake.last().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let failure = session.drain_until(drain, seen).await.unwrap_err();
+    assert_eq!(failure.status(), ExitStatus::Interrupted);
+    assert_eq!(
+        failure.message(),
+        "interrupted; the drain of listener/endless goes on in the daemon. `netctl undrain listener endless` takes it back"
+    );
+}

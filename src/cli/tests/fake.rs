@@ -1,0 +1,421 @@
+//! A daemon that has its answers ready and keeps what it was asked.
+
+use std::{
+    fmt::Debug,
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::pb::{self, target::Of};
+
+/// 2026-03-01 12:00:00 UTC, in seconds since the epoch.
+pub(super) const NOW: u64 = 1_772_366_400;
+
+/// Keeps requests as text.
+#[derive(Clone, Default)]
+pub(super) struct Fake {
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Fake {
+    /// The last request.
+    pub(super) fn last(&self) -> String {
+        self.seen.lock().unwrap().last().cloned().unwrap_or_default()
+    }
+
+    fn see<T: Debug>(&self, request: Request<T>) -> T {
+        let request = request.into_inner();
+        self.seen.lock().unwrap().push(format!("{request:?}"));
+        request
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+fn answers<T: Send + 'static>(items: Vec<T>) -> Answers<T> {
+    Box::pin(tokio_stream::iter(items.into_iter().map(Ok)))
+}
+
+#[async_trait]
+impl pb::admin_server::Admin for Fake {
+    async fn get_status(&self, request: Request<pb::GetStatusRequest>) -> Answer<pb::GetStatusResponse> {
+        self.see(request);
+        Ok(Response::new(status()))
+    }
+
+    async fn list_listeners(&self, request: Request<pb::ListListenersRequest>) -> Answer<pb::ListListenersResponse> {
+        let name = self.see(request).name;
+        known_listener(&name)?;
+        let listeners = listeners().into_iter().filter(|listener| name.is_empty() || listener.name == name).collect();
+        Ok(Response::new(pb::ListListenersResponse { listeners }))
+    }
+
+    async fn list_pools(&self, request: Request<pb::ListPoolsRequest>) -> Answer<pb::ListPoolsResponse> {
+        let pools = if self.see(request).name == "none" { vec![] } else { vec![pool()] };
+        Ok(Response::new(pb::ListPoolsResponse { pools }))
+    }
+
+    type ListConnectionsStream = Answers<pb::ListConnectionsResponse>;
+
+    async fn list_connections(
+        &self,
+        request: Request<pb::ListConnectionsRequest>,
+    ) -> Answer<Self::ListConnectionsStream> {
+        let request = self.see(request);
+        let [first, second, third] = connections();
+        let next = if request.limit == 0 { "" } else { "000100000000002c" };
+        Ok(Response::new(match request.filter.unwrap_or_default().listener.as_str() {
+            "quiet" => answers(vec![pb::ListConnectionsResponse::default()]),
+            "broken" => Box::pin(
+                answers(vec![connection_page(vec![first], "x")])
+                    .chain(tokio_stream::once(Err(Status::deadline_exceeded("worker 1 did not answer in time")))),
+            ),
+            _ => answers(vec![connection_page(vec![first, second], "x"), connection_page(vec![third], next)]),
+        }))
+    }
+
+    async fn close_connection(
+        &self,
+        request: Request<pb::CloseConnectionRequest>,
+    ) -> Answer<pb::CloseConnectionResponse> {
+        let ids = self.see(request).ids;
+        let unknown_ids: Vec<String> = ids.iter().filter(|id| id.starts_with('f')).cloned().collect();
+        let closed = if ids.is_empty() { 2 } else { (ids.len() - unknown_ids.len()) as u64 };
+        Ok(Response::new(pb::CloseConnectionResponse { closed, unknown_ids }))
+    }
+
+    async fn get_config(&self, request: Request<pb::GetConfigRequest>) -> Answer<pb::GetConfigResponse> {
+        self.see(request);
+        Ok(Response::new(pb::GetConfigResponse {
+            toml: "[[listener]]\nname = \"web\"\naddress = \"0.0.0.0:443\"\nprotocol = \"tcp\"\npool = \"app\"\n"
+                .to_owned(),
+            generation: 3,
+            path: "/etc/netd/netd.toml".to_owned(),
+            applied_at: at(-192),
+        }))
+    }
+
+    async fn plan(&self, request: Request<pb::PlanRequest>) -> Answer<pb::PlanResponse> {
+        let toml = self.see(request).toml;
+        let obstacle = "workers.count: 2 -> 4; the number of workers changes with a restart only";
+        Ok(Response::new(pb::PlanResponse {
+            changes: if toml.contains("same") { vec![] } else { changes() },
+            generation: 3,
+            obstacles: if toml.contains("count = 4") { vec![obstacle.to_owned()] } else { vec![] },
+        }))
+    }
+
+    async fn reload(&self, request: Request<pb::ReloadRequest>) -> Answer<pb::ReloadResponse> {
+        let request = self.see(request);
+        if request.toml.contains("bad") {
+            return Err(Status::invalid_argument(
+                "the candidate has 1 error:\nerror: unknown key `bad`\n --> candidate:1:1\n  |\n1 | bad = 1\n  | ^^^",
+            ));
+        }
+        if request.expected_generation == 2 {
+            return Err(Status::failed_precondition("generation 3 is in force, not 2: plan again"));
+        }
+        let same = request.toml.contains("same");
+        Ok(Response::new(pb::ReloadResponse {
+            generation: if same { 3 } else { 4 },
+            changes: if same { vec![] } else { changes() },
+        }))
+    }
+
+    type DrainStream = Answers<pb::DrainProgress>;
+
+    async fn drain(&self, request: Request<pb::DrainRequest>) -> Answer<Self::DrainStream> {
+        let request = self.see(request);
+        let step = progress;
+        let end = |outcome: &str, progress| pb::DrainProgress { done: true, outcome: outcome.to_owned(), ..progress };
+        Ok(Response::new(match request.target.and_then(|target| target.of) {
+            Some(Of::Listener(name)) if name == "taken" => {
+                answers(vec![step(3, 0, 0, 0), end("undrained", step(3, 0, 0, 2))])
+            }
+            Some(Of::Listener(name)) if name == "endless" => {
+                Box::pin(answers(vec![step(3, 0, 0, 0)]).chain(tokio_stream::pending()))
+            }
+            Some(Of::Listener(name)) if name == "lost" => answers(vec![step(3, 0, 0, 0)]),
+            Some(Of::Listener(name)) if name == "absent" => {
+                return Err(Status::not_found("no listener `absent`; there are web and health"));
+            }
+            Some(Of::Pool(_)) => answers(vec![step(2, 0, 0, 0), step(1, 1, 0, 3), end("drained", step(0, 1, 1, 30))]),
+            _ => answers(vec![step(3, 0, 0, 0), step(3, 0, 0, 1), step(1, 2, 0, 4), end("drained", step(0, 3, 0, 7))]),
+        }))
+    }
+
+    async fn undrain(&self, request: Request<pb::UndrainRequest>) -> Answer<pb::UndrainResponse> {
+        self.see(request);
+        Ok(Response::new(pb::UndrainResponse {}))
+    }
+
+    async fn start_listener(&self, request: Request<pb::StartListenerRequest>) -> Answer<pb::StartListenerResponse> {
+        known_listener(&self.see(request).name)?;
+        Ok(Response::new(pb::StartListenerResponse {}))
+    }
+
+    async fn stop_listener(&self, request: Request<pb::StopListenerRequest>) -> Answer<pb::StopListenerResponse> {
+        known_listener(&self.see(request).name)?;
+        Ok(Response::new(pb::StopListenerResponse {}))
+    }
+
+    async fn set_endpoint(&self, request: Request<pb::SetEndpointRequest>) -> Answer<pb::SetEndpointResponse> {
+        use pb::set_endpoint_request::Setting;
+        let request = self.see(request);
+        let (value, weight, state) = match request.setting {
+            Some(Setting::Weight(weight)) => (format!("weight {weight}"), weight, "up"),
+            Some(Setting::Drain(_)) => ("draining".to_owned(), 2, "draining"),
+            Some(Setting::Maintenance(_)) => ("maintenance".to_owned(), 2, "maintenance"),
+            Some(Setting::Clear(_)) | None => (String::new(), 2, "up"),
+        };
+        let expires_at = request.expires_in.and_then(|duration| at(duration.seconds));
+        let above = pb::Override { value, by: request.by, set_at: at(0), expires_at };
+        let mut endpoint = pool().endpoints.swap_remove(0);
+        endpoint.weight = weight;
+        endpoint.state = state.to_owned();
+        endpoint.r#override = Some(above).filter(|above| !above.value.is_empty());
+        Ok(Response::new(pb::SetEndpointResponse { endpoint: Some(endpoint) }))
+    }
+
+    async fn why(&self, request: Request<pb::WhyRequest>) -> Answer<pb::WhyResponse> {
+        match self.see(request).object.as_str() {
+            "slow" => std::future::pending().await,
+            "late" => Err(Status::deadline_exceeded("worker 1 did not answer in time")),
+            "busy" => Err(Status::aborted("a reload is in flight; try again when it is done")),
+            "hostile" => Err(Status::invalid_argument("\x1b[2Jgone")),
+            "unknown" => Err(Status::unimplemented("")),
+            _ => Ok(Response::new(why())),
+        }
+    }
+
+    async fn set_log_level(&self, request: Request<pb::SetLogLevelRequest>) -> Answer<pb::SetLogLevelResponse> {
+        self.see(request);
+        Ok(Response::new(pb::SetLogLevelResponse { previous: "info".to_owned() }))
+    }
+
+    type WatchEventsStream = Answers<pb::Event>;
+
+    async fn watch_events(&self, request: Request<pb::WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
+        self.see(request);
+        Ok(Response::new(answers(events())))
+    }
+
+    async fn shutdown(&self, request: Request<pb::ShutdownRequest>) -> Answer<pb::ShutdownResponse> {
+        self.see(request);
+        Ok(Response::new(pb::ShutdownResponse {}))
+    }
+}
+
+fn known_listener(name: &str) -> Result<(), Status> {
+    match name {
+        "absent" => Err(Status::not_found("no listener `absent`; there are web and health")),
+        _ => Ok(()),
+    }
+}
+
+fn at(seconds_from_now: i64) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp { seconds: NOW as i64 + seconds_from_now, nanos: 0 })
+}
+
+fn span(seconds: i64, milliseconds: i32) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: milliseconds * 1_000_000 })
+}
+
+fn by(who: &str, why: &str) -> Option<pb::Provenance> {
+    Some(pb::Provenance { who: who.to_owned(), why: why.to_owned() })
+}
+
+fn figures(active: u64, total: u64, bytes_in: u64, bytes_out: u64) -> Option<pb::Figures> {
+    Some(pb::Figures { active, total, bytes_from_downstream: bytes_in, bytes_to_downstream: bytes_out })
+}
+
+fn status() -> pb::GetStatusResponse {
+    let worker = |index: u32, active, accepted, turns, responsive| pb::Worker {
+        index,
+        active,
+        accepted,
+        turns,
+        responsive,
+        cpu: (index == 0).then_some(2),
+    };
+    pb::GetStatusResponse {
+        version: "0.1.0".to_owned(),
+        pid: 4711,
+        state: "serving".to_owned(),
+        started_at: at(-273_600),
+        generation: 3,
+        applied_at: at(-192),
+        last_reload: "ok".to_owned(),
+        config_path: "/etc/netd/netd.toml".to_owned(),
+        figures: figures(1234, 5_678_901, 1_288_490_189, 3_650_722_202),
+        fds_used: 2507,
+        fds_limit: 65_536,
+        workers: vec![worker(0, 617, 2_839_450, 91_827_364, true), worker(1, 617, 2_839_451, 90_817_263, false)],
+        overrides: 2,
+        log_level: "info".to_owned(),
+        memory_bytes: 24_536_678,
+    }
+}
+
+fn listeners() -> Vec<pb::Listener> {
+    let listener = |name: &str, address: &str, protocol: &str, pool: &str| pb::Listener {
+        name: name.to_owned(),
+        address: address.to_owned(),
+        bound: address.to_owned(),
+        protocol: protocol.to_owned(),
+        pool: pool.to_owned(),
+        state: "accepting".to_owned(),
+        origin: "bound".to_owned(),
+        ..pb::Listener::default()
+    };
+    vec![
+        pb::Listener {
+            r#override: Some(pb::Override {
+                value: "stopped".to_owned(),
+                by: by("bert", "noisy probes"),
+                set_at: at(-192),
+                expires_at: at(408),
+            }),
+            state: "stopped".to_owned(),
+            bound: String::new(),
+            figures: figures(0, 12_345, 0, 222_210),
+            ..listener("health", "127.0.0.1:0", "respond", "")
+        },
+        pb::Listener {
+            figures: figures(1234, 5_666_556, 1_288_490_189, 3_650_499_992),
+            accept_errors: 3,
+            ..listener("web", "0.0.0.0:443", "tcp", "app")
+        },
+    ]
+}
+
+fn pool() -> pb::Pool {
+    pb::Pool {
+        name: "app".to_owned(),
+        endpoints: vec![
+            pb::Endpoint {
+                address: "10.0.0.1:8443".to_owned(),
+                configured_weight: 2,
+                r#override: Some(pb::Override {
+                    value: "weight 1".to_owned(),
+                    by: by("anna", ""),
+                    set_at: at(-3600),
+                    expires_at: None,
+                }),
+                weight: 1,
+                state: "up".to_owned(),
+                figures: figures(800, 3_777_704, 858_993_459, 2_433_814_801),
+                mean_connect_time: span(0, 1),
+                ..pb::Endpoint::default()
+            },
+            pb::Endpoint {
+                address: "10.0.0.2:8443".to_owned(),
+                configured_weight: 1,
+                weight: 1,
+                state: "failing".to_owned(),
+                figures: figures(434, 1_888_852, 429_496_730, 1_216_685_191),
+                connect_failures: 17,
+                last_failure: "connection refused".to_owned(),
+                last_failure_at: at(-12),
+                mean_connect_time: span(0, 3),
+                ..pb::Endpoint::default()
+            },
+        ],
+        r#override: None,
+        state: "up".to_owned(),
+        figures: figures(1234, 5_666_556, 1_288_490_189, 3_650_499_992),
+        listeners: vec!["web".to_owned()],
+    }
+}
+
+fn connection_page(connections: Vec<pb::Connection>, next_page_token: &str) -> pb::ListConnectionsResponse {
+    pb::ListConnectionsResponse { connections, next_page_token: next_page_token.to_owned() }
+}
+
+fn connections() -> [pb::Connection; 3] {
+    let connection = |id: u64, source: &str, age: i64, idle| pb::Connection {
+        id: format!("{id:016x}"),
+        worker: (id % 2) as u32,
+        listener: "web".to_owned(),
+        source: source.to_owned(),
+        pool: "app".to_owned(),
+        endpoint: "10.0.0.1:8443".to_owned(),
+        state: "open".to_owned(),
+        since: at(-age),
+        idle,
+        bytes_from_downstream: 12_345,
+        bytes_to_downstream: 6_789_012,
+    };
+    [
+        connection(0x0001_0000_0000_002a, "203.0.113.7:51512", 192, span(0, 340)),
+        connection(0x0001_0000_0000_002b, "203.0.113.7:51514", 15_120, span(12, 0)),
+        pb::Connection {
+            endpoint: String::new(),
+            state: "dialing".to_owned(),
+            bytes_from_downstream: 0,
+            bytes_to_downstream: 0,
+            ..connection(0x0001_0000_0000_002c, "[2001:db8::7]:40404", 0, span(0, 0))
+        },
+    ]
+}
+
+fn changes() -> Vec<pb::Change> {
+    let change = |object: &str, kind: &str, details: &[&str]| pb::Change {
+        object: object.to_owned(),
+        kind: kind.to_owned(),
+        details: details.iter().map(|detail| (*detail).to_owned()).collect(),
+        ..pb::Change::default()
+    };
+    vec![
+        change("listener/api", "added", &["address: 0.0.0.0:8080", "protocol: tcp to app"]),
+        pb::Change { drained: 12, ..change("listener/health", "removed", &[]) },
+        pb::Change {
+            untouched: 800,
+            drained: 434,
+            ..change("pool/app", "changed", &["endpoint 10.0.0.2:8443: weight 1 -> 0"])
+        },
+    ]
+}
+
+fn progress(remaining: u64, finished: u64, cut: u64, seconds: i64) -> pb::DrainProgress {
+    pb::DrainProgress {
+        remaining,
+        finished,
+        cut,
+        elapsed: span(seconds, 0),
+        left: span(30 - seconds, 0),
+        done: false,
+        outcome: String::new(),
+    }
+}
+
+fn why() -> pb::WhyResponse {
+    pb::WhyResponse {
+        object: "listener/health".to_owned(),
+        effective: "stopped".to_owned(),
+        decided_by: "override".to_owned(),
+        configured: "accepts on 127.0.0.1:0".to_owned(),
+        r#override: listeners().swap_remove(0).r#override,
+        observed: "no socket is bound".to_owned(),
+        explanation: "Stopped by an override, whatever the file says, until it expires or is cleared.".to_owned(),
+    }
+}
+
+fn events() -> Vec<pb::Event> {
+    let event = |seconds, kind: &str, object: &str, text: &str, by| pb::Event {
+        at: at(seconds),
+        kind: kind.to_owned(),
+        object: object.to_owned(),
+        text: text.to_owned(),
+        by,
+    };
+    vec![
+        event(0, "listener-stopped", "listener/health", "stopped for 10m", by("bert", "noisy probes")),
+        event(3, "endpoint-failing", "endpoint/app/10.0.0.2:8443", "connection refused", None),
+        event(9, "shutdown", "", "draining, 30s to the deadline", by("anna", "")),
+    ]
+}

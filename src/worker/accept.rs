@@ -1,0 +1,302 @@
+//! Taking connections in: bounded batches, faults by kind, and the end of a
+//! listener without losing what waits in its queue.
+
+use std::{
+    io,
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    config::Protocol,
+    listen::ListenSocket,
+    protocol::{Discard, Echo, Relay, Session},
+    reactor::Turn,
+    slots::SlotId,
+    sys::socket::{self, Socket},
+    time::TimerId,
+    worker::{
+        command::{ListenerSpec, Reply},
+        conn::{Conn, Origin},
+        key::{Key, Side},
+        run::Worker,
+    },
+};
+
+/// Connections accepted from one listener in one go; then others have their
+/// turn.
+const BATCH: usize = 64;
+/// How long accepting rests after a fault, if no descriptor is freed earlier.
+const REST: Duration = Duration::from_millis(100);
+/// For how long handshakes under way may complete after a listener was told to
+/// begin no new ones.
+const GRACE: Duration = Duration::from_millis(50);
+/// How long a stopping listener waits for descriptors to accept its queue.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two log lines of one kind.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// One listener on one worker.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) spec: ListenerSpec,
+    pub(super) socket: ListenSocket,
+    timer: Option<TimerId>,
+    paused: bool,
+    stopping: Option<Stopping>,
+    quiet_until: Option<Instant>,
+}
+
+/// A listener that accepts its last.
+#[derive(Debug)]
+struct Stopping {
+    replies: Vec<Reply<()>>,
+    /// Handshakes may complete until then.
+    grace: Instant,
+    /// Then it closes, whatever waits.
+    patience: Instant,
+}
+
+/// How a batch of accepts ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Batch {
+    /// The queue is empty.
+    Emptied,
+    /// The batch is full; there may be more.
+    Full,
+    /// Out of descriptors or otherwise unable.
+    Paused,
+}
+
+/// What an error of accept(2) means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// Nothing waits.
+    Empty,
+    /// The connection went away while it waited, or arrived with an error;
+    /// the next may be well.
+    Passing,
+    /// Out of descriptors or memory.
+    Exhausted,
+    /// The listener itself is at fault.
+    Other,
+}
+
+impl Listener {
+    pub(super) fn new(spec: ListenerSpec, socket: ListenSocket) -> Self {
+        Self { spec, socket, timer: None, paused: false, stopping: None, quiet_until: None }
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+        self.spec.counters.paused.set(u64::from(paused));
+        if paused {
+            self.spec.counters.accept_pauses.add(1);
+        }
+    }
+}
+
+impl Worker {
+    /// Accepts a batch and sees to what follows from how it ended.
+    pub(super) fn accept(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+        let batch = self.accept_batch(slot, turn);
+        let Some(listener) = self.listeners.get_mut(slot) else { return };
+        if batch != Batch::Paused && listener.paused {
+            listener.set_paused(false);
+            tracing::info!(listener = %listener.spec.config.name, worker = self.index, "accepting again");
+        }
+        match batch {
+            Batch::Full => turn.enqueue(Key::Listener(slot).token()),
+            Batch::Paused => self.wake_later(slot, turn.now + REST, turn),
+            Batch::Emptied => self.stop_if_emptied(slot, turn),
+        }
+    }
+
+    /// Begins the end of a listener; answers when its socket is closed.
+    pub(super) fn stop_listener(&mut self, slot: SlotId, reply: Reply<()>, turn: &mut Turn<'_>) {
+        let Some(listener) = self.listeners.get_mut(slot) else { return reply.send(()) };
+        match &mut listener.stopping {
+            Some(stopping) => stopping.replies.push(reply),
+            None => {
+                listener.socket.refuse_new();
+                let grace = if listener.socket.needs_grace() { GRACE } else { Duration::ZERO };
+                listener.stopping =
+                    Some(Stopping { replies: vec![reply], grace: turn.now + grace, patience: turn.now + PATIENCE });
+                self.wake_later(slot, turn.now + grace, turn);
+                self.accept(slot, turn);
+            }
+        }
+    }
+
+    pub(super) fn on_listener_timer(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+        let Some(listener) = self.listeners.get_mut(slot) else { return };
+        listener.timer = None;
+        if listener.stopping.as_ref().is_some_and(|stopping| turn.now >= stopping.patience) {
+            tracing::error!(
+                listener = %listener.spec.config.name, worker = self.index,
+                "no file descriptors to accept what waits in the queue of a stopping listener; it is lost"
+            );
+            self.close_listener(slot, turn);
+        } else {
+            self.accept(slot, turn);
+        }
+    }
+
+    /// Some descriptors were freed: paused listeners try again.
+    pub(super) fn resume_paused(&mut self, turn: &mut Turn<'_>) {
+        for (slot, listener) in self.listeners.iter() {
+            if listener.paused {
+                turn.enqueue(Key::Listener(slot).token());
+            }
+        }
+        self.any_paused = false;
+    }
+
+    /// Closes a listener's socket; its connections go on.
+    pub(super) fn close_listener(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+        let Some(mut listener) = self.listeners.remove(slot) else { return };
+        if listener.paused {
+            listener.set_paused(false);
+        }
+        if let Some(timer) = listener.timer.take() {
+            turn.cancel(timer);
+        }
+        if listener.socket.is_shared() {
+            turn.unwatch(&listener.socket.fd);
+        }
+        drop(listener.socket);
+        for reply in listener.stopping.into_iter().flat_map(|stopping| stopping.replies) {
+            reply.send(());
+        }
+    }
+
+    fn accept_batch(&mut self, slot: SlotId, turn: &mut Turn<'_>) -> Batch {
+        for _ in 0..BATCH {
+            let Some(listener) = self.listeners.get_mut(slot) else { return Batch::Emptied };
+            let fds = if listener.spec.pool.is_some() { 2 } else { 1 };
+            if !self.fds.take(fds) {
+                self.pause(slot, &"all that netd may use are in use", turn);
+                return Batch::Paused;
+            }
+            match socket::accept(listener.socket.fd.as_fd()) {
+                Ok((stream, source)) => {
+                    let origin = Origin {
+                        listener: listener.spec.id,
+                        source,
+                        counters: std::sync::Arc::clone(&listener.spec.counters),
+                    };
+                    self.admit(slot, stream, origin, fds, turn);
+                }
+                Err(error) => {
+                    self.fds.give(fds);
+                    match classify(&error) {
+                        Fault::Empty => return Batch::Emptied,
+                        Fault::Passing => listener.spec.counters.accept_errors.add(1),
+                        Fault::Exhausted | Fault::Other => {
+                            listener.spec.counters.accept_errors.add(1);
+                            self.pause(slot, &error, turn);
+                            return Batch::Paused;
+                        }
+                    }
+                }
+            }
+        }
+        Batch::Full
+    }
+
+    fn admit(&mut self, listener: SlotId, stream: Socket, origin: Origin, fds: usize, turn: &mut Turn<'_>) {
+        let Some(Listener { spec, .. }) = self.listeners.get(listener) else { return };
+        let session = match &spec.config.protocol {
+            Protocol::Echo => Session::Echo(Echo),
+            Protocol::Discard => Session::Discard(Discard),
+            Protocol::Respond { text } => Session::respond(std::sync::Arc::clone(text)),
+            Protocol::Tcp { .. } => {
+                let retries = spec.pool.and_then(|pool| self.pools.get(pool)).map_or(0, |pool| pool.config.retries);
+                Session::Relay(Relay::new(retries))
+            }
+        };
+        let (pool, idle_timeout) = (spec.pool, spec.config.idle_timeout);
+        origin.counters.accepted.add(1);
+        origin.counters.active.add(1);
+        self.shard.accepted.add(1);
+        self.shard.active.add(1);
+        let id = self.ids.next();
+        let slot = self.conns.insert_with(|_| Conn::new(id, origin, stream, session, pool, idle_timeout, turn.now));
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        conn.fds = fds;
+        match turn.watch(&conn.downstream.stream, Key::Conn(slot, Side::Downstream).token()) {
+            Ok(()) => self.drive(slot, turn),
+            Err(error) => {
+                tracing::warn!(%error, "epoll takes no further socket");
+                self.close(slot, crate::protocol::CloseReason::RESOURCE, true, turn);
+            }
+        }
+    }
+
+    fn pause(&mut self, slot: SlotId, why: &dyn std::fmt::Display, turn: &Turn<'_>) {
+        self.any_paused = true;
+        let Some(listener) = self.listeners.get_mut(slot) else { return };
+        if listener.paused {
+            return;
+        }
+        listener.set_paused(true);
+        if listener.quiet_until.is_none_or(|until| turn.now >= until) {
+            listener.quiet_until = Some(turn.now + LOG_EVERY);
+            tracing::warn!(
+                listener = %listener.spec.config.name, worker = self.index,
+                "accepting is paused until file descriptors are free: {why}"
+            );
+        }
+    }
+
+    fn stop_if_emptied(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+        let Some(listener) = self.listeners.get(slot) else { return };
+        if listener.stopping.as_ref().is_some_and(|stopping| turn.now >= stopping.grace) {
+            self.close_listener(slot, turn);
+        }
+    }
+
+    /// Looks at the listener again at `at`, unless that is planned already.
+    fn wake_later(&mut self, slot: SlotId, at: Instant, turn: &mut Turn<'_>) {
+        if let Some(listener) = self.listeners.get_mut(slot) {
+            let timer = &mut listener.timer;
+            timer.get_or_insert_with(|| turn.arm(at, Key::Listener(slot).token()));
+        }
+    }
+}
+
+fn classify(error: &io::Error) -> Fault {
+    match error.raw_os_error().unwrap_or(0) {
+        libc::EAGAIN => Fault::Empty,
+        // accept(2): errors of the new connection, to be treated like EAGAIN
+        // by trying again.
+        libc::ECONNABORTED
+        | libc::EINTR
+        | libc::EPROTO
+        | libc::ENETDOWN
+        | libc::ENOPROTOOPT
+        | libc::EHOSTDOWN
+        | libc::ENONET
+        | libc::EHOSTUNREACH
+        | libc::EOPNOTSUPP
+        | libc::ENETUNREACH
+        | libc::EPERM => Fault::Passing,
+        libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => Fault::Exhausted,
+        _ => Fault::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_by_kind() {
+        let fault = |errno| classify(&io::Error::from_raw_os_error(errno));
+        assert_eq!(fault(libc::EAGAIN), Fault::Empty);
+        assert_eq!(fault(libc::ECONNABORTED), Fault::Passing);
+        assert_eq!(fault(libc::EMFILE), Fault::Exhausted);
+        assert_eq!(fault(libc::ENFILE), Fault::Exhausted);
+        assert_eq!(fault(libc::EINVAL), Fault::Other);
+    }
+}

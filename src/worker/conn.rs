@@ -1,0 +1,305 @@
+//! One connection: its sides, its rules, its ledger. Generic over the stream,
+//! so that everything but the socket calls runs in tests without a socket.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    metrics::{EndpointShard, ListenerShard},
+    protocol::{CloseReason, Exchange, Relay, Session, Step},
+    time::TimerId,
+    wire::{BlockPool, Wire},
+    worker::{
+        command::{ConnectionState, EndpointId, ListenerId, PoolId},
+        transport::{Read, Stream, Transport},
+        tunnel::{Outcome, Tunnel},
+    },
+};
+
+/// Passes of a session in one go; then others have their turn.
+const PASSES: usize = 8;
+
+/// A live connection.
+#[derive(Debug)]
+pub(super) struct Conn<S> {
+    /// Unique over cores and upgrades.
+    pub(super) id: u64,
+    pub(super) origin: Origin,
+    pub(super) downstream: Transport<S>,
+    pub(super) stage: Stage<S>,
+    /// The pool it is to be relayed to.
+    pub(super) pool: Option<PoolId>,
+    /// The endpoint it is, or is being, relayed to.
+    pub(super) endpoint: Option<Endpoint>,
+    pub(super) since: Instant,
+    pub(super) progressed_at: Instant,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) timer: Option<(TimerId, Instant)>,
+    /// It waits on the run queue.
+    pub(super) queued: bool,
+    /// File descriptors that it may use, of the worker's budget.
+    pub(super) fds: usize,
+    booked: Booked,
+}
+
+/// Where a connection came from.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) listener: ListenerId,
+    pub(super) source: Option<SocketAddr>,
+    pub(super) counters: Arc<ListenerShard>,
+}
+
+/// Where a connection goes.
+#[derive(Debug, Clone)]
+pub(super) struct Endpoint {
+    pub(super) id: EndpointId,
+    pub(super) counters: Arc<EndpointShard>,
+}
+
+/// What a connection is doing.
+#[derive(Debug)]
+pub(super) enum Stage<S> {
+    /// netd itself speaks with the client.
+    Session { session: Session, wire: Wire },
+    /// Finding an endpoint.
+    Dial(Box<Dial<S>>),
+    /// Moving bytes.
+    Tunnel { upstream: Transport<S>, tunnel: Tunnel },
+}
+
+/// A search for an endpoint.
+#[derive(Debug)]
+pub(super) struct Dial<S> {
+    pub(super) relay: Relay,
+    pub(super) pool: PoolId,
+    /// Endpoints that failed.
+    pub(super) tried: Vec<EndpointId>,
+    /// The attempt under way.
+    pub(super) attempt: Option<Attempt<S>>,
+}
+
+/// One connect.
+#[derive(Debug)]
+pub(super) struct Attempt<S> {
+    pub(super) upstream: Transport<S>,
+    pub(super) begun: Instant,
+    pub(super) deadline: Instant,
+}
+
+/// What the counters have been told so far.
+#[derive(Debug, Default)]
+struct Booked {
+    from_downstream: u64,
+    to_downstream: u64,
+    to_upstream: u64,
+    from_upstream: u64,
+}
+
+/// What a connection wants after it was driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Want {
+    /// To be left alone until something happens.
+    Nothing,
+    /// Another go, after the others.
+    Turn,
+    /// An endpoint.
+    Dial,
+    /// To be closed; `reset`: the peers are to see that it was not the end.
+    Close { reason: CloseReason, reset: bool },
+}
+
+impl<S: Stream> Conn<S> {
+    pub(super) fn new(
+        id: u64,
+        origin: Origin,
+        stream: S,
+        session: Session,
+        pool: Option<PoolId>,
+        idle_timeout: Option<Duration>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            origin,
+            downstream: Transport::new(stream),
+            stage: Stage::Session { session, wire: Wire::default() },
+            pool,
+            endpoint: None,
+            since: now,
+            progressed_at: now,
+            idle_timeout,
+            timer: None,
+            queued: false,
+            fds: 1,
+            booked: Booked::default(),
+        }
+    }
+
+    /// Moves what can be moved.
+    pub(super) fn drive(&mut self, blocks: &mut BlockPool, now: Instant) -> Want {
+        let want = match &mut self.stage {
+            Stage::Session { session, wire } => {
+                drive_session(session, wire, &mut self.downstream, &mut Resources { blocks, now })
+            }
+            Stage::Dial(_) => Want::Nothing,
+            Stage::Tunnel { upstream, tunnel } => match tunnel.drive(&mut self.downstream, upstream, blocks, now) {
+                Outcome::Wait => Want::Nothing,
+                Outcome::Yield => Want::Turn,
+                Outcome::Done(reason) => Want::Close { reason, reset: false },
+                Outcome::Reset(reason) => Want::Close { reason, reset: true },
+            },
+        };
+        self.book(now);
+        want
+    }
+
+    /// When something must happen even if no byte moves.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let idle = self.idle_deadline();
+        let own = match &self.stage {
+            Stage::Session { session, .. } => session.deadline(),
+            Stage::Dial(dial) => return dial.attempt.as_ref().map(|attempt| attempt.deadline),
+            Stage::Tunnel { tunnel, .. } => tunnel.deadline(),
+        };
+        match (idle, own) {
+            (Some(idle), Some(own)) => Some(idle.min(own)),
+            (idle, own) => idle.or(own),
+        }
+    }
+
+    /// No byte has moved for the idle timeout.
+    pub(super) fn is_idle(&self, now: Instant) -> bool {
+        !matches!(self.stage, Stage::Dial(_)) && self.idle_deadline().is_some_and(|deadline| now >= deadline)
+    }
+
+    pub(super) fn state(&self) -> ConnectionState {
+        match &self.stage {
+            Stage::Session { session: Session::Relay(_), .. } | Stage::Dial(_) => ConnectionState::Dialing,
+            Stage::Session { wire, .. } if wire.outgoing_ended => ConnectionState::Closing,
+            Stage::Session { wire, .. } if wire.incoming_ended => ConnectionState::HalfClosed,
+            Stage::Tunnel { tunnel, .. } if tunnel.is_closing() => ConnectionState::Closing,
+            Stage::Tunnel { tunnel, .. } if tunnel.is_half_closed() => ConnectionState::HalfClosed,
+            Stage::Session { .. } | Stage::Tunnel { .. } => ConnectionState::Open,
+        }
+    }
+
+    /// Bytes wait in netd that the receiver did not take yet.
+    pub(super) fn holds_bytes(&self) -> bool {
+        match &self.stage {
+            Stage::Session { wire, .. } => !wire.outgoing.is_empty(),
+            Stage::Dial(_) => false,
+            Stage::Tunnel { tunnel, .. } => tunnel.holds_bytes(),
+        }
+    }
+
+    /// Gives buffers back and, for a reset, makes both sides see one. The
+    /// sockets close when the connection is dropped.
+    pub(super) fn end(&mut self, blocks: &mut BlockPool, reset: bool) {
+        if reset {
+            self.downstream.stream.reset_on_close();
+        }
+        match &mut self.stage {
+            Stage::Session { wire, .. } => {
+                wire.incoming.clear(blocks);
+                wire.outgoing.clear(blocks);
+            }
+            Stage::Dial(_) => {}
+            Stage::Tunnel { upstream, tunnel } => {
+                tunnel.clear(blocks);
+                if reset {
+                    upstream.stream.reset_on_close();
+                }
+            }
+        }
+    }
+
+    fn idle_deadline(&self) -> Option<Instant> {
+        self.idle_timeout.and_then(|timeout| self.progressed_at.checked_add(timeout))
+    }
+
+    /// Tells the counters what has moved since the last time.
+    fn book(&mut self, now: Instant) {
+        let (received, sent) = (self.downstream.received, self.downstream.sent);
+        let (from, to) = (received - self.booked.from_downstream, sent - self.booked.to_downstream);
+        let mut moved = from + to;
+        if from > 0 {
+            self.origin.counters.bytes_from_downstream.add(from);
+            self.booked.from_downstream = received;
+        }
+        if to > 0 {
+            self.origin.counters.bytes_to_downstream.add(to);
+            self.booked.to_downstream = sent;
+        }
+        if let (Stage::Tunnel { upstream, .. }, Some(endpoint)) = (&self.stage, &self.endpoint) {
+            let (to, from) = (upstream.sent - self.booked.to_upstream, upstream.received - self.booked.from_upstream);
+            if to > 0 {
+                endpoint.counters.bytes_to_upstream.add(to);
+                self.booked.to_upstream = upstream.sent;
+            }
+            if from > 0 {
+                endpoint.counters.bytes_from_upstream.add(from);
+                self.booked.from_upstream = upstream.received;
+            }
+            moved += to + from;
+        }
+        if moved > 0 {
+            self.progressed_at = now;
+        }
+    }
+}
+
+struct Resources<'a> {
+    blocks: &'a mut BlockPool,
+    now: Instant,
+}
+
+/// Lets a session speak with the client until neither has anything to say.
+fn drive_session<S: Stream>(
+    session: &mut Session,
+    wire: &mut Wire,
+    transport: &mut Transport<S>,
+    resources: &mut Resources<'_>,
+) -> Want {
+    let reset = Want::Close { reason: CloseReason::DOWNSTREAM_RESET, reset: true };
+    for _ in 0..PASSES {
+        let mut moved = false;
+        if wire.incoming.is_empty() && !wire.incoming_ended && transport.readable {
+            match transport.fill(&mut wire.incoming, resources.blocks) {
+                Ok(Read::End) => (wire.incoming_ended, moved) = (true, true),
+                Ok(Read::Bytes) => moved = true,
+                Ok(Read::Nothing) => {}
+                Err(_) => return reset,
+            }
+        }
+        let mut exchange = Exchange { downstream: wire, blocks: resources.blocks, now: resources.now };
+        match session.advance(&mut exchange) {
+            Step::Wait => {}
+            Step::Dial | Step::Tunnel => return Want::Dial,
+            Step::Close(reason) => return Want::Close { reason, reset: false },
+        }
+        if !wire.outgoing.is_empty() && transport.writable {
+            match transport.flush(&mut wire.outgoing, resources.blocks) {
+                Ok(n) => moved |= n > 0,
+                Err(_) => return reset,
+            }
+        }
+        if wire.outgoing_ended && wire.outgoing.is_empty() && !wire.end_sent {
+            if transport.stream.shutdown_write().is_err() {
+                return reset;
+            }
+            (wire.end_sent, moved) = (true, true);
+        }
+        if !moved {
+            return Want::Nothing;
+        }
+    }
+    Want::Turn
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! Finding an endpoint for a connection: one attempt after the other, before
+//! the client has seen anything.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    config::Address,
+    protocol::{CloseReason, DialFailure, Relay, Session, Step},
+    reactor::{Ready, Turn},
+    slots::SlotId,
+    sys::socket::Socket,
+    worker::{
+        command::EndpointSpec,
+        conn::{Attempt, Conn, Dial, Endpoint, Stage},
+        key::{Key, Side},
+        run::Worker,
+        transport::Transport,
+        tunnel::Tunnel,
+    },
+};
+
+/// For a pool that is gone; it is not used, since no endpoint is picked then.
+const NO_TIMEOUT: Duration = Duration::ZERO;
+
+impl Worker {
+    /// Looks for an endpoint, for a connection that wants one.
+    pub(super) fn dial(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        if let (Stage::Session { session: Session::Relay(relay), .. }, Some(pool)) = (&mut conn.stage, conn.pool) {
+            let relay = std::mem::replace(relay, Relay::new(0));
+            conn.stage = Stage::Dial(Box::new(Dial { relay, pool, tried: Vec::new(), attempt: None }));
+            self.pools.enter(pool);
+        }
+        self.attempt_until_pending(slot, turn);
+    }
+
+    /// The kernel says something of the socket of an attempt.
+    pub(super) fn on_attempt_ready(&mut self, slot: SlotId, ready: Ready, turn: &mut Turn<'_>) {
+        let Some(Conn { stage: Stage::Dial(dial), .. }) = self.conns.get_mut(slot) else { return };
+        let Some(attempt) = &mut dial.attempt else { return };
+        attempt.upstream.note(ready);
+        if !ready.writable {
+            return;
+        }
+        if ready.error || ready.read_closed {
+            let failure = attempt.upstream.stream.take_error().unwrap_or_else(Some);
+            if let Some(error) = failure {
+                return self.attempt_failed(slot, &error, turn);
+            }
+        }
+        self.connected(slot, turn);
+    }
+
+    /// The time of an attempt is up.
+    pub(super) fn attempt_timed_out(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+        self.attempt_failed(slot, &io::Error::from_raw_os_error(libc::ETIMEDOUT), turn);
+    }
+
+    fn attempt_failed(&mut self, slot: SlotId, error: &io::Error, turn: &mut Turn<'_>) {
+        match self.note_failure(slot, error, turn.now) {
+            Some(Step::Close(reason)) => self.close(slot, reason, true, turn),
+            Some(_) => self.attempt_until_pending(slot, turn),
+            None => {}
+        }
+    }
+
+    /// Tries endpoints until a connect is under way, or none is left.
+    fn attempt_until_pending(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+        loop {
+            let Some(Conn { stage: Stage::Dial(dial), endpoint, .. }) = self.conns.get_mut(slot) else { return };
+            let step = match self.pools.pick(dial.pool, &dial.tried) {
+                None => {
+                    let step = dial.relay.failed(DialFailure::NoEndpoint);
+                    if let Some(counters) = self.pools.counters(dial.pool) {
+                        counters.no_endpoint.add(1);
+                    }
+                    step
+                }
+                Some(EndpointSpec { id, address, counters, .. }) => {
+                    counters.active.add(1);
+                    *endpoint = Some(Endpoint { id, counters });
+                    match self.begin_attempt(slot, address, turn) {
+                        Ok(()) => return,
+                        Err(error) => match self.note_failure(slot, &error, turn.now) {
+                            Some(step) => step,
+                            None => return,
+                        },
+                    }
+                }
+            };
+            if let Step::Close(reason) = step {
+                return self.close(slot, reason, true, turn);
+            }
+        }
+    }
+
+    fn begin_attempt(&mut self, slot: SlotId, address: Address, turn: &mut Turn<'_>) -> io::Result<()> {
+        let stream = match &address {
+            Address::Inet(address) => Socket::connect_inet(*address)?,
+            Address::Unix(path) => Socket::connect_unix(path)?,
+        };
+        turn.watch(&stream, Key::Conn(slot, Side::Upstream).token())?;
+        if let Some(Conn { stage: Stage::Dial(dial), .. }) = self.conns.get_mut(slot) {
+            let timeout = self.pools.get(dial.pool).map_or(NO_TIMEOUT, |pool| pool.config.connect_timeout);
+            let mut upstream = Transport::new(stream);
+            upstream.writable = false;
+            dial.attempt = Some(Attempt { upstream, begun: turn.now, deadline: turn.now + timeout });
+        }
+        self.rearm(slot, turn);
+        Ok(())
+    }
+
+    fn connected(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        let Stage::Dial(dial) = &mut conn.stage else { return };
+        let Some(attempt) = dial.attempt.take() else { return };
+        let pool = dial.pool;
+        if let Some(endpoint) = &conn.endpoint {
+            endpoint.counters.connected.add(1);
+            endpoint.counters.connect_time.record(turn.now.saturating_duration_since(attempt.begun));
+            endpoint.counters.last_success_at.set(self.epoch.millis(turn.now));
+        }
+        conn.stage = Stage::Tunnel { upstream: attempt.upstream, tunnel: Tunnel::default() };
+        conn.progressed_at = turn.now;
+        self.pools.leave(pool);
+        self.drive(slot, turn);
+    }
+
+    /// Books a failed attempt and asks the session what to do about it.
+    fn note_failure(&mut self, slot: SlotId, error: &io::Error, now: Instant) -> Option<Step> {
+        let conn = self.conns.get_mut(slot)?;
+        let Stage::Dial(dial) = &mut conn.stage else { return None };
+        dial.attempt = None;
+        let failure = classify(error);
+        if let Some(endpoint) = conn.endpoint.take() {
+            endpoint.counters.active.sub(1);
+            if failure != DialFailure::Resource {
+                endpoint.counters.connect_failures.add(1);
+                endpoint.counters.last_failure.set(error.raw_os_error().unwrap_or(libc::EIO).unsigned_abs().into());
+                endpoint.counters.last_failure_at.set(self.epoch.millis(now));
+            }
+            dial.tried.push(endpoint.id);
+        }
+        let step = dial.relay.failed(failure);
+        if let (Step::Dial, Some(counters)) = (step, self.pools.counters(dial.pool)) {
+            counters.retries.add(1);
+        }
+        if step == Step::Close(CloseReason::RESOURCE) {
+            tracing::warn!(worker = self.index, %error, "cannot open a connection to an upstream: this machine is out of something");
+        }
+        Some(step)
+    }
+}
+
+fn classify(error: &io::Error) -> DialFailure {
+    match error.raw_os_error().unwrap_or(0) {
+        libc::ETIMEDOUT => DialFailure::TimedOut,
+        libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::ENOSPC | libc::EADDRNOTAVAIL => {
+            DialFailure::Resource
+        }
+        _ => DialFailure::Refused,
+    }
+}

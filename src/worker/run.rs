@@ -1,0 +1,276 @@
+//! A worker: what the reactor drives.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    metrics::WorkerShard,
+    protocol::CloseReason,
+    reactor::{Handler, Ready, Turn},
+    slots::{SlotId, Slots},
+    sys::socket::Socket,
+    wire::BlockPool,
+    worker::{
+        accept::Listener,
+        budget::FdShare,
+        command::{Command, ListenerId, ListenerSpec},
+        conn::{Conn, Stage, Want},
+        handle::Settings,
+        ids::Ids,
+        key::{Key, Side},
+        pools::Pools,
+        query,
+    },
+};
+
+/// One core's connections and all they need.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) index: usize,
+    pub(super) epoch: Epoch,
+    pub(super) shard: Arc<WorkerShard>,
+    pub(super) ids: Ids,
+    pub(super) fds: FdShare,
+    pub(super) listeners: Slots<Listener>,
+    listener_slots: HashMap<ListenerId, SlotId>,
+    pub(super) pools: Pools,
+    pub(super) conns: Slots<Conn<Socket>>,
+    blocks: BlockPool,
+    /// A listener is, or was until lately, paused.
+    pub(super) any_paused: bool,
+    done: bool,
+}
+
+/// The daemon's start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Epoch(Instant);
+
+impl Epoch {
+    /// Milliseconds since then, at least 1.
+    pub(super) fn millis(self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.0).as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+impl Worker {
+    pub(super) fn new(settings: &Settings, shard: Arc<WorkerShard>) -> Self {
+        Self {
+            index: settings.index,
+            epoch: Epoch(settings.epoch),
+            shard,
+            ids: Ids::new(settings.first_sequence, settings.index),
+            fds: FdShare::new(Arc::clone(&settings.fds)),
+            listeners: Slots::default(),
+            listener_slots: HashMap::new(),
+            pools: Pools::new(settings.index),
+            conns: Slots::default(),
+            blocks: BlockPool::new(settings.buffer_size),
+            any_paused: false,
+            done: false,
+        }
+    }
+
+    /// Lets a connection do what it can, and sees to what it wants next.
+    pub(super) fn drive(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        match conn.drive(&mut self.blocks, turn.now) {
+            Want::Nothing => self.rearm(slot, turn),
+            Want::Turn => {
+                if !std::mem::replace(&mut conn.queued, true) {
+                    turn.enqueue(Key::Conn(slot, Side::Downstream).token());
+                }
+            }
+            Want::Dial => self.dial(slot, turn),
+            Want::Close { reason, reset } => self.close(slot, reason, reset, turn),
+        }
+    }
+
+    /// Sees to it that a timer fires no later than the connection's deadline.
+    /// A timer that fires earlier is left alone: it looks again.
+    pub(super) fn rearm(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        let Some(deadline) = conn.deadline() else { return };
+        if let Some((timer, armed)) = conn.timer {
+            if armed <= deadline {
+                return;
+            }
+            turn.cancel(timer);
+        }
+        conn.timer = Some((turn.arm(deadline, Key::Conn(slot, Side::Downstream).token()), deadline));
+    }
+
+    /// Ends a connection: both sockets close, its books are closed.
+    pub(super) fn close(&mut self, slot: SlotId, reason: CloseReason, reset: bool, turn: &mut Turn<'_>) {
+        let Some(mut conn) = self.conns.remove(slot) else { return };
+        conn.end(&mut self.blocks, reset);
+        if let Stage::Dial(dial) = &conn.stage {
+            self.pools.leave(dial.pool);
+        }
+        if let Some((timer, _)) = conn.timer {
+            turn.cancel(timer);
+        }
+        if let Some(endpoint) = &conn.endpoint {
+            endpoint.counters.active.sub(1);
+        }
+        let counters = &conn.origin.counters;
+        counters.duration.record(turn.now.saturating_duration_since(conn.since));
+        if let Some(closed) = counters.closed.get(reason.index()) {
+            closed.add(1);
+        }
+        counters.active.sub(1);
+        self.shard.active.sub(1);
+        self.fds.give(conn.fds);
+        tracing::trace!(
+            connection = format_args!("{:x}", conn.id),
+            by = reason.by.as_str(),
+            phase = reason.phase.as_str(),
+            cause = reason.cause.as_str(),
+            "closed"
+        );
+        drop(conn);
+        if self.any_paused {
+            self.resume_paused(turn);
+        }
+    }
+
+    fn on_conn_ready(&mut self, slot: SlotId, side: Side, ready: Ready, turn: &mut Turn<'_>) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        match (side, &mut conn.stage) {
+            (Side::Downstream, Stage::Dial(_)) => {
+                conn.downstream.note(ready);
+                if ready.error {
+                    self.close(slot, CloseReason::DOWNSTREAM_RESET_IN_DIAL, true, turn);
+                }
+            }
+            (Side::Downstream, _) => {
+                conn.downstream.note(ready);
+                self.drive(slot, turn);
+            }
+            (Side::Upstream, Stage::Tunnel { upstream, .. }) => {
+                upstream.note(ready);
+                self.drive(slot, turn);
+            }
+            (Side::Upstream, _) => self.on_attempt_ready(slot, ready, turn),
+        }
+    }
+
+    fn on_conn_timer(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        conn.timer = None;
+        if let Stage::Dial(dial) = &conn.stage {
+            return match &dial.attempt {
+                Some(attempt) if turn.now >= attempt.deadline => self.attempt_timed_out(slot, turn),
+                _ => self.rearm(slot, turn),
+            };
+        }
+        if conn.is_idle(turn.now) {
+            // Bytes that nobody took are lost: the peers must not take that
+            // for the end.
+            let reset = conn.holds_bytes();
+            return self.close(slot, CloseReason::IDLE, reset, turn);
+        }
+        self.drive(slot, turn);
+    }
+
+    fn add_listener(&mut self, spec: ListenerSpec, socket: crate::listen::ListenSocket, turn: &mut Turn<'_>) {
+        let id = spec.id;
+        let slot = self.listeners.insert_with(|_| Listener::new(spec, socket));
+        self.listener_slots.insert(id, slot);
+        let Some(listener) = self.listeners.get(slot) else { return };
+        match turn.watch_listener(&listener.socket.fd, Key::Listener(slot).token()) {
+            Ok(()) => self.accept(slot, turn),
+            Err(error) => {
+                tracing::error!(listener = %listener.spec.config.name, %error, "epoll takes no further listener");
+            }
+        }
+    }
+
+    fn stop(&mut self, turn: &mut Turn<'_>) {
+        let conns: Vec<SlotId> = self.conns.iter().map(|(slot, _)| slot).collect();
+        for slot in conns {
+            self.close(slot, CloseReason::SHUTDOWN, true, turn);
+        }
+        let listeners: Vec<SlotId> = self.listeners.iter().map(|(slot, _)| slot).collect();
+        for slot in listeners {
+            self.close_listener(slot, turn);
+        }
+        self.done = true;
+    }
+}
+
+impl Handler for Worker {
+    type Message = Command;
+
+    fn on_ready(&mut self, token: usize, ready: Ready, turn: &mut Turn<'_>) {
+        match Key::from_token(token) {
+            Key::Listener(slot) => self.accept(slot, turn),
+            Key::Conn(slot, side) => self.on_conn_ready(slot, side, ready, turn),
+        }
+    }
+
+    fn on_queued(&mut self, token: usize, turn: &mut Turn<'_>) {
+        match Key::from_token(token) {
+            Key::Listener(slot) => self.accept(slot, turn),
+            Key::Conn(slot, _) => {
+                if let Some(conn) = self.conns.get_mut(slot) {
+                    conn.queued = false;
+                    self.drive(slot, turn);
+                }
+            }
+        }
+    }
+
+    fn on_timer(&mut self, token: usize, turn: &mut Turn<'_>) {
+        match Key::from_token(token) {
+            Key::Listener(slot) => self.on_listener_timer(slot, turn),
+            Key::Conn(slot, _) => self.on_conn_timer(slot, turn),
+        }
+    }
+
+    fn on_message(&mut self, command: Command, turn: &mut Turn<'_>) {
+        match command {
+            Command::SetPool(spec) => self.pools.set(spec),
+            Command::RemovePool(id) => self.pools.remove(id),
+            Command::AddListener(spec, socket) => self.add_listener(spec, socket, turn),
+            Command::UpdateListener(spec) => {
+                let slot = self.listener_slots.get(&spec.id).copied();
+                if let Some(listener) = slot.and_then(|slot| self.listeners.get_mut(slot)) {
+                    listener.spec = spec;
+                }
+            }
+            Command::StopListener(id, reply) => match self.listener_slots.remove(&id) {
+                Some(slot) => self.stop_listener(slot, reply, turn),
+                None => reply.send(()),
+            },
+            Command::Query(query, reply) => reply.send(query::list(&self.conns, &query)),
+            Command::Close(selection, reason, reply) => {
+                let slots = query::select(&self.conns, &selection);
+                let ids = slots.iter().filter_map(|&slot| self.conns.get(slot)).map(|conn| conn.id).collect();
+                for slot in slots {
+                    self.close(slot, reason, true, turn);
+                }
+                reply.send(ids);
+            }
+            Command::Ping(reply) => reply.send(()),
+            Command::Stop => self.stop(turn),
+        }
+    }
+
+    fn on_turn_end(&mut self, events: usize, elapsed: Duration, turn: &mut Turn<'_>) {
+        self.shard.turns.add(1);
+        self.shard.events.add(events as u64);
+        self.shard.turn_time.record(elapsed);
+        self.shard.buffers.set(self.blocks.held() as u64);
+        self.shard.timers.set(turn.timers() as u64);
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+}
+
+#[cfg(test)]
+mod tests;

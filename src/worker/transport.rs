@@ -1,0 +1,118 @@
+//! A stream and what is known of it: readiness as the kernel told it, and a
+//! ledger of bytes.
+
+use std::io;
+
+use crate::{
+    reactor::Ready,
+    sys::socket::Socket,
+    wire::{BlockPool, Buffer},
+};
+
+/// A byte stream that never blocks. Faked in tests.
+pub(super) trait Stream {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+    fn shutdown_write(&self) -> io::Result<()>;
+    /// Makes the coming close a reset.
+    fn reset_on_close(&self);
+}
+
+impl Stream for Socket {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read(buffer)
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.write(bytes)
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.shutdown_write()
+    }
+
+    fn reset_on_close(&self) {
+        self.reset_on_close();
+    }
+}
+
+/// One side of a connection.
+#[derive(Debug)]
+pub(super) struct Transport<S> {
+    pub(super) stream: S,
+    /// A read may find something. Set by the kernel's word; cleared when a
+    /// read found nothing, or less than there was room for.
+    pub(super) readable: bool,
+    /// A write may find room. Cleared likewise.
+    pub(super) writable: bool,
+    /// An end, an error or urgent data was announced: a short read does not
+    /// mean that all was read.
+    read_to_the_end: bool,
+    /// Bytes received.
+    pub(super) received: u64,
+    /// Bytes sent.
+    pub(super) sent: u64,
+}
+
+/// What a read found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    Bytes,
+    Nothing,
+    End,
+}
+
+impl<S: Stream> Transport<S> {
+    /// A side that is connected. Fresh sockets have room to write.
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, readable: false, writable: true, read_to_the_end: false, received: 0, sent: 0 }
+    }
+
+    /// Takes in what the kernel says.
+    pub(super) fn note(&mut self, ready: Ready) {
+        self.readable |= ready.readable;
+        self.writable |= ready.writable;
+        self.read_to_the_end |= ready.read_closed || ready.urgent;
+    }
+
+    /// Reads once into the free room of `buffer`. Only if
+    /// [`readable`](Self::readable), and if there is room.
+    pub(super) fn fill(&mut self, buffer: &mut Buffer, blocks: &mut BlockPool) -> io::Result<Read> {
+        match buffer.fill(blocks, |room| self.stream.read(room)) {
+            Ok((0, _)) => {
+                self.readable = false;
+                Ok(Read::End)
+            }
+            Ok((n, room)) => {
+                self.received += n as u64;
+                // All was read; what comes next comes with a new edge.
+                self.readable = n == room || self.read_to_the_end;
+                Ok(Read::Bytes)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Ok(Read::Nothing)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes once from `buffer`. Only if [`writable`](Self::writable), and if
+    /// there is something. Answers the number of bytes taken.
+    pub(super) fn flush(&mut self, buffer: &mut Buffer, blocks: &mut BlockPool) -> io::Result<usize> {
+        let waiting = buffer.len();
+        match self.stream.write(buffer.data()) {
+            Ok(n) => {
+                self.sent += n as u64;
+                self.writable = n == waiting;
+                buffer.consume(blocks, n);
+                Ok(n)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.writable = false;
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Relays between two sides until both are done: the hot path.
+//!
+//! Each direction is a small machine of its own:
+//!
+//!     Open --end read--> Ending --all written, end passed on--> Ended
+//!       |                   |
+//!       +---- the receiver is gone, but has said all ----> Sinking --end read--> Ended
+//!
+//! A direction holds at most one block, and only while bytes wait in it: the
+//! sender is not read before the receiver has taken what was read.
+
+use std::{io, time::Instant};
+
+use crate::{
+    protocol::{CloseReason, LINGER},
+    wire::{BlockPool, Buffer},
+    worker::transport::{Read, Stream, Transport},
+};
+
+/// Reads of one direction in one go; then others have their turn.
+const READS: usize = 4;
+
+/// Both directions of a relayed connection.
+#[derive(Debug, Default)]
+pub(super) struct Tunnel {
+    /// Downstream to upstream.
+    up: Flow,
+    /// Upstream to downstream.
+    down: Flow,
+    /// The upstream ended first.
+    upstream_ended_first: bool,
+    /// When netd stops sinking what nobody wants any more.
+    sink_until: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Flow {
+    state: State,
+    buffer: Buffer,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    Ending,
+    Ended,
+    Sinking,
+}
+
+/// What became of a turn of the tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Outcome {
+    /// Nothing more until the kernel says so.
+    Wait,
+    /// There is more to do; others first.
+    Yield,
+    /// The connection is over, as both sides wanted.
+    Done(CloseReason),
+    /// One side failed; the other is to be reset.
+    Reset(CloseReason),
+}
+
+/// How one direction's pumping ended.
+enum Pumped {
+    Blocked,
+    Budget,
+}
+
+/// Whose stream failed.
+enum Failure {
+    Source,
+    Sink,
+}
+
+impl Tunnel {
+    /// Moves what can be moved.
+    pub(super) fn drive<S: Stream>(
+        &mut self,
+        downstream: &mut Transport<S>,
+        upstream: &mut Transport<S>,
+        blocks: &mut BlockPool,
+        now: Instant,
+    ) -> Outcome {
+        let mut more = false;
+        match self.down.pump(upstream, downstream, blocks) {
+            Ok(pumped) => more |= matches!(pumped, Pumped::Budget),
+            Err(Failure::Source) => return Outcome::Reset(CloseReason::UPSTREAM_RESET),
+            Err(Failure::Sink) => return Outcome::Reset(CloseReason::DOWNSTREAM_RESET),
+        }
+        if self.down.state != State::Open && matches!(self.up.state, State::Open) {
+            self.upstream_ended_first = true;
+        }
+        match self.up.pump(downstream, upstream, blocks) {
+            Ok(pumped) => more |= matches!(pumped, Pumped::Budget),
+            Err(Failure::Source) => return Outcome::Reset(CloseReason::DOWNSTREAM_RESET),
+            Err(Failure::Sink) => match self.upstream_gone(downstream, upstream, blocks, now) {
+                Some(outcome) => return outcome,
+                None => more = true,
+            },
+        }
+        if self.down.state == State::Ended && self.up.state == State::Ended {
+            return Outcome::Done(if self.upstream_ended_first || self.sink_until.is_some() {
+                CloseReason::DONE_BY_UPSTREAM
+            } else {
+                CloseReason::DONE
+            });
+        }
+        if self.sink_until.is_some_and(|until| now >= until) {
+            return Outcome::Done(CloseReason::DONE_BY_UPSTREAM);
+        }
+        if more { Outcome::Yield } else { Outcome::Wait }
+    }
+
+    /// The upstream takes nothing more. If it had said all it had to say, the
+    /// client gets it whole, as it would without netd, and what the client
+    /// still sends is thrown away; else this is a reset.
+    fn upstream_gone<S: Stream>(
+        &mut self,
+        downstream: &mut Transport<S>,
+        upstream: &mut Transport<S>,
+        blocks: &mut BlockPool,
+        now: Instant,
+    ) -> Option<Outcome> {
+        // The upstream may have left bytes and an end behind.
+        upstream.readable = true;
+        while self.down.state == State::Open {
+            match self.down.pump(upstream, downstream, blocks) {
+                Ok(Pumped::Budget) => {}
+                Ok(Pumped::Blocked) if self.down.state == State::Open => {
+                    return Some(Outcome::Reset(CloseReason::UPSTREAM_RESET));
+                }
+                Ok(Pumped::Blocked) => {}
+                Err(_) => return Some(Outcome::Reset(CloseReason::UPSTREAM_RESET)),
+            }
+        }
+        self.up.buffer.clear(blocks);
+        self.up.state = State::Sinking;
+        self.sink_until = Some(now + LINGER);
+        None
+    }
+
+    /// When the tunnel must be driven even if nothing moves.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.sink_until
+    }
+
+    /// At least one direction has ended.
+    pub(super) fn is_half_closed(&self) -> bool {
+        self.up.state != State::Open || self.down.state != State::Open
+    }
+
+    /// Both directions have ended; only delivery is left.
+    pub(super) fn is_closing(&self) -> bool {
+        self.up.state != State::Open && self.down.state != State::Open
+    }
+
+    /// Bytes wait that the receiver did not take yet.
+    pub(super) fn holds_bytes(&self) -> bool {
+        !self.up.buffer.is_empty() || !self.down.buffer.is_empty()
+    }
+
+    /// Gives the buffers back.
+    pub(super) fn clear(&mut self, blocks: &mut BlockPool) {
+        self.up.buffer.clear(blocks);
+        self.down.buffer.clear(blocks);
+    }
+}
+
+impl Flow {
+    fn pump<S: Stream>(
+        &mut self,
+        source: &mut Transport<S>,
+        sink: &mut Transport<S>,
+        blocks: &mut BlockPool,
+    ) -> Result<Pumped, Failure> {
+        let mut reads = 0;
+        loop {
+            if !self.buffer.is_empty() {
+                if !sink.writable {
+                    return Ok(Pumped::Blocked);
+                }
+                sink.flush(&mut self.buffer, blocks).map_err(|_| Failure::Sink)?;
+                continue;
+            }
+            match self.state {
+                State::Ended => return Ok(Pumped::Blocked),
+                State::Ending => {
+                    self.state = State::Ended;
+                    // A receiver that is gone already cannot be told; whether
+                    // it failed is seen by reading from it.
+                    return match sink.stream.shutdown_write() {
+                        Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(Failure::Sink),
+                        _ => Ok(Pumped::Blocked),
+                    };
+                }
+                State::Open | State::Sinking => {
+                    if !source.readable {
+                        return Ok(Pumped::Blocked);
+                    }
+                    if reads == READS {
+                        return Ok(Pumped::Budget);
+                    }
+                    reads += 1;
+                    self.read(source, blocks)?;
+                }
+            }
+        }
+    }
+
+    fn read<S: Stream>(&mut self, source: &mut Transport<S>, blocks: &mut BlockPool) -> Result<(), Failure> {
+        match source.fill(&mut self.buffer, blocks) {
+            Ok(Read::End) if self.state == State::Sinking => self.state = State::Ended,
+            Ok(Read::End) => self.state = State::Ending,
+            Ok(Read::Bytes) if self.state == State::Sinking => self.buffer.clear(blocks),
+            Ok(Read::Bytes | Read::Nothing) => {}
+            Err(_) => return Err(Failure::Source),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
