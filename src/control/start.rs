@@ -20,11 +20,11 @@ use super::{
 };
 use crate::{
     config::{Config, LogLevel},
-    worker::{self, Command, Settings},
+    worker::{self, Command, FdBudget, Settings},
 };
 
-/// Most workers of a fleet.
-const WORKERS: usize = 1024;
+/// File descriptors that a worker's poll loop takes, rounded up.
+const FDS_OF_A_WORKER: u64 = 4;
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +114,8 @@ pub struct Start {
     pub clock: Clock,
     /// Sets the log level; answers the one before.
     pub set_log_level: Box<dyn FnMut(LogLevel) -> LogLevel + Send>,
-    /// Looks up what the process uses.
+    /// Looks up what the process uses; also decides how many descriptors the
+    /// connections may have.
     pub usage: Box<dyn Fn() -> Usage + Send>,
     /// Told what the service supervisor should know.
     pub hooks: Box<dyn FnMut(Hook) + Send>,
@@ -141,7 +142,6 @@ pub struct Prepared {
     pub(super) started: Now,
     pub(super) sockets: Sockets,
     opened: BTreeMap<String, Opened>,
-    workers: Vec<Settings>,
 }
 
 impl Prepared {
@@ -151,12 +151,11 @@ impl Prepared {
     /// One line for each listener that cannot have its socket.
     pub fn new(mut start: Start) -> Result<Self, String> {
         let started = start.clock.now();
-        let workers = settings(&start, started);
         let inherited = std::mem::take(&mut start.inherited);
         let binder = std::mem::replace(&mut start.binder, Box::new(super::SystemBinder));
-        let sockets = Sockets::new(binder, inherited, &start.config.listeners, workers.len());
+        let sockets = Sockets::new(binder, inherited, &start.config.listeners, worker_count(&start));
         let opened = sockets.open(start.config.listeners.iter(), &[]).map_err(|refusal| refusal.to_string())?;
-        Ok(Self { start, started, sockets, opened, workers })
+        Ok(Self { start, started, sockets, opened })
     }
 
     /// Starts the workers and gives them the first configuration. They serve
@@ -176,8 +175,8 @@ impl Prepared {
         mut self,
         mut spawn: impl FnMut(Settings) -> io::Result<P>,
     ) -> Result<(Controller<P>, Handle), String> {
-        let mut workers: Vec<P> = Vec::with_capacity(self.workers.len());
-        for settings in std::mem::take(&mut self.workers) {
+        let mut workers: Vec<P> = Vec::new();
+        for settings in settings(&self.start, self.started) {
             let index = settings.index;
             match spawn(settings) {
                 Ok(worker) => workers.push(worker),
@@ -199,10 +198,19 @@ impl Prepared {
     }
 }
 
-/// One entry a worker.
+fn worker_count(start: &Start) -> usize {
+    let wanted = start.config.workers.count;
+    wanted.map_or(start.cpus.len(), usize::from).clamp(1, worker::MAX_WORKERS)
+}
+
+/// One entry a worker; to be called when all sockets are open.
 fn settings(start: &Start, started: Now) -> Vec<Settings> {
     let wanted = &start.config.workers;
-    let count = wanted.count.map_or(start.cpus.len(), usize::from).clamp(1, WORKERS);
+    let count = worker_count(start);
+    let usage = (start.usage)();
+    // Limit 0: nobody knows it, the kernel will tell.
+    let limit = if usage.fds_limit == 0 { u64::MAX } else { usage.fds_limit };
+    let fds = FdBudget::new(limit, usage.fds_used + FDS_OF_A_WORKER * count as u64);
     let cpu = |index: usize| match start.cpus.len() {
         0 => None,
         cpus => Some(start.cpus[index % cpus]),
@@ -214,6 +222,7 @@ fn settings(start: &Start, started: Now) -> Vec<Settings> {
             cpu: if wanted.pin { cpu(index) } else { None },
             epoch: started.instant,
             first_sequence: start.first_sequence,
+            fds: Arc::clone(&fds),
         })
         .collect()
 }

@@ -1,11 +1,16 @@
-use std::{collections::HashMap, fs::File};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+};
 
 use super::*;
 use crate::{
-    config::LogLevel,
+    config::{Config, LogLevel},
     control::{
-        request::{Deadline, ListenerState, StopRequest},
-        testing::{World, by, on_control_thread, quick, usual},
+        request::{ConnectionQuery, Deadline, ListenerState, StopRequest},
+        testing::{World, by, echo, empty, on_control_thread, quick, usual},
     },
 };
 
@@ -189,5 +194,54 @@ fn what_is_seen_of_listeners_and_endpoints_becomes_events() {
         web.paused.set(0);
         let event = events.recv().await.unwrap();
         assert_eq!((event.kind, event.object.as_str()), (EventKind::ListenerResumed, "listener/web"));
+    });
+}
+
+/// Sends a byte and gets it back, off the control thread.
+async fn talk(mut stream: TcpStream) -> TcpStream {
+    let talked = tokio::task::spawn_blocking(move || {
+        let mut answer = [0];
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"x");
+        stream
+    });
+    talked.await.unwrap()
+}
+
+async fn connect(world: &World) -> TcpStream {
+    let views = world.ask(Request::Listeners).await.unwrap();
+    let bound = views[0].bound.parse::<SocketAddr>().unwrap();
+    talk(tokio::task::spawn_blocking(move || TcpStream::connect(bound).unwrap()).await.unwrap()).await
+}
+
+/// With real workers and sockets: what the fakes stand for.
+#[test]
+fn real_workers_serve_drain_and_come_back() {
+    on_control_thread(async {
+        let world = World::real(Config { listeners: vec![echo("echo", "127.0.0.1:0")], ..empty() });
+        let stream = connect(&world).await;
+        let query = ConnectionQuery { page_size: 10, ..Default::default() };
+        let page = world.ask(|reply| Request::Connections(query, reply)).await.unwrap();
+        assert_eq!(page.connections[0].listener, "echo");
+
+        let target = Target::Listener("echo".to_owned());
+        let request = DrainRequest { target: target.clone(), deadline: Deadline::Never, by: by("ann") };
+        let mut progress = world.ask(|reply| Request::Drain(request, reply)).await.unwrap();
+        assert_eq!(progress.recv().await.unwrap().remaining, 1);
+        drop(talk(stream).await);
+        let mut last = None;
+        while let Some(each) = progress.recv().await {
+            last = Some(each);
+        }
+        let last = last.unwrap();
+        assert_eq!((last.finished, last.outcome), (1, Some(DrainOutcome::Drained)));
+
+        world.ask(|reply| Request::Undrain(target, by("ann"), reply)).await.unwrap();
+        let mut stream = connect(&world).await;
+        let request = ShutdownRequest { now: true, deadline: Deadline::Never, by: by("ann") };
+        world.ask(|reply| Request::Shutdown(request, reply)).await.unwrap();
+        world.ended().await.unwrap();
+        assert!(stream.read_exact(&mut [0]).is_err(), "the connection was reset");
     });
 }

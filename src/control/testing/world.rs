@@ -15,7 +15,10 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
     config::{Config, LogLevel},
-    control::{Binder, Clock, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, Usage, WorkerPort},
+    control::{
+        Binder, Clock, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, SystemBinder, Usage,
+        WorkerPort,
+    },
     listen::{self, BindAddress, BindOptions, Bound},
     metrics::WorkerShard,
     worker::{
@@ -77,6 +80,18 @@ impl World {
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
         Self { handle, signals, workers, source, reads, hooks, binder, run }
+    }
+
+    /// With the system's own sockets and workers.
+    pub(in crate::control) fn real(config: Config) -> Self {
+        let source = Arc::new(Mutex::new(Ok(config.clone())));
+        let (hooks, binder, reads) = (Arc::new(Mutex::new(Vec::new())), FakeBinder::default(), Arc::default());
+        let start = start(config, Pace::default(), HashMap::new(), &source, &hooks, &binder, &reads);
+        let start = Start { binder: Box::new(SystemBinder), ..start };
+        let (controller, handle) = Prepared::new(start).unwrap().launch().unwrap();
+        let (signals, receiver) = mpsc::channel(8);
+        let run = tokio::spawn(controller.run(receiver));
+        Self { handle, signals, workers: Vec::new(), source, reads, hooks, binder, run }
     }
 
     pub(in crate::control) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Refusal> {
