@@ -25,7 +25,7 @@ use super::{
         Reply, Request, ShutdownRequest, Target,
     },
     sockets::Sockets,
-    start::{Hook, Pace, Parse, Prepared, Signal, Source, Usage},
+    start::{ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Usage},
     state::State,
 };
 
@@ -64,6 +64,7 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) source: Source,
     pub(super) parse: Parse,
     pub(super) set_log_level: Box<dyn FnMut(LogLevel) -> LogLevel + Send>,
+    pub(super) apply_log: ApplyLog,
     pub(super) usage: Box<dyn Fn() -> Usage + Send>,
     hooks: Box<dyn FnMut(Hook) + Send>,
     version: String,
@@ -119,6 +120,7 @@ impl<P: WorkerPort> Controller<P> {
             source: start.source,
             parse: start.parse,
             set_log_level: start.set_log_level,
+            apply_log: start.apply_log,
             usage: start.usage,
             hooks: start.hooks,
             version: start.version,

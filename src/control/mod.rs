@@ -40,4 +40,4 @@ pub use handle::Handle;
 pub use port::WorkerPort;
 pub use request::*;
 pub use sockets::{Binder, SystemBinder};
-pub use start::{Hook, Pace, Parse, Prepared, Signal, Source, Start, Usage};
+pub use start::{ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Start, Usage};

@@ -88,13 +88,25 @@ impl<P: WorkerPort> Controller<P> {
         if difference.is_empty() {
             return Ok(Begun { outcome: ReloadOutcome { generation, changes }, dropped: Vec::new(), commit: None });
         }
-        let level = new.log.level;
+        let log = new.log.clone();
+        if log != old.log {
+            (self.apply_log)(&log).map_err(Refusal::Precondition)?;
+        }
         let mut next = self.state.clone();
         let dropped = next.replace(Arc::new(new), self.clock.now().wall);
-        let commit = self.transition(next)?;
-        if level != old.log.level {
-            (self.set_log_level)(level);
-            self.log_level = level;
+        let commit = match self.transition(next) {
+            Ok(commit) => commit,
+            Err(refusal) => {
+                if log != old.log
+                    && let Err(error) = (self.apply_log)(&old.log)
+                {
+                    tracing::error!("the log stays as the refused configuration has it: {error}");
+                }
+                return Err(refusal);
+            }
+        };
+        if log.level != old.log.level {
+            self.log_level = log.level;
         }
         let outcome = ReloadOutcome { generation: self.state.generation(), changes };
         Ok(Begun { outcome, dropped, commit: Some(commit) })

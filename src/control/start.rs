@@ -19,7 +19,7 @@ use super::{
     state::State,
 };
 use crate::{
-    config::{Config, LogLevel},
+    config::{self, Config, LogLevel},
     worker::{self, Command, FdBudget, Settings},
 };
 
@@ -96,6 +96,9 @@ pub type Source = Box<dyn FnMut() -> Result<Config, String> + Send>;
 /// Reads a candidate's text; the error is the whole report.
 pub type Parse = Box<dyn FnMut(&str) -> Result<Config, String> + Send>;
 
+/// Takes on another configuration of the log.
+pub type ApplyLog = Box<dyn FnMut(&config::Log) -> Result<(), String> + Send>;
+
 /// All that the Controller needs of the world.
 pub struct Start {
     /// The first configuration.
@@ -114,6 +117,8 @@ pub struct Start {
     pub clock: Clock,
     /// Sets the log level; answers the one before.
     pub set_log_level: Box<dyn FnMut(LogLevel) -> LogLevel + Send>,
+    /// Takes on another configuration of the log, or says why it cannot.
+    pub apply_log: ApplyLog,
     /// Looks up what the process uses; also decides how many descriptors the
     /// connections may have.
     pub usage: Box<dyn Fn() -> Usage + Send>,

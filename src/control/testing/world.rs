@@ -145,7 +145,8 @@ fn start(
     reads: &Arc<Mutex<u64>>,
 ) -> Start {
     let (source, hooks, reads) = (source.clone(), hooks.clone(), reads.clone());
-    let mut level = LogLevel::Info;
+    let level = Arc::new(Mutex::new(LogLevel::Info));
+    let applied = Arc::clone(&level);
     Start {
         config: Arc::new(config),
         source: Box::new(move || {
@@ -157,7 +158,11 @@ fn start(
         inherited,
         cpus: vec![0, 1],
         clock: Clock::system(),
-        set_log_level: Box::new(move |new| std::mem::replace(&mut level, new)),
+        set_log_level: Box::new(move |new| std::mem::replace(&mut *lock(&level), new)),
+        apply_log: Box::new(move |log| {
+            *lock(&applied) = log.level;
+            Ok(())
+        }),
         usage: Box::new(|| Usage { fds_used: 10, fds_limit: 1024, memory_bytes: 1 << 20 }),
         hooks: Box::new(move |hook| lock(&hooks).push(hook)),
         binder: Box::new(binder.clone()),
