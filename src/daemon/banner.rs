@@ -29,7 +29,7 @@ pub(super) fn checked(loader: &Loader, config: &Config) -> String {
 pub(super) fn embedded_default(banner: &Banner) -> String {
     let mut text = String::from("netd serves its embedded default (no configuration file, no --listen):\n");
     let mut line = |left: &str, right: &str| {
-        let _ = writeln!(text, "  {left:<24} {right}");
+        let _ = writeln!(text, "  {left:<30} {right}");
     };
     for listener in &banner.config.listeners {
         let does = match &listener.protocol {
