@@ -404,6 +404,7 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     fn tick(&mut self) {
+        self.fleet.flush();
         self.look_at_drains();
         self.live(Input::Tick);
         self.expire();
@@ -436,8 +437,10 @@ impl<P: WorkerPort> Controller<P> {
         self.waiting.clear();
         self.end_drains(|_| true, DrainOutcome::Shutdown);
         self.fleet.stop();
-        let ended = async {
-            while !self.fleet.is_finished() {
+        // By unique reference: orders that wait cannot be shared over threads.
+        let fleet = &mut self.fleet;
+        let ended = async move {
+            while !fleet.is_finished() {
                 sleep(Duration::from_millis(5)).await;
             }
         };

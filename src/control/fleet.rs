@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     gather::{Gather, workers_named},
+    lane::Lane,
     port::WorkerPort,
     request::Refusal,
     sockets::Opened,
@@ -21,13 +22,13 @@ use crate::{
     config::{Address, Listener},
     listen::ListenSocket,
     metrics::ListenerShard,
-    worker::{Command, EndpointSpec, ListenerId, ListenerSpec, PoolId, PoolSpec, Query, Reply, Selection},
+    worker::{Command, EndpointSpec, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec, Query, Reply, Selection},
 };
 
 /// The workers and what they were told.
 #[derive(Debug)]
 pub(super) struct Fleet<P> {
-    workers: Vec<P>,
+    workers: Vec<Lane<P>>,
     hearts: Vec<Heart>,
     told: Told,
 }
@@ -57,11 +58,12 @@ impl<P: WorkerPort> Fleet<P> {
     pub(super) fn new(workers: Vec<P>) -> Self {
         let heart = |_: &P| Heart { sent: 0, answered: Arc::default(), responsive: true };
         let hearts = workers.iter().map(heart).collect();
-        Self { workers, hearts, told: Told::default() }
+        Self { workers: workers.into_iter().map(Lane::new).collect(), hearts, told: Told::default() }
     }
 
-    pub(super) fn workers(&self) -> &[P] {
-        &self.workers
+    /// Control's ends of the workers, in order of index.
+    pub(super) fn workers(&self) -> impl ExactSizeIterator<Item = &P> {
+        self.workers.iter().map(Lane::port)
     }
 
     pub(super) fn told(&self) -> &Told {
@@ -122,21 +124,21 @@ impl<P: WorkerPort> Fleet<P> {
     }
 
     /// Forgets pools that nothing refers to any more.
-    pub(super) fn forget_pools(&self, pools: &[PoolId]) {
+    pub(super) fn forget_pools(&mut self, pools: &[PoolId]) {
         for pool in pools {
-            self.send_each(self.workers.iter().map(|_| Command::RemovePool(*pool)));
+            (0..self.workers.len()).for_each(|index| self.send(index, Command::RemovePool(*pool)));
         }
     }
 
     /// Asks every worker for connections.
-    pub(super) fn query(&self, query: &Query) -> Gather<Vec<crate::worker::ConnectionInfo>> {
+    pub(super) fn query(&mut self, query: &Query) -> Gather<Vec<crate::worker::ConnectionInfo>> {
         let mut gather = Gather::new(self.workers.len());
         self.send_all(&mut gather, |reply| Command::Query(query.clone(), reply));
         gather
     }
 
     /// Has connections ended, selection by selection.
-    pub(super) fn close(&self, selections: &[Selection], reason: crate::protocol::CloseReason) -> Gather<Vec<u64>> {
+    pub(super) fn close(&mut self, selections: &[Selection], reason: crate::protocol::CloseReason) -> Gather<Vec<u64>> {
         let mut gather = Gather::new(self.workers.len());
         for selection in selections {
             self.send_all(&mut gather, |reply| Command::Close(selection.clone(), reason, reply));
@@ -145,19 +147,28 @@ impl<P: WorkerPort> Fleet<P> {
     }
 
     /// Ends every worker's thread.
-    pub(super) fn stop(&self) {
-        self.send_each(self.workers.iter().map(|_| Command::Stop));
+    pub(super) fn stop(&mut self) {
+        self.workers.iter_mut().for_each(Lane::stop);
     }
 
     /// Whether all threads have ended.
     pub(super) fn is_finished(&self) -> bool {
-        self.workers.iter().all(WorkerPort::is_finished)
+        self.workers().all(WorkerPort::is_finished)
+    }
+
+    /// Sends on what waits for workers.
+    pub(super) fn flush(&mut self) {
+        for index in 0..self.workers.len() {
+            let result = self.workers[index].flush();
+            report(index, result);
+        }
     }
 
     /// Judges the last heartbeat and sends the next; a worker that owes an
     /// answer gets no more.
     pub(super) fn beat(&mut self) {
-        for (index, (worker, heart)) in self.workers.iter().zip(&mut self.hearts).enumerate() {
+        for (index, (lane, heart)) in self.workers.iter().zip(&mut self.hearts).enumerate() {
+            let worker = lane.port();
             let owes = heart.answered.load(Relaxed) != heart.sent;
             let responsive = !owes && !worker.is_finished() && heart.send(worker);
             if responsive == heart.responsive {
@@ -204,7 +215,7 @@ impl<P: WorkerPort> Fleet<P> {
         self.send_each(specs.into_iter().zip(sockets).map(|(spec, socket)| Command::AddListener(spec, socket)));
     }
 
-    fn stop_listener(&self, id: Option<ListenerId>, confirm: &mut Gather<()>) {
+    fn stop_listener(&mut self, id: Option<ListenerId>, confirm: &mut Gather<()>) {
         if let Some(id) = id {
             self.send_all(confirm, |reply| Command::StopListener(id, reply));
         }
@@ -225,21 +236,26 @@ impl<P: WorkerPort> Fleet<P> {
         shards.iter().map(spec).collect()
     }
 
-    fn send_all<T: Send + 'static>(&self, gather: &mut Gather<T>, order: impl Fn(Reply<T>) -> Command) {
+    fn send_all<T: Send + 'static>(&mut self, gather: &mut Gather<T>, order: impl Fn(Reply<T>) -> Command) {
         for index in 0..self.workers.len() {
             self.send(index, order(gather.reply(index)));
         }
     }
 
-    fn send_each(&self, orders: impl Iterator<Item = Command>) {
+    fn send_each(&mut self, orders: impl Iterator<Item = Command>) {
         orders.enumerate().for_each(|(index, order)| self.send(index, order));
     }
 
     /// An order that does not get through shows as an answer that is missing.
-    fn send(&self, index: usize, order: Command) {
-        if let Err(overloaded) = self.workers[index].send(order) {
-            tracing::error!(worker = index, "worker {index}: {overloaded}");
-        }
+    fn send(&mut self, index: usize, order: Command) {
+        let result = self.workers[index].send(order);
+        report(index, result);
+    }
+}
+
+fn report(index: usize, result: Result<(), Overloaded>) {
+    if let Err(overloaded) = result {
+        tracing::error!(worker = index, "worker {index}: {overloaded}");
     }
 }
 

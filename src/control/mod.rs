@@ -18,6 +18,7 @@ mod fleet;
 mod gather;
 mod handle;
 mod journal;
+mod lane;
 mod lifecycle;
 mod names;
 mod observe;

@@ -28,7 +28,7 @@ impl<P: WorkerPort> Controller<P> {
             fds_used: usage.fds_used,
             fds_limit: usage.fds_limit,
             memory_bytes: usage.memory_bytes,
-            workers: (0..self.fleet.workers().len()).map(|index| self.worker_view(index)).collect(),
+            workers: self.fleet.workers().enumerate().map(|(index, worker)| self.worker_view(index, worker)).collect(),
             overrides: self.state.overrides(),
             log_level: self.log_level,
         }
@@ -113,8 +113,7 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    fn worker_view(&self, index: usize) -> WorkerView {
-        let worker = &self.fleet.workers()[index];
+    fn worker_view(&self, index: usize, worker: &P) -> WorkerView {
         let shard = worker.shard();
         WorkerView {
             index,
@@ -216,7 +215,7 @@ impl<P: WorkerPort> Controller<P> {
                 turn_time,
             }
         };
-        self.fleet.workers().iter().enumerate().map(snapshot).collect()
+        self.fleet.workers().enumerate().map(snapshot).collect()
     }
 }
 

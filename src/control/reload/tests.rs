@@ -191,3 +191,18 @@ fn a_log_level_of_the_file_comes_into_force() {
         assert_eq!(world.told(), Vec::<String>::new());
     });
 }
+
+#[test]
+fn a_change_may_have_more_orders_than_a_queue_has_places() {
+    on_control_thread(async {
+        let world = World::serving(usual()).await;
+        world.told();
+        let mut config = usual();
+        for n in 0..1500 {
+            config.pools.push(pool(&format!("p{n}"), &[("10.0.0.9:1", 1)]));
+        }
+        world.set_source(Ok(config));
+        world.ask(|reply| Request::Reload(request(), reply)).await.unwrap();
+        assert_eq!(world.told().len(), 1500);
+    });
+}
