@@ -235,7 +235,11 @@ impl<P: WorkerPort> Controller<P> {
                     self.journal.seen(EventKind::Started, "", &text);
                     self.hook(Hook::Ready(status));
                 }
-                Effect::Stopping => self.hook(Hook::Stopping),
+                Effect::Stopping => {
+                    // It has a status of its own; the figures come back with the next heartbeat.
+                    self.status.clear();
+                    self.hook(Hook::Stopping);
+                }
                 Effect::Drain(deadline) => {
                     // The latest deadline counts, however often somebody asks.
                     self.waiting.retain(|each| !matches!(each, Pending::DrainToStop(_)));

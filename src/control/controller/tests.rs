@@ -310,6 +310,27 @@ fn without_any_worker_the_daemon_ends_with_a_fault() {
 }
 
 #[test]
+fn the_supervisor_sees_the_figures_of_a_drain_that_was_under_way_before_the_stop() {
+    on_control_thread(async {
+        let world = World::with(usual(), beating(), HashMap::new(), false);
+        world.until("it serves", || world.hooks().contains(&Hook::Watchdog)).await;
+        world.workers[0].accept("echo", 1);
+        let request = DrainRequest { target: Target::Daemon, deadline: Deadline::Never, by: by("ann") };
+        world.ask(|reply| Request::Drain(request, reply)).await.unwrap();
+        let figures = Hook::Status("draining: 1 connection, 0 listeners".to_owned());
+        world.until("the drain is told", || world.hooks().contains(&figures)).await;
+        world.signals.send(Signal::Term).await.unwrap();
+        world
+            .until("they are told after the stop", || {
+                let hooks = world.hooks();
+                let stopping = hooks.iter().position(|hook| *hook == Hook::Stopping);
+                stopping.is_some_and(|at| hooks[at..].contains(&figures))
+            })
+            .await;
+    });
+}
+
+#[test]
 fn the_first_term_after_an_operators_shutdown_drains_still() {
     on_control_thread(async {
         let world = World::serving(usual()).await;
