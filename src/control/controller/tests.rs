@@ -247,8 +247,8 @@ fn real_workers_serve_drain_and_come_back() {
 }
 
 /// Heartbeats as fast as ticks.
-fn beating() -> crate::control::Pace {
-    crate::control::Pace { heartbeat: Duration::from_millis(5), ..quick() }
+fn beating() -> Pace {
+    Pace { heartbeat: Duration::from_millis(5), ..quick() }
 }
 
 #[test]
