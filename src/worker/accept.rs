@@ -30,7 +30,7 @@ const BATCH: usize = 64;
 const REST: Duration = Duration::from_millis(100);
 /// For how long handshakes under way may complete after a listener was told to
 /// begin no new ones.
-const GRACE: Duration = Duration::from_millis(50);
+const GRACE: Duration = Duration::from_millis(200);
 /// How long a stopping listener waits for descriptors to accept its queue.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two log lines of one kind.

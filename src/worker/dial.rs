@@ -170,3 +170,18 @@ fn classify(error: &io::Error) -> DialFailure {
         _ => DialFailure::Refused,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_endpoint_would_not_help() {
+        let failure = |errno| classify(&io::Error::from_raw_os_error(errno));
+        assert_eq!(failure(libc::EMFILE), DialFailure::Resource);
+        assert_eq!(failure(libc::ECONNREFUSED), DialFailure::Refused);
+        assert_eq!(failure(libc::EADDRNOTAVAIL), DialFailure::Refused, "ports run out an address at a time");
+        assert_eq!(failure(libc::EAGAIN), DialFailure::Refused, "the queue of a Unix socket is full");
+        assert_eq!(failure(libc::ETIMEDOUT), DialFailure::TimedOut);
+    }
+}

@@ -135,7 +135,7 @@ impl Netd {
 
     fn listen_on(&mut self, spec: ListenerSpec, address: BindAddress) -> Front {
         let mut bound = bind(address, 1);
-        let address = bound.local.parse().unwrap_or(([0, 0, 0, 0], 0).into());
+        let address = bound.local.parse().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
         self.order(Command::AddListener(spec.clone(), bound.sockets.remove(0)));
         Front { spec, address }
     }

@@ -168,3 +168,12 @@ fn descriptors_of_a_relay_come_back_however_it_ends() {
         expect(client, "served");
     }
 }
+
+#[test]
+fn a_relay_to_no_pool_is_closed() {
+    let mut netd = Netd::start();
+    let spec = netd.spec(Protocol::Tcp { pool: "pool".to_owned() }, None, None);
+    let front = netd.listen(spec);
+    expect_reset(&mut front.connect());
+    front.wait_until_closed(CloseReason::NO_ENDPOINT, 1);
+}

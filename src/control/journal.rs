@@ -1,0 +1,55 @@
+//! What happened, told to those who watch and to the log.
+
+use tokio::sync::broadcast;
+
+use super::{
+    clock::Clock,
+    request::{Event, EventKind, Provenance},
+};
+
+/// Writes every event to the watchers and to the log.
+#[derive(Debug)]
+pub(super) struct Journal {
+    sender: broadcast::Sender<Event>,
+    clock: Clock,
+}
+
+impl Journal {
+    pub(super) fn new(sender: broadcast::Sender<Event>, clock: Clock) -> Self {
+        Self { sender, clock }
+    }
+
+    /// Something that somebody asked for.
+    pub(super) fn asked(&self, kind: EventKind, object: &str, text: &str, by: &Provenance) {
+        let (event, about, why) = (kind.as_str(), some(object), some(&by.why));
+        if kind == EventKind::ReloadRefused {
+            tracing::warn!(event, object = about, who = by.who, why, "{text}");
+        } else {
+            tracing::info!(event, object = about, who = by.who, why, "{text}");
+        }
+        self.tell(kind, object, text, Some(by.clone()));
+    }
+
+    /// Something that came by itself.
+    pub(super) fn seen(&self, kind: EventKind, object: &str, text: &str) {
+        let (event, about) = (kind.as_str(), some(object));
+        match kind {
+            EventKind::ListenerPaused | EventKind::EndpointFailing => {
+                tracing::warn!(event, object = about, "{text}");
+            }
+            _ => tracing::info!(event, object = about, "{text}"),
+        }
+        self.tell(kind, object, text, None);
+    }
+
+    fn tell(&self, kind: EventKind, object: &str, text: &str, by: Option<Provenance>) {
+        let event = Event { at: self.clock.now().wall, kind, object: object.to_owned(), text: text.to_owned(), by };
+        // Nobody watching is no fault.
+        let _ = self.sender.send(event);
+    }
+}
+
+/// The daemon has no name, and not everybody says why: no field then.
+fn some(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
