@@ -92,6 +92,17 @@ impl Client {
         }
     }
 
+    /// Connects and reads all that comes. A reset may be there before the
+    /// connect has returned.
+    #[track_caller]
+    pub(crate) fn what_comes(address: SocketAddr) -> (Vec<u8>, End) {
+        match Self::try_connect(address) {
+            Ok(mut client) => client.rest(),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => (Vec::new(), End::Reset),
+            Err(error) => panic!("connect to {address}: {error}"),
+        }
+    }
+
     /// Whether nothing has come and nothing has ended. Looks once.
     pub(crate) fn is_open(&self) -> bool {
         self.stream.set_nonblocking(true).expect("an open socket");
@@ -102,17 +113,6 @@ impl Client {
 
     pub(crate) fn local(&self) -> SocketAddr {
         self.stream.local_addr().expect("a connected socket")
-    }
-
-    /// A small receive buffer: the peer is soon told to wait.
-    pub(crate) fn with_small_window(self) -> Self {
-        SockRef::from(&self.stream).set_recv_buffer_size(8192).expect("a receive buffer");
-        self
-    }
-
-    pub(crate) fn with_timeout(self, limit: Duration) -> Self {
-        self.stream.set_read_timeout(Some(limit)).expect("a timeout");
-        self
     }
 }
 

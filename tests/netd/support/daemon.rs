@@ -41,11 +41,11 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// With this configuration file; admin, metrics, workers and the log are
-    /// given by flags.
+    /// With this configuration file; admin, metrics and the log are given by
+    /// flags. `DIR` in it stands for the daemon's own directory.
     pub(crate) fn config(text: &str) -> Self {
         let mut setup = Self::flags(&[]);
-        fs::write(setup.config_path(), text).expect("a file to write");
+        fs::write(setup.config_path(), setup.fill_in(text)).expect("a file to write");
         let path = setup.config_path();
         setup.command.arg("--config").arg(path);
         setup
@@ -111,6 +111,10 @@ impl Setup {
 
     pub(crate) fn config_path(&self) -> PathBuf {
         self.path("netd.toml")
+    }
+
+    fn fill_in(&self, text: &str) -> String {
+        text.replace("DIR", &self.directory.path().display().to_string())
     }
 
     pub(crate) fn metrics_address(&self) -> SocketAddr {
@@ -230,7 +234,7 @@ impl Daemon {
     /// Another configuration file in the place of the old one.
     pub(crate) fn rewrite(&self, text: &str) {
         let new = self.path("netd.toml.new");
-        fs::write(&new, text).and_then(|()| fs::rename(&new, self.setup.config_path())).expect("a file to write");
+        fs::write(&new, self.setup.fill_in(text)).and_then(|()| fs::rename(&new, self.setup.config_path())).expect("a file to write");
     }
 
     // -- netctl

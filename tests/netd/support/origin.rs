@@ -125,17 +125,18 @@ impl Origin {
         })
     }
 
-    /// Tells how each connection ended: true for a reset.
+    /// Echoes, and tells how each connection ended: true for a reset.
     pub(crate) fn telling_ends(told: std::sync::mpsc::Sender<bool>) -> Self {
         Self::serving(move |mut stream| {
             let mut buffer = [0; 1024];
             loop {
                 match stream.read(&mut buffer) {
-                    Ok(0) => break drop(told.send(false)),
-                    Ok(_) => {}
-                    Err(error) => break drop(told.send(error.kind() == ErrorKind::ConnectionReset)),
+                    Ok(0) => break told.send(false),
+                    Ok(length) => drop(stream.write_all(&buffer[..length])),
+                    Err(error) => break told.send(error.kind() == ErrorKind::ConnectionReset),
                 }
             }
+            .expect("a test that listens");
         })
     }
 

@@ -37,7 +37,7 @@ impl Traffic {
             thread::spawn(move || {
                 while !shared.stop.load(Ordering::Acquire) {
                     match exchange(address, number) {
-                        Ok(()) => drop(shared.done.fetch_add(1, Ordering::AcqRel)),
+                        Ok(()) => _ = shared.done.fetch_add(1, Ordering::AcqRel),
                         Err(error) => shared.failures.lock().expect("no poison").push(error),
                     }
                     pause(std::time::Duration::from_millis(2));
