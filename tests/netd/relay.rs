@@ -126,7 +126,8 @@ fn an_idle_connection_ends_after_the_idle_timeout_and_a_busy_one_does_not() {
     let mut ended = false;
     for _ in 0..1200 {
         busy.echo(b"again");
-        if !matches!(std::io::Read::read(&mut idle.stream, &mut [0]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock) {
+        if !matches!(std::io::Read::read(&mut idle.stream, &mut [0]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
+        {
             ended = true;
             break;
         }

@@ -18,7 +18,8 @@ fn spread(daemon: &Daemon, count: usize) -> BTreeMap<String, usize> {
 }
 
 fn weighted(workers: u16, endpoints: &[(&Origin, u16)]) -> Daemon {
-    let endpoint = |&(origin, weight): &(&Origin, u16)| format!("{{ address = \"{}\", weight = {weight} }}", origin.address);
+    let endpoint =
+        |&(origin, weight): &(&Origin, u16)| format!("{{ address = \"{}\", weight = {weight} }}", origin.address);
     let endpoints: Vec<String> = endpoints.iter().map(endpoint).collect();
     let endpoints = endpoints.join(", ");
     Setup::config(&format!(

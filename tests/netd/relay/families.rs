@@ -40,7 +40,8 @@ fn ipv6_only_by_default_and_both_families_when_asked() {
     )
     .start();
     let [six, both] = ["six", "both"].map(|name| daemon.address(name).port());
-    let loopback = |port| [SocketAddr::from(([0u16, 0, 0, 0, 0, 0, 0, 1], port)), SocketAddr::from(([127, 0, 0, 1], port))];
+    let loopback =
+        |port| [SocketAddr::from(([0u16, 0, 0, 0, 0, 0, 0, 1], port)), SocketAddr::from(([127, 0, 0, 1], port))];
     for address in loopback(both) {
         Client::connect(address).echo(b"both");
     }
@@ -145,6 +146,11 @@ fn with_no_file_and_no_flags_the_embedded_default_serves() {
         assert_eq!(answer, (b"Hello from daemon\n".to_vec(), End::Eof));
     }
     let pools = netctl(&["pools", "-o", "json"]).ended_with(0).json();
-    let totals: Vec<_> = pools["pools"][0]["endpoints"].as_array().expect("endpoints").iter().map(|e| e["figures"]["total"].clone()).collect();
+    let totals: Vec<_> = pools["pools"][0]["endpoints"]
+        .as_array()
+        .expect("endpoints")
+        .iter()
+        .map(|e| e["figures"]["total"].clone())
+        .collect();
     assert_eq!(totals.iter().filter_map(serde_json::Value::as_u64).sum::<u64>(), 4, "{pools}");
 }

@@ -143,10 +143,21 @@ impl Setup {
     #[track_caller]
     pub(crate) fn detach(mut self) -> Daemon {
         let started = Finished::run(self.detaching());
-        assert_eq!(started.code(), Some(0), "{}\n{}", started.story(), fs::read_to_string(&self.log).unwrap_or_default());
+        assert_eq!(
+            started.code(),
+            Some(0),
+            "{}\n{}",
+            started.story(),
+            fs::read_to_string(&self.log).unwrap_or_default()
+        );
         let pid = fs::read_to_string(self.path("netd.pid")).expect("a pid file");
         let process = Process(pid.trim().parse().expect("a process id in the pid file"));
         Daemon::new(self, process, None)
+    }
+
+    /// The command so far.
+    pub(crate) fn command(&mut self) -> &mut Command {
+        &mut self.command
     }
 
     /// The command that detaches.
@@ -234,7 +245,9 @@ impl Daemon {
     /// Another configuration file in the place of the old one.
     pub(crate) fn rewrite(&self, text: &str) {
         let new = self.path("netd.toml.new");
-        fs::write(&new, self.setup.fill_in(text)).and_then(|()| fs::rename(&new, self.setup.config_path())).expect("a file to write");
+        fs::write(&new, self.setup.fill_in(text))
+            .and_then(|()| fs::rename(&new, self.setup.config_path()))
+            .expect("a file to write");
     }
 
     // -- netctl
