@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Client, Daemon, End, Finished, Origin, PATIENCE, Setup, eventually, ports};
+use crate::support::{Client, Daemon, End, Finished, Origin, PATIENCE, Setup, clock::within, eventually, ports};
 
 /// `front` relays to two endpoints, `echo` is for itself.
 fn daemon(a: &Origin, b: &Origin) -> Daemon {
@@ -189,7 +189,7 @@ fn admin_clients_that_vanish_leave_nothing_behind() {
         let mut command = daemon.netctl_command(&["events"]);
         let mut events = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("netctl");
         let before = daemon.fds();
-        crate::support::clock::within(std::time::Duration::from_millis(500), || (daemon.fds() > before).then_some(()));
+        within(Duration::from_millis(500), || (daemon.fds() > before).then_some(()));
         events.kill().and_then(|()| events.wait()).expect("netctl");
     };
     vanish();

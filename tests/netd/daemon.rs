@@ -177,10 +177,11 @@ fn it_reloads_on_hup_from_the_file_it_was_started_with() {
     // A relative path must survive the change of directory.
     let mut relative = Setup::bare(&["--config", "netd.toml", "--metrics", &setup.metrics_address().to_string()]);
     let admin = format!("unix:{}", relative.path("admin.sock").display());
-    relative = relative.args(&["--admin", &admin]).surroundings(|command| drop(command.current_dir(&directory)));
+    relative = relative.args(&["--admin", &admin]);
+    relative.command().current_dir(&directory);
     let daemon = relative.detach();
-    fs::write(directory.join("netd.toml"), format!("{ECHO}\n{}", ECHO.replace("\"echo\"\n    a", "\"more\"\n    a")))
-        .expect("a file to write");
+    let more = "[[listener]]\nname = \"more\"\naddress = \"127.0.0.1:0\"\nprotocol = \"echo\"";
+    fs::write(directory.join("netd.toml"), format!("{ECHO}{more}")).expect("a file to write");
     daemon.signal(Signal::SIGHUP);
     eventually("the file was read anew", || (daemon.status()["generation"] == 2).then_some(()));
     daemon.connect("more").echo(b"more");
