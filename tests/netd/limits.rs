@@ -110,10 +110,48 @@ fn status_close_and_drain_still_work() {
     daemon.ask(&["close", id]).said("Closed 1 connection");
 
     // The drain takes in all who wait, and cuts what is left at its deadline.
-    let drained = daemon.netctl(&["drain", "--deadline", "1s"]);
-    assert!(matches!(drained.code(), Some(0 | 4)), "{}", drained.story());
-    eventually("it is drained", || (daemon.status()["state"] == "drained").then_some(()));
+    daemon.ask(&["drain", "--deadline", "1s"]).said("is drained");
+    assert_eq!(daemon.status()["state"], "drained");
     drop(clients);
     daemon.ask(&["undrain"]);
     daemon.connect("echo").echo(b"as ever");
+}
+
+/// The limit falls below what is open: not one descriptor can be had.
+#[test]
+fn with_not_a_single_descriptor_to_be_had_it_is_still_in_hand() {
+    let daemon = Setup::config(
+        r#"
+        [[listener]]
+        name = "echo"
+        address = "127.0.0.1:0"
+        protocol = "echo"
+        "#,
+    )
+    .start();
+    let echo = daemon.address("echo");
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(echo)).collect();
+    clients.iter_mut().for_each(|client| client.echo(b"before"));
+    let open = eventually("no admin connection is open", || {
+        let (before, after) = (daemon.process.fds(), daemon.process.fds());
+        (before == after).then_some(after)
+    });
+    let lowest_free = (0..).find(|fd| !open.contains(fd)).expect("a number");
+    child::limit_files_of(daemon.process, lowest_free as u64);
+
+    for _ in 0..3 {
+        daemon.ask(&["status"]);
+    }
+    daemon.ask(&["plan"]);
+    assert_eq!(daemon.get("/metrics").status, 200);
+    clients.iter_mut().for_each(|client| client.echo(b"still served"));
+    let mut waiting = Client::connect(echo);
+    waiting.send(b"?");
+    eventually("accepting pauses", || (daemon.listener("echo")["state"] == "paused").then_some(()));
+    let source = clients[0].local().to_string();
+    let id = daemon.connections().iter().find(|each| each["source"] == source.as_str()).expect("it")["id"].clone();
+    daemon.ask(&["close", id.as_str().expect("an id")]).said("Closed 1 connection");
+    assert_eq!(waiting.receive(1), b"?", "who waits is served as soon as one leaves");
+    let cut = daemon.ask(&["drain", "--deadline", "300ms"]);
+    assert!(cut.stdout.contains("is drained"), "{}", cut.story());
 }

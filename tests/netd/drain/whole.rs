@@ -61,7 +61,9 @@ fn netctl_drain_ends_with_zero_only_when_nothing_is_left() {
     while last["done"] == false {
         last = until(0);
     }
-    assert_eq!((&last["outcome"], &last["finished"], &last["cut"]), (&"drained".into(), &3.into(), &0.into()));
+    assert_eq!((&last["outcome"], &last["cut"]), (&"drained".into(), &0.into()));
+    // Those that asked whether it refuses may have come in time.
+    assert!(last["finished"].as_u64() >= Some(3), "{last}");
     assert!(drain.wait().expect("netctl").success());
     assert_eq!(daemon.status()["state"], "drained");
 

@@ -22,6 +22,8 @@ use nix::{
     unistd::{Gid, Uid, setgid, setgroups, setuid},
 };
 
+use super::proc::Process;
+
 /// Runs `before` in the child. It may make system calls only.
 fn before_exec(command: &mut Command, before: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
     // SAFETY: all callers, below, make async-signal-safe system calls and allocate nothing.
@@ -31,6 +33,14 @@ fn before_exec(command: &mut Command, before: impl FnMut() -> io::Result<()> + S
 /// May open so many files.
 pub(crate) fn limit_files(command: &mut Command, limit: u64) {
     before_exec(command, move || Ok(setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?));
+}
+
+/// A process that runs already may open so many from now on.
+pub(crate) fn limit_files_of(process: Process, limit: u64) {
+    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+    // SAFETY: the pointer to the new limit lives through the call; the old one is not asked for.
+    let result = unsafe { libc::prlimit(process.0, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
+    Errno::result(result).expect("the limit of one's own process may be lowered");
 }
 
 /// Runs as this user, with no other group.
