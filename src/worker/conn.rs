@@ -208,7 +208,12 @@ impl<S: Stream> Conn<S> {
                 wire.incoming.clear(blocks);
                 wire.outgoing.clear(blocks);
             }
-            Stage::Dial(_) => {}
+            // The kernel may have connected it already.
+            Stage::Dial(dial) => {
+                if let (true, Some(attempt)) = (reset, &dial.attempt) {
+                    attempt.upstream.stream.reset_on_close();
+                }
+            }
             Stage::Tunnel { upstream, tunnel } => {
                 tunnel.clear(blocks);
                 if reset {
