@@ -209,7 +209,12 @@ impl<S: Stream> Conn<S> {
                 wire.incoming.clear(&mut supplies.blocks);
                 wire.outgoing.clear(&mut supplies.blocks);
             }
-            Stage::Dial(_) => {}
+            // The kernel may have connected it already.
+            Stage::Dial(dial) => {
+                if let (true, Some(attempt)) = (reset, &dial.attempt) {
+                    attempt.upstream.stream.reset_on_close();
+                }
+            }
             Stage::Tunnel { upstream, tunnel } => {
                 tunnel.clear(supplies);
                 if reset {

@@ -2,9 +2,11 @@
 //!
 //! Each direction is a small machine of its own:
 //!
-//!     Open --end read--> Ending --all written, end passed on--> Ended
-//!       |                   +------- the receiver is gone ------->|
-//!       +-- the receiver is gone --> Sinking ----- end read ----->+
+//! ```text
+//! Open --end read--> Ending --all written, end passed on--> Ended
+//!   |                   +------- the receiver is gone ------->|
+//!   +-- the receiver is gone --> Sinking ----- end read ----->+
+//! ```
 //!
 //! Sinking is for the upstream alone: one that has said all it had to say, or
 //! still speaks, but reads no more. The client gets its answer whole, as it
