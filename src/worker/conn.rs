@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    config::Accelerate,
     metrics::{EndpointShard, ListenerShard},
     protocol::{CloseReason, Exchange, Relay, Session, Step},
     time::TimerId,
@@ -38,6 +39,7 @@ pub(super) struct Conn<S> {
     pub(super) since: Instant,
     pub(super) progressed_at: Instant,
     pub(super) idle_timeout: Option<Duration>,
+    pub(super) accelerate: Accelerate,
     pub(super) timer: Option<(TimerId, Instant)>,
     /// It waits on the run queue.
     pub(super) queued: bool,
@@ -134,6 +136,7 @@ impl<S: Stream> Conn<S> {
             since: now,
             progressed_at: now,
             idle_timeout,
+            accelerate: Accelerate::Off,
             timer: None,
             queued: false,
             fds: 1,

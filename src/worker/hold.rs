@@ -5,6 +5,7 @@
 use std::io;
 
 use crate::{
+    config::Accelerate,
     sys::pipe::Pipe,
     wire::Buffer,
     worker::{
@@ -29,6 +30,8 @@ pub(super) struct Hold {
     streak: u8,
     /// Splicing may be tried.
     accelerate: bool,
+    /// Splicing is wanted whatever the direction proves to be.
+    always: bool,
     /// The direction has proven bulky.
     bulky: bool,
 }
@@ -40,8 +43,15 @@ enum Place {
 }
 
 impl Hold {
-    pub(super) fn new(accelerate: bool) -> Self {
-        Self { place: Place::Block(Buffer::default()), streak: 0, accelerate, bulky: false }
+    pub(super) fn new(accelerate: Accelerate) -> Self {
+        let always = accelerate == Accelerate::Splice;
+        Self {
+            place: Place::Block(Buffer::default()),
+            streak: 0,
+            accelerate: accelerate != Accelerate::Off,
+            always,
+            bulky: false,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -73,7 +83,10 @@ impl Hold {
                 }
                 None => {
                     self.clear(supplies);
-                    self.fill(source, supplies)
+                    let mut buffer = Buffer::default();
+                    let (read, _) = source.fill(&mut buffer, &mut supplies.blocks)?;
+                    self.place = Place::Block(buffer);
+                    Ok(read)
                 }
             },
         }
@@ -116,7 +129,7 @@ impl Hold {
         if self.streak >= if self.bulky { THIN } else { BULKY } {
             (self.streak, self.bulky) = (0, !self.bulky);
         }
-        self.bulky &= self.accelerate;
+        self.bulky = (self.bulky || self.always) && self.accelerate;
         match &self.place {
             Place::Block(buffer) if self.bulky && buffer.is_empty() => {
                 if let Some(pipe) = supplies.pipes.take() {

@@ -69,6 +69,7 @@ impl PipePool {
     }
 
     /// Pipes in use.
+    #[cfg(test)]
     pub(super) fn lent(&self) -> usize {
         self.lent
     }

@@ -18,6 +18,7 @@
 use std::{io, time::Instant};
 
 use crate::{
+    config::Accelerate,
     protocol::{CloseReason, LINGER},
     worker::{
         hold::Hold,
@@ -87,9 +88,8 @@ enum Failure {
 }
 
 impl Tunnel {
-    /// A tunnel through which no byte has gone yet; `accelerate`: what proves
-    /// bulky may be spliced.
-    pub(super) fn new(accelerate: bool) -> Self {
+    /// A tunnel through which no byte has gone yet.
+    pub(super) fn new(accelerate: Accelerate) -> Self {
         let flow = || Flow { state: State::Open, hold: Hold::new(accelerate) };
         Self { up: flow(), down: flow(), upstream_ended_first: false, upstream_gone: false, sink_until: None }
     }

@@ -122,8 +122,16 @@ impl Netd {
     fn spec(&mut self, protocol: Protocol, pool: Option<PoolId>, idle_timeout: Option<Duration>) -> ListenerSpec {
         let address = Address::Inet(([127, 0, 0, 1], 0).into());
         let name = "front".to_owned();
-        let config =
-            config::Listener { name, address, protocol, backlog: 512, v6only: true, idle_timeout, mode: 0o666 };
+        let config = config::Listener {
+            name,
+            address,
+            protocol,
+            backlog: 512,
+            v6only: true,
+            idle_timeout,
+            mode: 0o666,
+            accelerate: config::Accelerate::Auto,
+        };
         let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
         self.fronts.push(Arc::clone(&counters));
         ListenerSpec { id: ListenerId(self.fresh_id()), config: Arc::new(config), pool, counters }

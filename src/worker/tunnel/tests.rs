@@ -33,10 +33,10 @@ fn zero() -> Instant {
 
 impl World {
     fn new(client_room: usize, server_room: usize) -> Self {
-        Self::of_kind(client_room, server_room, false)
+        Self::of_kind(client_room, server_room, Accelerate::Off)
     }
 
-    fn of_kind(client_room: usize, server_room: usize, accelerate: bool) -> Self {
+    fn of_kind(client_room: usize, server_room: usize, accelerate: Accelerate) -> Self {
         let (client, server) = (Script::with_room(client_room), Script::with_room(server_room));
         Self {
             tunnel: Tunnel::new(accelerate),
@@ -250,7 +250,7 @@ proptest! {
         ops in ops(),
         rooms in (0..2 * BLOCK, 0..2 * BLOCK),
         chatty in any::<bool>(),
-        accelerate in any::<bool>(),
+        accelerate in prop::sample::select(vec![Accelerate::Auto, Accelerate::Splice, Accelerate::Off]),
     ) {
         let mut world = World::of_kind(rooms.0, rooms.1, accelerate);
         world.chatty = chatty;
@@ -492,7 +492,7 @@ fn a_server_that_goes_while_the_client_s_end_waits_ends_it() {
 
 #[test]
 fn what_proves_bulky_is_spliced_and_what_does_not_any_more_is_copied() {
-    let mut world = World::of_kind(usize::MAX, usize::MAX, true);
+    let mut world = World::of_kind(usize::MAX, usize::MAX, Accelerate::Auto);
     world.client_sends(&[7; 20 * BLOCK]);
     world.settle();
     let spliced = world.client.look().spliced;
@@ -509,7 +509,7 @@ fn what_proves_bulky_is_spliced_and_what_does_not_any_more_is_copied() {
 
 #[test]
 fn urgent_data_is_not_spliced() {
-    let mut world = World::of_kind(usize::MAX, usize::MAX, true);
+    let mut world = World::of_kind(usize::MAX, usize::MAX, Accelerate::Auto);
     world.client_sends(&[7; 20 * BLOCK]);
     world.settle();
     world.client.arrive(b"!and more", true);
@@ -522,14 +522,14 @@ fn urgent_data_is_not_spliced() {
 
 #[test]
 fn a_pipe_with_bytes_in_it_is_not_used_again() {
-    let mut world = World::of_kind(usize::MAX, 5 * BLOCK, true);
+    let mut world = World::of_kind(usize::MAX, 5 * BLOCK, Accelerate::Auto);
     world.client_sends(&[7; 20 * BLOCK]);
     world.settle();
     assert!(world.tunnel.holds_bytes());
     assert_eq!(world.supplies.pipes.lent(), 1);
     world.tunnel.clear(&mut world.supplies);
     assert_eq!(world.lent(), 0);
-    let mut next = World::of_kind(usize::MAX, usize::MAX, true);
+    let mut next = World::of_kind(usize::MAX, usize::MAX, Accelerate::Auto);
     std::mem::swap(&mut next.supplies, &mut world.supplies);
     next.client_sends(&[8; 20 * BLOCK]);
     next.settle();

@@ -43,7 +43,7 @@ fn reset(stream: TcpStream) {
 fn a_reset_that_a_write_meets_first_is_no_end() {
     let (mut client, mut downstream) = tcp_pair();
     let (mut server, mut upstream) = tcp_pair();
-    let (mut tunnel, mut supplies) = (Tunnel::new(true), Supplies::new(1024, FdBudget::new(20_000, 0)));
+    let (mut tunnel, mut supplies) = (Tunnel::new(Accelerate::Auto), Supplies::new(1024, FdBudget::new(20_000, 0)));
     server.write_all(b"half an ans").unwrap();
     upstream.note(READABLE);
     assert_eq!(tunnel.drive(&mut downstream, &mut upstream, &mut supplies, zero()), Outcome::Wait);
@@ -60,7 +60,7 @@ fn a_reset_that_a_write_meets_first_is_no_end() {
 fn an_answer_before_a_reset_is_delivered_though_a_write_meets_the_reset_first() {
     let (mut client, mut downstream) = tcp_pair();
     let (mut server, mut upstream) = tcp_pair();
-    let (mut tunnel, mut supplies) = (Tunnel::new(true), Supplies::new(1024, FdBudget::new(20_000, 0)));
+    let (mut tunnel, mut supplies) = (Tunnel::new(Accelerate::Auto), Supplies::new(1024, FdBudget::new(20_000, 0)));
     let mut drive = |downstream: &mut _, upstream: &mut _| {
         loop {
             match tunnel.drive(downstream, upstream, &mut supplies, zero()) {
@@ -96,7 +96,7 @@ fn bytes_behind_a_passed_descriptor_are_not_left() {
     (&client).write_all(b"without").unwrap();
     downstream.note(READABLE);
     let mut supplies = Supplies::new(1024, FdBudget::new(20_000, 0));
-    let outcome = Tunnel::new(true).drive(&mut downstream, &mut upstream, &mut supplies, zero());
+    let outcome = Tunnel::new(Accelerate::Auto).drive(&mut downstream, &mut upstream, &mut supplies, zero());
     assert_eq!(outcome, Outcome::Wait);
     let mut got = [0; 13];
     server.read_exact(&mut got).unwrap();
