@@ -56,6 +56,19 @@ same() {
   fi
 }
 
+# needs PROGRAM...: fails at once, with the reason, if one is missing.
+needs() {
+  local program
+  for program; do
+    check "$program is installed" command -v "$program"
+  done
+  if [ "$failed" -gt 0 ]; then
+    echo "install what is missing, see .ci/run"
+    finish "$(basename "$0" .sh)"
+    exit 1
+  fi
+}
+
 # The closing line, and the exit status.
 finish() {
   printf '%s: %d passed, %d failed\n' "$1" "$passed" "$failed"
@@ -64,7 +77,7 @@ finish() {
 
 # echoes PORT [TEXT]: a connection to the port says back what it is told.
 echoes() {
-  local text=${2:-hello} answer
+  local text=${2:-hello} answer=
   exec {probe}<>"/dev/tcp/127.0.0.1/$1" || return 1
   printf '%s\n' "$text" >&"$probe"
   IFS= read -r -t 20 -u "$probe" answer
@@ -74,7 +87,7 @@ echoes() {
 
 # says PORT TEXT: a connection to the port is greeted with the text.
 says() {
-  local answer
+  local answer=
   exec {probe}<>"/dev/tcp/127.0.0.1/$1" || return 1
   IFS= read -r -t 20 -u "$probe" answer
   exec {probe}>&-
