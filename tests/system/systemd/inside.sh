@@ -14,7 +14,7 @@ config() {
 group = "netd-admin"
 
 [log]
-${log_target:+target = "$log_target"}
+target = "${log_target:-auto}"
 
 [drain]
 timeout = "${drain_timeout:-60s}"
@@ -176,7 +176,7 @@ exec {live}<>/dev/tcp/127.0.0.1/80
 echo before >&"$live"
 IFS= read -r -t 20 -u "$live" answer
 check "a connection is open" same "$answer" before
-systemctl stop netd.service &
+systemctl stop netd.service {live}>&- &
 stop=$!
 check "stop drains" within 20 has 'Status: "drain' systemctl status --no-pager netd.service
 check "the service is on its way out" state_is deactivating
@@ -326,7 +326,7 @@ check "forking: the pid file is the new one's" same "$(main_pid)" "$(cat /run/ne
 exec {live}<>/dev/tcp/127.0.0.1/80
 echo before >&"$live"
 IFS= read -r -t 20 -u "$live" answer
-systemctl stop netd.service &
+systemctl stop netd.service {live}>&- &
 stop=$!
 check "forking: stop drains" within 20 not echoes 80
 echo after >&"$live"
