@@ -7,9 +7,7 @@ use super::{
     names,
     request::{Change, ChangeKind},
 };
-use crate::config::{
-    Config, Difference, EndpointChange, EndpointChangeKind, ListenerChange, Pool, PoolChange, SettingChange,
-};
+use crate::config::{Difference, EndpointChange, EndpointChangeKind, ListenerChange, Pool, PoolChange, SettingChange};
 
 /// Live connections, asked for by the plan.
 pub(super) trait Live {
@@ -32,18 +30,9 @@ pub(super) fn changes(difference: &Difference, live: &impl Live) -> Vec<Change> 
 }
 
 /// What a reload cannot do; empty: it can do all.
-pub(super) fn obstacles(difference: &Difference, old: &Config, new: &Config) -> Vec<String> {
+pub(super) fn obstacles(difference: &Difference) -> Vec<String> {
     let fixed = difference.settings.iter().filter(|change| !change.reloadable);
-    let mut obstacles: Vec<String> = fixed
-        .map(|change| format!("[{}] {}: takes a restart of netd", change.section, change.details.join(", ")))
-        .collect();
-    if old.log.target != new.log.target {
-        obstacles.push("[log] another target takes a restart of netd".to_owned());
-    }
-    if old.log.format != new.log.format {
-        obstacles.push("[log] another format takes a restart of netd".to_owned());
-    }
-    obstacles
+    fixed.map(|change| format!("[{}] {}: takes a restart of netd", change.section, change.details.join(", "))).collect()
 }
 
 /// "2 added, 1 removed": the changes in short.

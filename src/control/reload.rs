@@ -44,7 +44,7 @@ impl<P: WorkerPort> Controller<P> {
         Ok(PlanView {
             changes: plan::changes(&difference, self.fleet.told()),
             generation: self.state.generation(),
-            obstacles: plan::obstacles(&difference, old, &new),
+            obstacles: plan::obstacles(&difference),
         })
     }
 
@@ -80,7 +80,7 @@ impl<P: WorkerPort> Controller<P> {
         let new = self.read(&request.candidate)?;
         let old = self.state.config().clone();
         let difference = config::diff(&old, &new);
-        let obstacles = plan::obstacles(&difference, &old, &new);
+        let obstacles = plan::obstacles(&difference);
         if !obstacles.is_empty() {
             return Err(Refusal::Precondition(obstacles.join("\n")));
         }
