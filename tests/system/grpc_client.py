@@ -23,14 +23,14 @@ database = ProtoReflectionDescriptorDatabase(channel)
 service = descriptor_pool.DescriptorPool(database).FindServiceByName(SERVICE)
 
 
-def call(name, **fields):
+def call(rpc, /, **fields):
     """An answer, or the list of answers of a stream."""
-    method = service.methods_by_name[name]
+    method = service.methods_by_name[rpc]
     request = message_factory.GetMessageClass(method.input_type)
     answer = message_factory.GetMessageClass(method.output_type)
     open_call = channel.unary_stream if method.server_streaming else channel.unary_unary
     stub = open_call(
-        f"/{SERVICE}/{name}",
+        f"/{SERVICE}/{rpc}",
         request_serializer=request.SerializeToString,
         response_deserializer=answer.FromString,
     )

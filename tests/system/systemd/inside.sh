@@ -250,7 +250,7 @@ systemctl reset-failed netd.service
 
 systemctl stop netd.service
 # By name: the address is not the one of the file.
-sed 's/0\.0\.0\.0:80$/127.0.0.1:8181/; s/=web$/=hello/; s/^\[Socket\]/&\nService=netd.service/' deploy/netd.socket >"$units/netd-hello.socket"
+sed 's/=80$/=127.0.0.1:8181/; s/=web$/=hello/; s/^\[Socket\]/&\nService=netd.service/' deploy/netd.socket >"$units/netd-hello.socket"
 systemctl daemon-reload
 check "the sockets start without netd" systemctl start netd.socket netd-hello.socket
 check "which does not run" state_is inactive
