@@ -1,0 +1,129 @@
+//! Load on the running daemon: what netd costs beside a direct connection, and
+//! beside other proxies where they are installed.
+//!
+//! Client and origin live in this process, every proxy is a child with a single
+//! thread for its connections. docs/benchmarks.md tells how to read the figures.
+
+mod client;
+mod origin;
+mod proxy;
+
+use std::{net::SocketAddr, time::Duration};
+
+use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, measurement::WallTime};
+
+use client::{Client, MESSAGE};
+use proxy::Proxy;
+
+/// Connections open at once in the group `concurrent`.
+const CONCURRENT: usize = 64;
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3))
+        .configure_from_args();
+    let echo = origin::echo().expect("the echo origin needs a port and a thread");
+    let source = origin::source().expect("the source needs a port and a thread");
+    let mut to_echo = ways_to(echo);
+    let to_source = ways_to(source);
+
+    setup(&mut criterion, &to_echo);
+    bulk(&mut criterion, &to_source);
+    to_echo.push(Way::through("netd_echo", Proxy::netd_echo()));
+    round_trip(&mut criterion, &to_echo);
+    concurrent(&mut criterion, &to_echo);
+    criterion.final_summary();
+}
+
+/// A way to an origin.
+struct Way {
+    name: &'static str,
+    address: SocketAddr,
+    /// Lives as long as the way; none stands in a direct one.
+    _proxy: Option<Proxy>,
+}
+
+impl Way {
+    fn direct(address: SocketAddr) -> Self {
+        Self { name: "direct", address, _proxy: None }
+    }
+
+    fn through(name: &'static str, proxy: Proxy) -> Self {
+        Self { name, address: proxy.address(), _proxy: Some(proxy) }
+    }
+
+    fn connect(&self) -> Client {
+        Client::connect(self.address).unwrap_or_else(|error| panic!("cannot connect by way of {}: {error}", self.name))
+    }
+}
+
+/// Every way there is on this machine.
+fn ways_to(origin: SocketAddr) -> Vec<Way> {
+    let mut ways = vec![Way::direct(origin), Way::through("netd", Proxy::netd_relay(origin))];
+    for (name, peer) in [("haproxy", Proxy::haproxy(origin)), ("nginx", Proxy::nginx(origin))] {
+        match peer {
+            Some(proxy) => ways.push(Way::through(name, proxy)),
+            None => eprintln!("{name} is not installed: left out"),
+        }
+    }
+    ways
+}
+
+/// Connect, one exchange, end: the end is passed on to the origin and comes
+/// back, so that nothing is left to be done when the next one starts.
+fn setup(criterion: &mut Criterion, ways: &[Way]) {
+    let mut group = group(criterion, "setup", 1);
+    for way in ways {
+        group.bench_function(way.name, |bencher| {
+            bencher.iter(|| {
+                let mut client = way.connect();
+                client.exchange();
+                client.finish();
+            });
+        });
+    }
+    group.finish();
+}
+
+/// One request of 64 B and its answer, over and over on one connection.
+fn round_trip(criterion: &mut Criterion, ways: &[Way]) {
+    let mut group = group(criterion, "round_trip", 1);
+    for way in ways {
+        let mut client = way.connect();
+        group.bench_function(way.name, |bencher| bencher.iter(|| client.exchange()));
+    }
+    group.finish();
+}
+
+/// A request on each of 64 connections, then the answer of each.
+fn concurrent(criterion: &mut Criterion, ways: &[Way]) {
+    let mut group = group(criterion, "concurrent", CONCURRENT as u64);
+    for way in ways {
+        let mut clients: Vec<_> = (0..CONCURRENT).map(|_| way.connect()).collect();
+        group.bench_function(way.name, |bencher| {
+            bencher.iter(|| {
+                clients.iter_mut().for_each(Client::send);
+                clients.iter_mut().for_each(Client::receive);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// 64 MiB from the origin to the client on one connection.
+fn bulk(criterion: &mut Criterion, ways: &[Way]) {
+    let mut group = criterion.benchmark_group("bulk");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat).throughput(Throughput::Bytes(origin::BULK as u64));
+    for way in ways {
+        let mut client = way.connect();
+        group.bench_function(way.name, |bencher| bencher.iter(|| client.download(origin::BULK)));
+    }
+    group.finish();
+}
+
+fn group<'a>(criterion: &'a mut Criterion, what: &str, exchanges: u64) -> BenchmarkGroup<'a, WallTime> {
+    let mut group = criterion.benchmark_group(format!("{what}_{MESSAGE}B"));
+    group.throughput(Throughput::Elements(exchanges));
+    group
+}
