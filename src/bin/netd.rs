@@ -1,2 +1,11 @@
-//! netd
-fn main() {}
+//! `netd`: the daemon.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use netd::daemon::{self, Args};
+
+fn main() -> ExitCode {
+    daemon::run(Args::parse())
+}

@@ -5,10 +5,10 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::request::{Event, Refusal, Reply, Request};
 
 /// Requests waiting for the Controller; more are refused.
-pub const QUEUE: usize = 256;
+const QUEUE: usize = 256;
 
 /// Events kept for a slow reader; older ones are counted as missed.
-pub const EVENTS: usize = 1024;
+const EVENTS: usize = 1024;
 
 /// Sends requests to the Controller. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -1,8 +1,44 @@
 //! The part that decides. [`Request`]s come in over a [`Handle`]; the
-//! Controller answers them, one change in flight at a time.
+//! [`Controller`] answers them, one change in flight at a time.
+//!
+//! What shall be (`state`: configuration and overrides) is compared with what
+//! the workers were told (`told`); what differs is carried out (`fleet`) after
+//! all sockets that it needs are there (`sockets`). So reload, drain, stop,
+//! start, endpoint settings and expiries are one mechanism. Decisions are pure
+//! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`); the edges
+//! are async (`controller`, `gather`).
 
+mod changes;
+mod clock;
+mod connections;
+mod controller;
+mod drain;
+mod figures;
+mod fleet;
+mod gather;
 mod handle;
+mod journal;
+mod lane;
+mod lifecycle;
+mod names;
+mod observe;
+mod plan;
+mod port;
+mod reload;
 mod request;
+mod sockets;
+mod start;
+mod state;
+#[cfg(test)]
+mod testing;
+mod told;
+mod views;
+mod why;
 
+pub use clock::{Clock, Now};
+pub use controller::Controller;
 pub use handle::Handle;
+pub use port::WorkerPort;
 pub use request::*;
+pub use sockets::{Binder, SystemBinder};
+pub use start::{ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Start, Usage};

@@ -1,0 +1,483 @@
+//! The loop that decides: requests, signals, answers of workers and time in;
+//! changes, one at a time, out.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::{
+    sync::{broadcast, mpsc},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+
+use super::{
+    changes::Progress,
+    clock::{Clock, Now},
+    connections::answer,
+    drain::Drain,
+    fleet::{Commit, Fleet},
+    gather::{Gather, workers_named},
+    journal::Journal,
+    lifecycle::{Effect, Input, Lifecycle},
+    observe::Observer,
+    port::WorkerPort,
+    request::{
+        Candidate, DaemonState, DrainOutcome, DrainRequest, Event, EventKind, Provenance, Refusal, ReloadRequest,
+        Reply, Request, ShutdownRequest, Target,
+    },
+    sockets::Sockets,
+    start::{ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Usage},
+    state::State,
+};
+
+use crate::{config::LogLevel, worker};
+
+/// Changes that wait for the one in flight; more are refused.
+const WAITING: usize = 16;
+/// Waits for answers of workers at the same time; more are refused.
+const WAITS: usize = 64;
+
+/// What happens when workers have answered.
+type Resume<P> = Box<dyn FnOnce(&mut Controller<P>) + Send>;
+
+/// The part that decides. Owns the workers; runs on the control thread.
+pub struct Controller<P: WorkerPort = worker::Handle> {
+    pub(super) state: State,
+    pub(super) fleet: Fleet<P>,
+    pub(super) sockets: Sockets,
+    pub(super) lifecycle: Lifecycle,
+    pub(super) drains: Vec<Drain>,
+    /// Numbers drains.
+    pub(super) serial: u64,
+    pub(super) journal: Journal,
+    pub(super) clock: Clock,
+    pub(super) started: Now,
+    pub(super) pace: Pace,
+    /// A change is in flight.
+    pub(super) busy: bool,
+    /// An expiry that failed is not tried again before.
+    pub(super) expire_after: Option<std::time::Instant>,
+    pub(super) config_path: Option<String>,
+    pub(super) log_level: LogLevel,
+    pub(super) last_reload: Option<Result<(), String>>,
+    /// Applied and refused.
+    pub(super) reloads: (u64, u64),
+    pub(super) source: Source,
+    pub(super) parse: Parse,
+    pub(super) set_log_level: Box<dyn FnMut(LogLevel) -> LogLevel + Send>,
+    pub(super) apply_log: ApplyLog,
+    pub(super) usage: Box<dyn Fn() -> Usage + Send>,
+    hooks: Box<dyn FnMut(Hook) + Send>,
+    version: String,
+    requests: mpsc::Receiver<Request>,
+    waiting: VecDeque<Pending>,
+    tasks: JoinSet<Resume<P>>,
+    observer: Observer,
+    /// The first configuration, until it is in force.
+    first: Option<Commit>,
+    /// Who ends the daemon.
+    leaving_by: Provenance,
+    beat_at: Now,
+    status: String,
+    stopped: bool,
+    fault: Option<String>,
+}
+
+/// A change that waits its turn.
+#[derive(Debug)]
+enum Pending {
+    Asked(Request),
+    ReloadBySignal,
+    DrainToStop(Option<Duration>),
+}
+
+impl<P: WorkerPort> Controller<P> {
+    pub(super) fn new(
+        prepared: Prepared,
+        state: State,
+        fleet: Fleet<P>,
+        first: Commit,
+        requests: mpsc::Receiver<Request>,
+        events: broadcast::Sender<Event>,
+    ) -> Self {
+        let Prepared { start, started, sockets, .. } = prepared;
+        Self {
+            log_level: state.config().log.level,
+            state,
+            fleet,
+            sockets,
+            lifecycle: Lifecycle::new(),
+            drains: Vec::new(),
+            serial: 0,
+            journal: Journal::new(events, start.clock.clone()),
+            clock: start.clock,
+            started,
+            pace: start.pace,
+            busy: false,
+            expire_after: None,
+            config_path: start.config_path,
+            last_reload: None,
+            reloads: (0, 0),
+            source: start.source,
+            parse: start.parse,
+            set_log_level: start.set_log_level,
+            apply_log: start.apply_log,
+            usage: start.usage,
+            hooks: start.hooks,
+            version: start.version,
+            requests,
+            waiting: VecDeque::new(),
+            tasks: JoinSet::new(),
+            observer: Observer::default(),
+            first: Some(first),
+            leaving_by: Provenance::default(),
+            beat_at: started,
+            status: String::new(),
+            stopped: false,
+            fault: None,
+        }
+    }
+
+    /// Answers requests until the daemon has stopped: by a signal, by
+    /// [`Request::Shutdown`], or because a worker did not come up.
+    ///
+    /// # Errors
+    /// Why the daemon could not start.
+    pub async fn run(mut self, mut signals: mpsc::Receiver<Signal>) -> Result<(), String> {
+        self.begin_first();
+        let mut tick = interval(self.pace.tick);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.stopped {
+            tokio::select! {
+                biased;
+                Some(signal) = signals.recv() => self.signal(signal),
+                Some(resume) = self.tasks.join_next() => match resume {
+                    Ok(resume) => resume(&mut self),
+                    Err(error) => tracing::error!("a wait for workers failed: {error}"),
+                },
+                _ = tick.tick() => self.tick(),
+                Some(request) = self.requests.recv() => self.request(request),
+            }
+        }
+        self.finish().await
+    }
+
+    /// Goes on with `then` when the workers have answered or had their time.
+    pub(super) fn after<T: Send + 'static>(
+        &mut self,
+        mut gather: Gather<T>,
+        then: impl FnOnce(&mut Self, Gather<T>) + Send + 'static,
+    ) {
+        let limit = self.pace.confirm;
+        self.tasks.spawn(async move {
+            gather.wait(Some(limit)).await;
+            let resume: Resume<P> = Box::new(move |controller| then(controller, gather));
+            resume
+        });
+    }
+
+    /// Waits for a change to be in force at every worker; until `ended` no
+    /// other change begins. `confirmed` comes also if it is later than that.
+    pub(super) fn settle(
+        &mut self,
+        commit: Commit,
+        confirmed: impl FnOnce(&mut Self) + Send + 'static,
+        ended: impl FnOnce(&mut Self, Result<(), Refusal>) + Send + 'static,
+    ) {
+        self.busy = true;
+        let Commit { confirm, pools_removed } = commit;
+        let confirmed = move |controller: &mut Self| {
+            controller.fleet.forget_pools(&pools_removed);
+            confirmed(controller);
+        };
+        self.after(confirm, move |controller, gather| {
+            let silent = gather.silent();
+            let result = if silent.is_empty() {
+                confirmed(controller);
+                Ok(())
+            } else {
+                controller.eventually(gather, confirmed);
+                let (who, limit) = (workers_named(&silent), controller.pace.confirm);
+                Err(Refusal::Timeout(format!("the change is made, but {who} did not confirm it within {limit:?}")))
+            };
+            controller.busy = false;
+            ended(controller, result);
+            controller.next_change();
+        });
+    }
+
+    /// Makes `next` the state and tells the workers, or refuses and changes
+    /// nothing.
+    pub(super) fn transition(&mut self, next: State) -> Result<Commit, Refusal> {
+        self.fleet.check_responsive()?;
+        self.force(next)
+    }
+
+    /// As [`transition`](Self::transition), even if a worker does not answer.
+    pub(super) fn force(&mut self, next: State) -> Result<Commit, Refusal> {
+        let delta = self.fleet.told().delta(&next);
+        let opened = self.sockets.open(delta.start.iter().chain(&delta.rebind), &self.fleet.addresses())?;
+        self.state = next;
+        let commit = self.fleet.carry_out(&self.state, delta, opened);
+        self.end_lifted_drains();
+        Ok(commit)
+    }
+
+    /// Tells the lifecycle, and does what follows.
+    pub(super) fn live(&mut self, input: Input) {
+        for effect in self.lifecycle.on(input, self.clock.now().instant) {
+            match effect {
+                Effect::Ready => {
+                    let status = self.status_text();
+                    let text = format!("netd {} is {status}", self.version);
+                    self.journal.seen(EventKind::Started, "", &text);
+                    self.hook(Hook::Ready(status));
+                }
+                Effect::Stopping => self.hook(Hook::Stopping),
+                Effect::Drain(deadline) => {
+                    self.waiting.push_front(Pending::DrainToStop(deadline));
+                    self.next_change();
+                }
+                Effect::ExtendTimeout(time) => self.hook(Hook::ExtendTimeout(time)),
+                Effect::Stop => self.stopped = true,
+            }
+        }
+    }
+
+    pub(super) fn hook(&mut self, hook: Hook) {
+        (self.hooks)(hook);
+    }
+
+    /// "serving: 12 connections, 3 listeners".
+    pub(super) fn status_text(&self) -> String {
+        let listeners = self.fleet.told().listeners.values().filter(|told| told.id.is_some()).count();
+        let state = self.lifecycle.state().as_str();
+        format!("{state}: {}, {}", counted(self.total().active, "connection"), counted(listeners as u64, "listener"))
+    }
+
+    /// Refuses when too many waits for workers are under way.
+    pub(super) fn check_room(&self) -> Result<(), Refusal> {
+        if self.tasks.len() < WAITS {
+            return Ok(());
+        }
+        Err(Refusal::Busy(format!("{WAITS} requests wait for workers already; try again")))
+    }
+
+    fn begin_first(&mut self) {
+        let Some(commit) = self.first.take() else { return };
+        self.settle(
+            commit,
+            |_| (),
+            |controller, confirmed| match confirmed {
+                Ok(()) => controller.live(Input::Started),
+                Err(refusal) => {
+                    controller.fault = Some(format!("netd does not start: {refusal}"));
+                    controller.live(Input::ShutdownNow);
+                }
+            },
+        );
+    }
+
+    fn eventually(&mut self, mut gather: Gather<()>, confirmed: impl FnOnce(&mut Self) + Send + 'static) {
+        self.tasks.spawn(async move {
+            let complete = gather.wait(None).await;
+            let resume: Resume<P> = Box::new(move |controller| {
+                if complete {
+                    confirmed(controller);
+                }
+            });
+            resume
+        });
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::Term => {
+                let again = self.lifecycle.is_leaving();
+                let text = if again { "stopping at once" } else { "draining, then stopping" };
+                self.leaving_by = by_signal("SIGTERM, SIGINT or SIGQUIT");
+                self.journal.asked(EventKind::Shutdown, "", text, &self.leaving_by);
+                let timeout = self.state.config().drain.timeout;
+                self.live(Input::Term { timeout });
+            }
+            Signal::Reload => {
+                // One that waits will read what there is then: it stands for all.
+                if !self.waiting.iter().any(|each| matches!(each, Pending::ReloadBySignal)) {
+                    self.waiting.push_back(Pending::ReloadBySignal);
+                    self.next_change();
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Status(reply) => answer(reply, Ok(self.status())),
+            Request::Listeners(reply) => answer(reply, Ok(self.listener_views())),
+            Request::Pools(reply) => answer(reply, Ok(self.pool_views())),
+            Request::Connections(query, reply) => self.connections(query, reply),
+            Request::Close(request, reply) => self.close(request, reply),
+            Request::Config(reply) => answer(reply, Ok(self.config_view())),
+            Request::Plan(candidate, reply) => answer(reply, self.plan(&candidate)),
+            Request::Why(object, reply) => answer(reply, self.explain(&object)),
+            Request::SetLogLevel(level, by, reply) => answer(reply, Ok(self.change_log_level(level, &by))),
+            Request::Shutdown(request, reply) => {
+                self.shutdown(request);
+                answer(reply, Ok(()));
+            }
+            Request::Snapshot(reply) => answer(reply, Ok(self.snapshot())),
+            change if self.waiting.len() >= WAITING => {
+                refuse(change, Refusal::Busy(format!("{WAITING} changes are waiting already; try again")));
+            }
+            change => {
+                self.waiting.push_back(Pending::Asked(change));
+                self.next_change();
+            }
+        }
+    }
+
+    fn next_change(&mut self) {
+        while !self.busy && !self.stopped {
+            match self.waiting.pop_front() {
+                Some(pending) => self.begin(pending),
+                None => return,
+            }
+        }
+    }
+
+    fn begin(&mut self, pending: Pending) {
+        let leaving = self.lifecycle.is_leaving();
+        match pending {
+            Pending::DrainToStop(deadline) => {
+                let by = self.leaving_by.clone();
+                if let Err(refusal) = self.begin_drain(&Target::Daemon, deadline, &by, true) {
+                    tracing::error!("the drain before the stop does not begin: {refusal}");
+                    self.live(Input::ShutdownNow);
+                }
+            }
+            Pending::ReloadBySignal if leaving => tracing::warn!("no reload: netd is shutting down"),
+            Pending::ReloadBySignal => {
+                let by = by_signal("SIGHUP");
+                self.reload(ReloadRequest { candidate: Candidate::Source, expected_generation: None, by }, None);
+            }
+            Pending::Asked(Request::Drain(request, reply)) if leaving => self.join_last_drain(request, reply),
+            Pending::Asked(change) if leaving => refuse(change, Refusal::ShuttingDown),
+            Pending::Asked(change) => self.begin_asked(change),
+        }
+    }
+
+    fn begin_asked(&mut self, change: Request) {
+        match change {
+            Request::Reload(request, reply) => self.reload(request, Some(reply)),
+            Request::Drain(request, reply) => self.start_drain(request, reply),
+            Request::Undrain(target, by, reply) => self.undrain(target, by, reply),
+            Request::StartListener(name, by, reply) => self.start_listener(name, by, reply),
+            Request::StopListener(request, reply) => self.stop_listener(request, reply),
+            Request::SetEndpoint(request, reply) => self.set_endpoint(request, reply),
+            // No other request waits for its turn.
+            other => self.request(other),
+        }
+    }
+
+    /// On the way out only the last drain can be watched.
+    fn join_last_drain(&mut self, request: DrainRequest, reply: Reply<Progress>) {
+        if request.target == Target::Daemon && self.drains.iter().any(|drain| drain.target == Target::Daemon) {
+            self.start_drain(request, reply);
+        } else {
+            answer(reply, Err(Refusal::ShuttingDown));
+        }
+    }
+
+    fn change_log_level(&mut self, level: LogLevel, by: &Provenance) -> LogLevel {
+        let before = (self.set_log_level)(level);
+        self.log_level = level;
+        let text = format!("log level: {} -> {}", before.as_str(), level.as_str());
+        self.journal.asked(EventKind::LogLevel, "", &text, by);
+        before
+    }
+
+    fn shutdown(&mut self, request: ShutdownRequest) {
+        let text = if request.now { "stopping at once" } else { "draining, then stopping" };
+        self.journal.asked(EventKind::Shutdown, "", text, &request.by);
+        let deadline = self.deadline(request.deadline);
+        self.leaving_by = request.by;
+        self.live(if request.now { Input::ShutdownNow } else { Input::Shutdown { deadline } });
+    }
+
+    fn tick(&mut self) {
+        self.fleet.flush();
+        self.look_at_drains();
+        self.live(Input::Tick);
+        self.expire();
+        for turn in self.observer.look(self.fleet.told()) {
+            self.journal.seen(turn.kind, &turn.object, &turn.text);
+        }
+        let now = self.clock.now();
+        if now.instant.saturating_duration_since(self.beat_at.instant) >= self.pace.heartbeat {
+            self.beat_at = now;
+            self.beat();
+        }
+    }
+
+    fn beat(&mut self) {
+        self.fleet.beat();
+        self.fleet.prune();
+        let status = self.status_text();
+        if status != self.status && self.lifecycle.state() != DaemonState::Starting {
+            self.status.clone_from(&status);
+            self.hook(Hook::Status(status));
+        }
+        if self.fleet.all_responsive() {
+            self.hook(Hook::Watchdog);
+        }
+    }
+
+    async fn finish(mut self) -> Result<(), String> {
+        self.requests.close();
+        while self.requests.try_recv().is_ok() {}
+        self.waiting.clear();
+        self.end_drains(|_| true, DrainOutcome::Shutdown);
+        self.fleet.stop();
+        // By unique reference: orders that wait cannot be shared over threads.
+        let fleet = &mut self.fleet;
+        let ended = async move {
+            while !fleet.is_finished() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if timeout(self.pace.stop, ended).await.is_err() {
+            tracing::error!("not all workers have ended within {:?}", self.pace.stop);
+        }
+        tracing::info!("stopped");
+        self.fault.map_or(Ok(()), Err)
+    }
+}
+
+impl<P: WorkerPort> std::fmt::Debug for Controller<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Controller").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+fn by_signal(signal: &str) -> Provenance {
+    Provenance { who: "signal".to_owned(), why: signal.to_owned() }
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+fn refuse(change: Request, refusal: Refusal) {
+    match change {
+        Request::Reload(_, reply) => answer(reply, Err(refusal)),
+        Request::Drain(_, reply) => answer(reply, Err(refusal)),
+        Request::Undrain(_, _, reply) | Request::StartListener(_, _, reply) | Request::StopListener(_, reply) => {
+            answer(reply, Err(refusal));
+        }
+        Request::SetEndpoint(_, reply) => answer(reply, Err(refusal)),
+        // No other request changes anything; its asker sees a dropped answer.
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! Listening sockets: bound or adopted before anything else is changed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt, io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use super::request::Refusal;
+use crate::{
+    config::{Address, Listener},
+    listen::{self, BindAddress, BindOptions, Bound},
+};
+
+/// How sockets are made; tests put their own in its place.
+pub trait Binder: Send {
+    /// As [`listen::bind`].
+    ///
+    /// # Errors
+    /// What the system says.
+    fn bind(&self, options: &BindOptions, workers: usize) -> io::Result<Bound>;
+
+    /// As [`listen::adopt`].
+    ///
+    /// # Errors
+    /// If it is no listening stream socket.
+    fn adopt(&self, fd: OwnedFd, workers: usize) -> io::Result<Bound>;
+}
+
+/// Asks the system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemBinder;
+
+impl Binder for SystemBinder {
+    fn bind(&self, options: &BindOptions, workers: usize) -> io::Result<Bound> {
+        listen::bind(options, workers)
+    }
+
+    fn adopt(&self, fd: OwnedFd, workers: usize) -> io::Result<Bound> {
+        listen::adopt(fd, workers)
+    }
+}
+
+/// One listener's new sockets.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// One a worker.
+    pub(super) bound: Bound,
+    /// They came from systemd.
+    pub(super) inherited: bool,
+}
+
+/// Opens sockets, and keeps those that systemd made, so that a listener that
+/// was stopped can be started again.
+pub(super) struct Sockets {
+    binder: Box<dyn Binder>,
+    inherited: HashMap<String, Inherited>,
+    workers: usize,
+}
+
+struct Inherited {
+    /// What the file said when the socket was matched: another address asks
+    /// for another socket.
+    address: Address,
+    fds: Vec<OwnedFd>,
+}
+
+impl Sockets {
+    /// Keeps the sockets of `inherited` that belong to one of `listeners`.
+    pub(super) fn new(
+        binder: Box<dyn Binder>,
+        mut inherited: HashMap<String, Vec<OwnedFd>>,
+        listeners: &[Arc<Listener>],
+        workers: usize,
+    ) -> Self {
+        let matched = listeners.iter().filter_map(|listener| {
+            let fds = inherited.remove(&listener.name).filter(|fds| !fds.is_empty())?;
+            Some((listener.name.clone(), Inherited { address: listener.address.clone(), fds }))
+        });
+        let inherited = matched.collect();
+        Self { binder, inherited, workers }
+    }
+
+    /// Opens sockets for all of `listeners`, or for none; `ours`: where netd
+    /// listens already.
+    pub(super) fn open<'a>(
+        &self,
+        listeners: impl Iterator<Item = &'a Arc<Listener>>,
+        ours: &[Address],
+    ) -> Result<BTreeMap<String, Opened>, Refusal> {
+        // The file of a Unix socket can only be replaced, not shared: that comes
+        // last, when nothing else can fail any more.
+        let replaces = |listener: &Listener| matches!(listener.address, Address::Unix(_)) && is_ours(listener, ours);
+        let (last, first): (Vec<_>, Vec<_>) = listeners.partition(|listener| replaces(listener));
+        let mut opened = BTreeMap::new();
+        let mut faults = Vec::new();
+        for listener in first.into_iter().chain(last) {
+            if replaces(listener) && !faults.is_empty() {
+                break;
+            }
+            match self.open_one(listener, ours) {
+                Ok(each) => {
+                    opened.insert(listener.name.clone(), each);
+                }
+                Err(error) => faults.push(format!("listener `{}`: {error}", listener.name)),
+            }
+        }
+        if faults.is_empty() { Ok(opened) } else { Err(Refusal::Precondition(faults.join("\n"))) }
+    }
+
+    fn open_one(&self, listener: &Listener, ours: &[Address]) -> Result<Opened, String> {
+        if let Some(inherited) = self.inherited.get(&listener.name).filter(|each| each.address == listener.address) {
+            let bound = self.adopt(&inherited.fds).map_err(|error| format!("its socket from systemd: {error}"))?;
+            return Ok(Opened { bound, inherited: true });
+        }
+        let options = BindOptions {
+            address: bind_address(&listener.address),
+            backlog: listener.backlog,
+            v6only: listener.v6only,
+            mode: listener.mode,
+            rebind: is_ours(listener, ours),
+        };
+        let bound = self.binder.bind(&options, self.workers).map_err(|error| {
+            let (text, address) = (error.to_string(), listener.address.to_string());
+            if text.contains(&address) { text } else { format!("cannot listen on {address}: {text}") }
+        })?;
+        Ok(Opened { bound, inherited: false })
+    }
+
+    /// Several sockets of one name (ReusePort=) are dealt out over the workers.
+    fn adopt(&self, fds: &[OwnedFd]) -> io::Result<Bound> {
+        if fds.len() > self.workers {
+            return Err(io::Error::other(format!(
+                "{} sockets for {} workers: some would never be served; give at most one a worker",
+                fds.len(),
+                self.workers
+            )));
+        }
+        let adopted = fds.iter().map(|fd| self.binder.adopt(fd.try_clone()?, self.workers));
+        let adopted: Vec<Bound> = adopted.collect::<io::Result<_>>()?;
+        let local = adopted.first().map(|bound| bound.local.clone()).unwrap_or_default();
+        let mut rows: Vec<_> = adopted.into_iter().map(|bound| bound.sockets.into_iter()).collect();
+        let count = rows.len();
+        let mut sockets = Vec::with_capacity(self.workers);
+        for worker in 0..self.workers {
+            let mut column: Vec<_> = rows.iter_mut().filter_map(Iterator::next).collect();
+            if let Some(last) = column.len().checked_sub(1) {
+                sockets.push(column.swap_remove((worker % count).min(last)));
+            }
+        }
+        Ok(Bound { sockets, local })
+    }
+}
+
+impl fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sockets").field("inherited", &self.inherited.keys()).finish_non_exhaustive()
+    }
+}
+
+fn bind_address(address: &Address) -> BindAddress {
+    match address {
+        Address::Inet(address) => BindAddress::Inet(*address),
+        Address::Unix(path) => BindAddress::Unix(PathBuf::clone(path)),
+    }
+}
+
+/// Whether netd itself is what listens there.
+fn is_ours(listener: &Listener, ours: &[Address]) -> bool {
+    ours.iter().any(|other| overlap(other, &listener.address))
+}
+
+/// Whether listening on both at once looks like a conflict to the system.
+fn overlap(a: &Address, b: &Address) -> bool {
+    match (a, b) {
+        (Address::Inet(a), Address::Inet(b)) => {
+            a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || is_wild(a) || is_wild(b))
+        }
+        (Address::Unix(a), Address::Unix(b)) => a == b,
+        _ => false,
+    }
+}
+
+fn is_wild(address: &SocketAddr) -> bool {
+    address.ip().is_unspecified()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_overlap_by_port_and_wildcard() {
+        let at = |text: &str| text.parse::<Address>().unwrap();
+        assert!(overlap(&at("127.0.0.1:80"), &at("127.0.0.1:80")));
+        assert!(overlap(&at("0.0.0.0:80"), &at("127.0.0.1:80")));
+        assert!(overlap(&at("[::]:80"), &at("127.0.0.1:80")));
+        assert!(!overlap(&at("127.0.0.2:80"), &at("127.0.0.1:80")));
+        assert!(!overlap(&at("127.0.0.1:80"), &at("127.0.0.1:81")));
+        assert!(!overlap(&at("127.0.0.1:0"), &at("127.0.0.1:0")));
+        assert!(overlap(&at("unix:/run/a"), &at("unix:/run/a")));
+        assert!(!overlap(&at("unix:/run/a"), &at("unix:/run/b")));
+    }
+}

@@ -1,0 +1,73 @@
+//! Configurations for this room's tests.
+
+mod world;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+pub(super) use world::{World, on_control_thread, quick};
+
+use super::request::Provenance;
+use crate::config::{
+    Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics, Pool, Process,
+    Protocol, Workers,
+};
+
+/// Nothing but two workers.
+pub(super) fn empty() -> Config {
+    Config {
+        workers: Workers { count: Some(2), pin: false, buffer_size: 65536 },
+        process: Process {
+            user: None,
+            group: None,
+            pid_file: None,
+            umask: 0,
+            working_directory: PathBuf::from("/"),
+            core_dumps: false,
+        },
+        admin: Admin { unix: AdminSocket::Off, group: None, tcp: None },
+        metrics: Metrics { listen: None },
+        log: Log { target: LogTarget::Auto, level: LogLevel::Info, format: LogFormat::Text },
+        drain: Drain { timeout: Duration::from_secs(30) },
+        listeners: Vec::new(),
+        pools: Vec::new(),
+    }
+}
+
+/// `web` relays to pool `db` (two endpoints); `echo` echoes.
+pub(super) fn usual() -> Config {
+    Config {
+        listeners: vec![relay("web", "127.0.0.1:8080", "db"), echo("echo", "127.0.0.1:7")],
+        pools: vec![pool("db", &[("10.0.0.1:5432", 1), ("10.0.0.2:5432", 2)])],
+        ..empty()
+    }
+}
+
+pub(super) fn relay(name: &str, address: &str, pool: &str) -> Arc<Listener> {
+    listener(name, address, Protocol::Tcp { pool: pool.to_owned() })
+}
+
+pub(super) fn echo(name: &str, address: &str) -> Arc<Listener> {
+    listener(name, address, Protocol::Echo)
+}
+
+pub(super) fn pool(name: &str, endpoints: &[(&str, u16)]) -> Arc<Pool> {
+    let endpoints =
+        endpoints.iter().map(|&(address, weight)| Endpoint { address: address.parse().unwrap(), weight }).collect();
+    Arc::new(Pool { name: name.to_owned(), endpoints, connect_timeout: Duration::from_secs(5), retries: 2 })
+}
+
+pub(super) fn by(who: &str) -> Provenance {
+    Provenance { who: who.to_owned(), why: "test".to_owned() }
+}
+
+fn listener(name: &str, address: &str, protocol: Protocol) -> Arc<Listener> {
+    Arc::new(Listener {
+        name: name.to_owned(),
+        address: address.parse().unwrap(),
+        protocol,
+        backlog: 4096,
+        v6only: true,
+        idle_timeout: None,
+        mode: 0o666,
+    })
+}

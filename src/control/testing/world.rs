@@ -1,0 +1,384 @@
+//! A Controller among fakes: workers that answer at once, sockets that nobody
+//! listens on, a supervisor that writes down what it is told.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    future::Future,
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use crate::{
+    config::{Config, LogLevel},
+    control::{
+        Binder, Clock, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, SystemBinder, Usage,
+        WorkerPort,
+    },
+    listen::{self, BindAddress, BindOptions, Bound},
+    metrics::WorkerShard,
+    worker::{
+        Command, ConnectionInfo, ConnectionState, Filter, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec,
+        Selection, Settings,
+    },
+};
+
+/// Everything around one Controller.
+pub(in crate::control) struct World {
+    pub(in crate::control) handle: Handle,
+    pub(in crate::control) signals: mpsc::Sender<Signal>,
+    pub(in crate::control) workers: Vec<FakeWorker>,
+    pub(in crate::control) source: Arc<Mutex<Result<Config, String>>>,
+    /// How often the source was read.
+    pub(in crate::control) reads: Arc<Mutex<u64>>,
+    pub(in crate::control) hooks: Arc<Mutex<Vec<Hook>>>,
+    pub(in crate::control) binder: FakeBinder,
+    run: JoinHandle<Result<(), String>>,
+}
+
+/// Short waits; heartbeats only where a test asks for them.
+pub(in crate::control) fn quick() -> Pace {
+    Pace {
+        tick: Duration::from_millis(5),
+        heartbeat: Duration::from_secs(3600),
+        confirm: Duration::from_millis(100),
+        stop: Duration::from_secs(5),
+    }
+}
+
+impl World {
+    /// A Controller that serves `config`.
+    pub(in crate::control) async fn serving(config: Config) -> Self {
+        let world = Self::with(config, quick(), HashMap::new(), false);
+        world.until("it serves", || world.hooks().iter().any(|hook| matches!(hook, Hook::Ready(_)))).await;
+        world
+    }
+
+    pub(in crate::control) fn with(
+        config: Config,
+        pace: Pace,
+        inherited: HashMap<String, Vec<OwnedFd>>,
+        mute: bool,
+    ) -> Self {
+        let source = Arc::new(Mutex::new(Ok(config.clone())));
+        let (hooks, binder, reads) = (Arc::new(Mutex::new(Vec::new())), FakeBinder::default(), Arc::default());
+        let start = start(config, pace, inherited, &source, &hooks, &binder, &reads);
+        let mut workers = Vec::new();
+        let (controller, handle) = Prepared::new(start)
+            .unwrap()
+            .launch_with(|settings| {
+                let worker = FakeWorker::new(settings);
+                worker.inner().mute = mute;
+                workers.push(worker.clone());
+                Ok(worker)
+            })
+            .unwrap();
+        let (signals, receiver) = mpsc::channel(8);
+        let run = tokio::spawn(controller.run(receiver));
+        Self { handle, signals, workers, source, reads, hooks, binder, run }
+    }
+
+    /// With the system's own sockets and workers.
+    pub(in crate::control) fn real(config: Config) -> Self {
+        let source = Arc::new(Mutex::new(Ok(config.clone())));
+        let (hooks, binder, reads) = (Arc::new(Mutex::new(Vec::new())), FakeBinder::default(), Arc::default());
+        let start = start(config, Pace::default(), HashMap::new(), &source, &hooks, &binder, &reads);
+        let start = Start { binder: Box::new(SystemBinder), ..start };
+        let (controller, handle) = Prepared::new(start).unwrap().launch().unwrap();
+        let (signals, receiver) = mpsc::channel(8);
+        let run = tokio::spawn(controller.run(receiver));
+        Self { handle, signals, workers: Vec::new(), source, reads, hooks, binder, run }
+    }
+
+    pub(in crate::control) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Refusal> {
+        tokio::time::timeout(Duration::from_secs(10), self.handle.ask(request)).await.expect("an answer")
+    }
+
+    pub(in crate::control) fn hooks(&self) -> Vec<Hook> {
+        lock(&self.hooks).clone()
+    }
+
+    pub(in crate::control) fn set_source(&self, source: Result<Config, String>) {
+        *lock(&self.source) = source;
+    }
+
+    /// What all workers were told since the last call; they were told the same.
+    pub(in crate::control) fn told(&self) -> Vec<String> {
+        let mut logs: Vec<Vec<String>> =
+            self.workers.iter().map(|worker| std::mem::take(&mut worker.inner().log)).collect();
+        assert!(logs.windows(2).all(|pair| pair[0] == pair[1]), "{logs:?}");
+        logs.remove(0)
+    }
+
+    /// Waits until `condition` holds.
+    pub(in crate::control) async fn until(&self, what: &str, condition: impl Fn() -> bool) {
+        let wait = async {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap_or_else(|_| panic!("waited in vain: {what}"));
+    }
+
+    /// Waits until the Controller has returned.
+    pub(in crate::control) async fn ended(self) -> Result<(), String> {
+        tokio::time::timeout(Duration::from_secs(10), self.run).await.expect("the end").expect("no panic")
+    }
+}
+
+/// Runs a test on a thread as the control thread is.
+pub(in crate::control) fn on_control_thread(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(test);
+}
+
+fn start(
+    config: Config,
+    pace: Pace,
+    inherited: HashMap<String, Vec<OwnedFd>>,
+    source: &Arc<Mutex<Result<Config, String>>>,
+    hooks: &Arc<Mutex<Vec<Hook>>>,
+    binder: &FakeBinder,
+    reads: &Arc<Mutex<u64>>,
+) -> Start {
+    let (source, hooks, reads) = (source.clone(), hooks.clone(), reads.clone());
+    let level = Arc::new(Mutex::new(LogLevel::Info));
+    let applied = Arc::clone(&level);
+    Start {
+        config: Arc::new(config),
+        source: Box::new(move || {
+            *lock(&reads) += 1;
+            lock(&source).clone()
+        }),
+        parse: Box::new(|text| Err(format!("cannot read {text:?}"))),
+        config_path: Some("/etc/netd/netd.toml".to_owned()),
+        inherited,
+        cpus: vec![0, 1],
+        clock: Clock::system(),
+        set_log_level: Box::new(move |new| std::mem::replace(&mut *lock(&level), new)),
+        apply_log: Box::new(move |log| {
+            *lock(&applied) = log.level;
+            Ok(())
+        }),
+        usage: Box::new(|| Usage { fds_used: 10, fds_limit: 1024, memory_bytes: 1 << 20 }),
+        hooks: Box::new(move |hook| lock(&hooks).push(hook)),
+        binder: Box::new(binder.clone()),
+        version: "0.0.0".to_owned(),
+        first_sequence: 1,
+        pace,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hands out sockets on some port, whatever was asked for.
+#[derive(Clone, Default)]
+pub(in crate::control) struct FakeBinder {
+    taken: Arc<Mutex<HashSet<String>>>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl FakeBinder {
+    /// Somebody else listens on this address now.
+    pub(in crate::control) fn take(&self, address: &str) {
+        lock(&self.taken).insert(address.to_owned());
+    }
+
+    pub(in crate::control) fn free(&self, address: &str) {
+        lock(&self.taken).remove(address);
+    }
+
+    /// What was asked since the last call.
+    pub(in crate::control) fn log(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.log))
+    }
+
+    fn sockets(workers: usize, local: String) -> io::Result<Bound> {
+        let address = BindAddress::Inet(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let options = BindOptions { address, backlog: 1, v6only: true, mode: 0o666, rebind: false };
+        Ok(Bound { local, ..listen::bind(&options, workers)? })
+    }
+}
+
+impl Binder for FakeBinder {
+    fn bind(&self, options: &BindOptions, workers: usize) -> io::Result<Bound> {
+        let address = match &options.address {
+            BindAddress::Inet(address) => address.to_string(),
+            BindAddress::Unix(path) => format!("unix:{}", path.display()),
+        };
+        lock(&self.log).push(format!("bind {address}{}", if options.rebind { " again" } else { "" }));
+        if lock(&self.taken).contains(&address) {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody else listens there"));
+        }
+        Self::sockets(workers, address)
+    }
+
+    fn adopt(&self, _fd: OwnedFd, workers: usize) -> io::Result<Bound> {
+        lock(&self.log).push("adopt".to_owned());
+        Self::sockets(workers, "127.0.0.1:80".to_owned())
+    }
+}
+
+/// A worker that does at once what it is told, unless it is mute.
+#[derive(Clone)]
+pub(in crate::control) struct FakeWorker {
+    settings: Settings,
+    shard: Arc<WorkerShard>,
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+pub(in crate::control) struct Inner {
+    /// Orders are kept and not carried out.
+    pub(in crate::control) mute: bool,
+    pub(in crate::control) log: Vec<String>,
+    held: Vec<Command>,
+    pub(in crate::control) listeners: BTreeMap<ListenerId, ListenerSpec>,
+    pools: BTreeMap<PoolId, PoolSpec>,
+    connections: Vec<(ConnectionInfo, ListenerSpec)>,
+    stopped: bool,
+}
+
+impl FakeWorker {
+    fn new(settings: Settings) -> Self {
+        Self { settings, shard: Arc::default(), inner: Arc::default() }
+    }
+
+    pub(in crate::control) fn inner(&self) -> MutexGuard<'_, Inner> {
+        lock(&self.inner)
+    }
+
+    /// Accepts a connection on the listener, to the first endpoint of its pool.
+    pub(in crate::control) fn accept(&self, listener: &str, id: u64) {
+        let mut inner = self.inner();
+        let spec = inner.listeners.values().find(|each| each.config.name == listener).unwrap().clone();
+        let endpoint = spec.pool.and_then(|pool| inner.pools.get(&pool)?.endpoints.first().cloned());
+        spec.counters.accepted.add(1);
+        spec.counters.active.add(1);
+        if let Some(endpoint) = &endpoint {
+            endpoint.counters.connected.add(1);
+            endpoint.counters.active.add(1);
+        }
+        let now = Clock::system().now().instant;
+        let info = ConnectionInfo {
+            id,
+            listener: spec.id,
+            source: Some("192.0.2.1:1234".parse().unwrap()),
+            endpoint: endpoint.map(|each| each.id),
+            state: ConnectionState::Open,
+            since: now,
+            progressed_at: now,
+            bytes_from_downstream: 1,
+            bytes_to_downstream: 2,
+        };
+        inner.connections.push((info, spec));
+    }
+
+    /// A connection ends by itself.
+    pub(in crate::control) fn end(&self, id: u64) {
+        self.inner().end(|info| info.id == id);
+    }
+
+    /// Carries out what was kept.
+    pub(in crate::control) fn speak(&self) {
+        let held = std::mem::take(&mut self.inner().held);
+        self.inner().mute = false;
+        held.into_iter().for_each(|order| self.inner().obey(order));
+    }
+}
+
+impl Inner {
+    fn obey(&mut self, order: Command) {
+        match order {
+            Command::SetPool(spec) => {
+                let weights: Vec<u16> = spec.endpoints.iter().map(|each| each.weight).collect();
+                self.log.push(format!("set {} {weights:?}", spec.config.name));
+                self.pools.insert(spec.id, spec);
+            }
+            Command::RemovePool(id) => {
+                let name = self.pools.remove(&id).map(|spec| spec.config.name.clone());
+                self.log.push(format!("forget {}", name.unwrap_or_default()));
+            }
+            Command::AddListener(spec, _socket) => {
+                self.log.push(format!("add {}", spec.config.name));
+                self.listeners.insert(spec.id, spec);
+            }
+            Command::UpdateListener(spec) => {
+                self.log.push(format!("update {}", spec.config.name));
+                self.listeners.insert(spec.id, spec);
+            }
+            Command::StopListener(id, reply) => {
+                let name = self.listeners.remove(&id).map(|spec| spec.config.name.clone());
+                self.log.push(format!("stop {}", name.unwrap_or_default()));
+                reply.send(());
+            }
+            Command::Query(query, reply) => {
+                let above = |id: u64| query.after.is_none_or(|after| id > after);
+                let mut found: Vec<ConnectionInfo> = self.connections.iter().map(|(info, _)| info.clone()).collect();
+                found.retain(|info| above(info.id) && matches(&query.filter, info));
+                found.sort_by_key(|info| info.id);
+                found.truncate(query.limit);
+                reply.send(found);
+            }
+            Command::Close(Selection::Ids(ids), _, reply) => reply.send(self.end(|info| ids.contains(&info.id))),
+            Command::Close(Selection::Matching(filter), reason, reply) => {
+                let ended = self.end(|info| matches(&filter, info));
+                self.log.push(format!("close {} {}", ended.len(), reason.cause.as_str()));
+                reply.send(ended);
+            }
+            Command::Ping(reply) => reply.send(()),
+            Command::Stop => self.stopped = true,
+        }
+    }
+
+    fn end(&mut self, which: impl Fn(&ConnectionInfo) -> bool) -> Vec<u64> {
+        let (ended, rest) = std::mem::take(&mut self.connections).into_iter().partition(|(info, _)| which(info));
+        self.connections = rest;
+        let ended: Vec<(ConnectionInfo, ListenerSpec)> = ended;
+        for (info, spec) in &ended {
+            spec.counters.active.sub(1);
+            let endpoints = self.pools.values().flat_map(|pool| &pool.endpoints);
+            if let Some(endpoint) = endpoints.into_iter().find(|each| Some(each.id) == info.endpoint) {
+                endpoint.counters.active.sub(1);
+            }
+        }
+        ended.into_iter().map(|(info, _)| info.id).collect()
+    }
+}
+
+impl WorkerPort for FakeWorker {
+    fn send(&self, order: Command) -> Result<(), Overloaded> {
+        let mut inner = self.inner();
+        if inner.mute && !matches!(order, Command::Stop) {
+            inner.held.push(order);
+        } else {
+            inner.obey(order);
+        }
+        Ok(())
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn shard(&self) -> &WorkerShard {
+        &self.shard
+    }
+
+    fn is_finished(&self) -> bool {
+        self.inner().stopped
+    }
+}
+
+fn matches(filter: &Filter, info: &ConnectionInfo) -> bool {
+    let since = |bound: Option<Instant>, at: Instant| bound.is_none_or(|bound| at <= bound);
+    filter.listeners.as_ref().is_none_or(|ids| ids.contains(&info.listener))
+        && filter.endpoints.as_ref().is_none_or(|ids| info.endpoint.is_some_and(|id| ids.contains(&id)))
+        && since(filter.accepted_before, info.since)
+        && since(filter.idle_since, info.progressed_at)
+}

@@ -1,0 +1,274 @@
+//! What the daemon shows of itself: three layers an object, and all figures.
+
+use super::{
+    controller::Controller,
+    figures,
+    port::WorkerPort,
+    request::{
+        ConfigView, EndpointOverride, EndpointSnapshot, EndpointState, EndpointView, Explanation, Figures,
+        ListenerSnapshot, ListenerState, ListenerView, PoolSnapshot, PoolView, Refusal, Snapshot, Status,
+        WorkerSnapshot, WorkerView,
+    },
+    told::{ToldEndpoint, ToldListener},
+    why::{self, Object},
+};
+use crate::{config::Endpoint, metrics::HistogramSnapshot};
+
+impl<P: WorkerPort> Controller<P> {
+    pub(super) fn status(&self) -> Status {
+        let usage = (self.usage)();
+        Status {
+            state: self.lifecycle.state(),
+            started_at: self.started.wall,
+            generation: self.state.generation(),
+            applied_at: self.state.applied_at(),
+            last_reload: self.last_reload.clone(),
+            config_path: self.config_path.clone(),
+            figures: self.total(),
+            fds_used: usage.fds_used,
+            fds_limit: usage.fds_limit,
+            memory_bytes: usage.memory_bytes,
+            workers: self.fleet.workers().enumerate().map(|(index, worker)| self.worker_view(index, worker)).collect(),
+            overrides: self.state.overrides(),
+            log_level: self.log_level,
+        }
+    }
+
+    /// All listeners together.
+    pub(super) fn total(&self) -> Figures {
+        let told = self.fleet.told();
+        let mut sum = told.departed;
+        told.listeners().for_each(|each| figures::add(&mut sum, figures::listener(&each.shards)));
+        sum
+    }
+
+    pub(super) fn listener_views(&self) -> Vec<ListenerView> {
+        let told = self.fleet.told();
+        let mut views: Vec<ListenerView> = told.listeners().map(|each| self.listener_view(each)).collect();
+        views.sort_by(|a, b| a.config.name.cmp(&b.config.name));
+        views
+    }
+
+    pub(super) fn pool_views(&self) -> Vec<PoolView> {
+        let mut views: Vec<PoolView> = self.state.config().pools.iter().map(|pool| self.pool_view(pool)).collect();
+        views.sort_by(|a, b| a.config.name.cmp(&b.config.name));
+        views
+    }
+
+    pub(super) fn endpoint_view(&self, pool: &str, config: &Endpoint) -> EndpointView {
+        let address = config.address.to_string();
+        let known = self.fleet.told().endpoints(Some(pool)).find(|each| each.address == config.address);
+        let shards = known.map(|each| &*each.shards).unwrap_or_default();
+        EndpointView {
+            configured_weight: config.weight,
+            override_: self.state.endpoint_override(pool, &address).cloned(),
+            weight: self.state.weight(pool, config),
+            state: self.endpoint_state(pool, config),
+            figures: figures::endpoint(shards),
+            connect_failures: figures::connect_failures(shards),
+            last_failure: figures::last_failure(shards, self.started.wall),
+            mean_connect_time: figures::connect_time(shards).mean(),
+            address,
+        }
+    }
+
+    pub(super) fn config_view(&self) -> ConfigView {
+        ConfigView {
+            config: self.state.config().clone(),
+            generation: self.state.generation(),
+            path: self.config_path.clone(),
+            applied_at: self.state.applied_at(),
+        }
+    }
+
+    pub(super) fn explain(&self, name: &str) -> Result<Explanation, Refusal> {
+        Ok(match why::resolve(&self.state, name)? {
+            Object::Listener(name) => {
+                let observed = self.fleet.told().any_listener(&name).map_or(ListenerState::Stopped, listener_state);
+                why::listener(&self.state, self.state.listener(&name)?, listener_word(observed))
+            }
+            Object::Pool(name) => {
+                let pool = self.state.pool(&name)?;
+                let up = pool.endpoints.iter().any(|each| self.state.weight(&name, each) > 0);
+                why::pool(&self.state, pool, if up { "up" } else { "down" })
+            }
+            Object::Endpoint(pool, address) => {
+                let config = self.state.endpoint(&pool, &address)?;
+                let observed = endpoint_word(self.endpoint_state(&pool, config));
+                why::endpoint(&self.state, &pool, config, observed)
+            }
+        })
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let told = self.fleet.told();
+        let mut listeners: Vec<ListenerSnapshot> = told.listeners().map(listener_snapshot).collect();
+        listeners.sort_by(|a, b| a.name.cmp(&b.name));
+        Snapshot {
+            status: self.status(),
+            listeners,
+            pools: self.pool_snapshots(),
+            workers: self.worker_snapshots(),
+            reloads: self.reloads,
+        }
+    }
+
+    fn worker_view(&self, index: usize, worker: &P) -> WorkerView {
+        let shard = worker.shard();
+        WorkerView {
+            index,
+            active: shard.active.get(),
+            accepted: shard.accepted.get(),
+            turns: shard.turns.get(),
+            responsive: self.fleet.is_responsive(index),
+            cpu: worker.settings().cpu,
+        }
+    }
+
+    fn listener_view(&self, told: &ToldListener) -> ListenerView {
+        let name = &told.config.name;
+        let known = self.state.listener(name).is_ok();
+        ListenerView {
+            config: told.config.clone(),
+            override_: self.state.listener_override(name).filter(|_| known).cloned(),
+            state: if known { listener_state(told) } else { ListenerState::Removed },
+            figures: figures::listener(&told.shards),
+            accept_errors: told.shards.iter().map(|shard| shard.accept_errors.get()).sum(),
+            bound: told.bound.clone(),
+            inherited: told.inherited,
+        }
+    }
+
+    fn pool_view(&self, config: &std::sync::Arc<crate::config::Pool>) -> PoolView {
+        let endpoints: Vec<EndpointView> =
+            config.endpoints.iter().map(|each| self.endpoint_view(&config.name, each)).collect();
+        let mut sum = Figures::default();
+        endpoints.iter().for_each(|each| figures::add(&mut sum, each.figures));
+        let relaying = self.state.config().listeners.iter();
+        let relaying = relaying.filter(|each| each.protocol.pool() == Some(&config.name));
+        PoolView {
+            config: config.clone(),
+            override_: self.state.pool_override(&config.name).cloned(),
+            endpoints,
+            figures: sum,
+            listeners: relaying.map(|each| each.name.clone()).collect(),
+        }
+    }
+
+    fn endpoint_state(&self, pool: &str, config: &Endpoint) -> EndpointState {
+        let own = self.state.endpoint_override(pool, &config.address.to_string());
+        if own.is_some_and(|each| each.value == EndpointOverride::Maintenance) {
+            return EndpointState::Maintenance;
+        }
+        if self.state.weight(pool, config) == 0 {
+            return EndpointState::Draining;
+        }
+        let known = self.fleet.told().endpoints(Some(pool)).find(|each| each.address == config.address);
+        if known.is_some_and(|each| figures::is_failing(&each.shards)) {
+            return EndpointState::Failing;
+        }
+        EndpointState::Up
+    }
+
+    /// Pools, and what is left of removed ones.
+    fn pool_snapshots(&self) -> Vec<PoolSnapshot> {
+        let told = self.fleet.told();
+        let mut pools: Vec<PoolSnapshot> = told
+            .pools
+            .iter()
+            .map(|(name, pool)| PoolSnapshot {
+                name: name.clone(),
+                no_endpoint: pool.shards.iter().map(|shard| shard.no_endpoint.get()).sum(),
+                retries: pool.shards.iter().map(|shard| shard.retries.get()).sum(),
+                endpoints: pool.endpoints.iter().map(|each| endpoint_snapshot(each, each.weight)).collect(),
+            })
+            .collect();
+        for each in &told.retired_endpoints {
+            let snapshot = endpoint_snapshot(each, 0);
+            match pools.iter_mut().find(|pool| pool.name == each.pool) {
+                Some(pool) => pool.endpoints.push(snapshot),
+                None => pools.push(PoolSnapshot {
+                    name: each.pool.clone(),
+                    no_endpoint: 0,
+                    retries: 0,
+                    endpoints: vec![snapshot],
+                }),
+            }
+        }
+        pools.sort_by(|a, b| a.name.cmp(&b.name));
+        pools
+    }
+
+    fn worker_snapshots(&self) -> Vec<WorkerSnapshot> {
+        let snapshot = |(index, worker): (usize, &P)| {
+            let shard = worker.shard();
+            let mut turn_time = HistogramSnapshot::default();
+            shard.turn_time.add_to(&mut turn_time);
+            WorkerSnapshot {
+                index,
+                turns: shard.turns.get(),
+                events: shard.events.get(),
+                accepted: shard.accepted.get(),
+                active: shard.active.get(),
+                buffers: shard.buffers.get(),
+                timers: shard.timers.get(),
+                turn_time,
+            }
+        };
+        self.fleet.workers().enumerate().map(snapshot).collect()
+    }
+}
+
+fn listener_state(told: &ToldListener) -> ListenerState {
+    if told.id.is_some() {
+        return if figures::is_paused(&told.shards) { ListenerState::Paused } else { ListenerState::Accepting };
+    }
+    if figures::listener(&told.shards).active > 0 { ListenerState::Draining } else { ListenerState::Stopped }
+}
+
+fn listener_word(state: ListenerState) -> &'static str {
+    match state {
+        ListenerState::Accepting => "accepting",
+        ListenerState::Paused => "paused",
+        ListenerState::Draining => "draining",
+        ListenerState::Stopped => "stopped",
+        ListenerState::Removed => "removed",
+    }
+}
+
+fn endpoint_word(state: EndpointState) -> &'static str {
+    match state {
+        EndpointState::Up => "up",
+        EndpointState::Failing => "failing",
+        EndpointState::Draining => "draining",
+        EndpointState::Maintenance => "maintenance",
+    }
+}
+
+fn listener_snapshot(told: &ToldListener) -> ListenerSnapshot {
+    ListenerSnapshot {
+        name: told.config.name.clone(),
+        protocol: told.config.protocol.as_str(),
+        accepting: listener_state(told) == ListenerState::Accepting,
+        figures: figures::listener(&told.shards),
+        accept_errors: told.shards.iter().map(|shard| shard.accept_errors.get()).sum(),
+        accept_pauses: told.shards.iter().map(|shard| shard.accept_pauses.get()).sum(),
+        closed: figures::closed(&told.shards),
+        duration: figures::duration(&told.shards),
+    }
+}
+
+fn endpoint_snapshot(told: &ToldEndpoint, weight: u16) -> EndpointSnapshot {
+    let figures = figures::endpoint(&told.shards);
+    EndpointSnapshot {
+        address: told.address.to_string(),
+        weight,
+        accepting: weight > 0,
+        connected: figures.total,
+        active: figures.active,
+        bytes_to_upstream: figures.bytes_from_downstream,
+        bytes_from_upstream: figures.bytes_to_downstream,
+        connect_failures: figures::connect_failures(&told.shards),
+        connect_time: figures::connect_time(&told.shards),
+    }
+}

@@ -1,0 +1,149 @@
+//! Where the configuration comes from: a file, flags, or both; read at the
+//! start and again at every reload.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    config::{self, Config, Flags},
+    daemon::{args::Args, environment::Environment, failure::Failure, places},
+};
+
+/// The file that is read if it exists and nothing else is asked for.
+const DEFAULT_FILE: &str = "/etc/netd/netd.toml";
+
+/// Most of a file that is looked at; the check refuses it long before.
+const MAX_FILE: u64 = 2 * config::MAX_FILE_SIZE as u64;
+
+/// Reads the configuration, any number of times, always from the same places.
+#[derive(Debug)]
+pub(super) struct Loader {
+    path: Option<PathBuf>,
+    flags: Flags,
+    environment: Environment,
+    /// A file descriptor to give up when there is no other: a reload and a
+    /// plan must work then too.
+    spare: Option<File>,
+    keeps_spare: bool,
+}
+
+impl Loader {
+    /// Relative paths are completed now: a daemon changes its directory.
+    ///
+    /// # Errors
+    /// If the current directory is gone and a path is relative.
+    pub(super) fn new(args: &Args, environment: &Environment) -> Result<Self, Failure> {
+        let absolute = |path: &Path| {
+            std::path::absolute(path).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+        };
+        let path = match &args.config {
+            Some(path) => Some(absolute(path)?),
+            None if args.listen.is_empty() => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
+            None => None,
+        };
+        let prefixed = |value: &Option<String>, prefix: &str| -> Result<Option<String>, Failure> {
+            match value.as_deref().and_then(|value| value.strip_prefix(prefix)) {
+                Some(path) => Ok(Some(format!("{prefix}{}", absolute(Path::new(path))?.display()))),
+                None => Ok(value.clone()),
+            }
+        };
+        let flags = Flags {
+            listen: args.listen.clone(),
+            upstream: args.upstream.clone(),
+            protocol: args.protocol.clone(),
+            workers: args.workers.clone(),
+            admin: prefixed(&args.admin, "unix:")?,
+            metrics: args.metrics.clone(),
+            pid_file: args.pid_file.as_deref().map(absolute).transpose()?,
+            user: args.user.clone(),
+            group: args.group.clone(),
+            log: prefixed(&args.log, "file:")?,
+            log_level: args.log_level.clone(),
+            log_format: args.log_format.clone(),
+        };
+        Ok(Self { path, flags, environment: environment.clone(), spare: None, keeps_spare: false })
+    }
+
+    /// The file, if there is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Whether neither a file nor `--listen` says what to serve.
+    pub(super) fn is_embedded_default(&self) -> bool {
+        self.path.is_none() && self.flags.listen.is_empty()
+    }
+
+    /// Reads everything anew.
+    ///
+    /// # Errors
+    /// The whole report, ready to be shown.
+    pub(super) fn load(&mut self) -> Result<Config, Failure> {
+        let base = match self.path.clone() {
+            Some(path) => {
+                let bytes = self.read(&path).map_err(|error| {
+                    Failure::config(format!("cannot read the configuration {}: {error}", path.display()))
+                })?;
+                let env = |name: &str| self.environment.get(name);
+                Some(config::parse_bytes(&path.display().to_string(), &bytes, &env).map_err(report)?)
+            }
+            None => None,
+        };
+        config::with_flags(base, &self.flags).map_err(Failure::config)
+    }
+
+    /// A candidate that came as text; the flags stand over it as over the
+    /// file.
+    ///
+    /// # Errors
+    /// The whole report, ready to be shown.
+    pub(super) fn parse(&self, text: &str) -> Result<Config, Failure> {
+        let base = config::parse("candidate", text, &|name| self.environment.get(name)).map_err(report)?;
+        config::with_flags(Some(base), &self.flags).map_err(Failure::config)
+    }
+
+    /// The pid file: named by flag or file, else in the usual place.
+    ///
+    /// # Errors
+    /// If the configuration cannot be read.
+    pub(super) fn pid_file(&mut self, environment: &Environment) -> Result<PathBuf, Failure> {
+        if let Some(path) = &self.flags.pid_file {
+            return Ok(path.clone());
+        }
+        let config = self.load()?;
+        Ok(config.process.pid_file.unwrap_or_else(|| places::runtime_dir(environment).join("netd.pid")))
+    }
+
+    /// Keeps a file descriptor back from now on. Not before detaching, which
+    /// closes what is open.
+    pub(super) fn keep_spare(&mut self) {
+        self.keeps_spare = true;
+        self.spare = File::open("/dev/null").ok();
+    }
+
+    fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        let opened = File::open(path).or_else(|error| match error.raw_os_error() {
+            Some(libc::EMFILE) if self.spare.take().is_some() => File::open(path),
+            _ => Err(error),
+        });
+        let mut bytes = Vec::new();
+        let outcome = opened.and_then(|file| {
+            if file.metadata()?.is_dir() {
+                return Err(io::Error::from(io::ErrorKind::IsADirectory));
+            }
+            file.take(MAX_FILE).read_to_end(&mut bytes)
+        });
+        if self.keeps_spare && self.spare.is_none() {
+            self.keep_spare();
+        }
+        outcome.map(|_| bytes)
+    }
+}
+
+/// A report begins on a line of its own.
+fn report(errors: config::Errors) -> Failure {
+    Failure::config(format!("the configuration is not valid\n{errors}"))
+}

@@ -1,0 +1,108 @@
+//! The composition root: what `netd` does, in order.
+//!
+//!     arguments -> configuration -> (detach) -> log, pid file, sockets -> drop privileges -> workers -> serve
+//!
+//! Everything up to the log runs on one thread, since only then a fork is
+//! sound; the log's writer is the first other thread.
+
+mod args;
+mod banner;
+mod environment;
+mod failure;
+mod loader;
+mod pidfile;
+mod places;
+mod serve;
+mod start;
+mod supervisor;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+pub use args::Args;
+
+use crate::{
+    daemon::{
+        args::Mode,
+        environment::Environment,
+        failure::Failure,
+        loader::Loader,
+        start::{Arrival, Detached},
+    },
+    process::daemonize::Outcome,
+};
+
+/// Runs `netd` with these arguments until it is done; the answer is its exit
+/// status: 0 done, 78 the configuration is wrong (`EX_CONFIG`, sysexits.h), 1
+/// anything else, and for `--status` what the LSB wants: 0 running, 1 dead
+/// with a pid file, 3 not running.
+pub fn run(args: Args) -> ExitCode {
+    match act(&args) {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            tell(&mut io::stderr(), &format!("netd: {failure}\n"));
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn act(args: &Args) -> Result<u8, Failure> {
+    let environment = Environment::read();
+    let mut loader = Loader::new(args, &environment)?;
+    match args.mode() {
+        Mode::Check => {
+            let config = loader.load()?;
+            tell(&mut io::stdout(), &banner::checked(&loader, &config));
+            Ok(0)
+        }
+        Mode::PrintConfig => {
+            let config = loader.load()?;
+            tell(&mut io::stdout(), &config.to_toml());
+            Ok(0)
+        }
+        Mode::Stop => pidfile::stop(&loader.pid_file(&environment)?, args.timeout),
+        Mode::Status => pidfile::status(&loader.pid_file(&environment)?),
+        Mode::Serve => serve(args, environment, loader),
+    }
+}
+
+fn serve(args: &Args, environment: Environment, mut loader: Loader) -> Result<u8, Failure> {
+    let config = loader.load()?;
+    match start::detach_if_asked(args, &environment, &config)? {
+        Detached::Original(waiter) => match waiter.wait() {
+            Outcome::Serving { .. } => Ok(0),
+            Outcome::Failed { message, status } => Err(Failure { message, status }),
+        },
+        Detached::Here(arrival) => serve_here(args, &environment, loader, config, arrival),
+    }
+}
+
+/// Serves in this process. What goes wrong before it serves is told to whoever
+/// waits; and in a detached daemon the log has it too.
+fn serve_here(
+    args: &Args,
+    environment: &Environment,
+    loader: Loader,
+    config: crate::config::Config,
+    mut arrival: Arrival,
+) -> Result<u8, Failure> {
+    let detached = arrival.is_detached();
+    let prepared = match start::prepare(args, environment, loader, config, &mut arrival) {
+        Ok(prepared) => prepared,
+        Err(failure) => return arrival.failed(failure),
+    };
+    match serve::run(prepared, arrival) {
+        Err(failure) if detached => {
+            tracing::error!("{failure}");
+            Ok(failure.status)
+        }
+        outcome => outcome.map(|()| 0),
+    }
+}
+
+/// Prints; a reader that is gone is no fault.
+fn tell(to: &mut dyn Write, text: &str) {
+    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
+}

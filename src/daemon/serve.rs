@@ -1,0 +1,129 @@
+//! The control thread's life: admin API, metrics, signals and the Controller
+//! on one tokio runtime, until the Controller is done.
+
+use std::{io, sync::Arc};
+
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    task::LocalSet,
+};
+
+use crate::{
+    admin::{Access, serve_admin, serve_metrics},
+    config::Config,
+    control::{Request, Signal},
+    daemon::{
+        banner,
+        failure::Failure,
+        start::{Arrival, Prepared},
+        tell,
+    },
+    logging::Logging,
+};
+
+/// Signals that may wait; more of the same say nothing new.
+const SIGNALS: usize = 16;
+
+/// Serves until the daemon has stopped.
+pub(super) fn run(prepared: Prepared, arrival: Arrival) -> Result<(), Failure> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start the control plane: {error}")))?;
+    let logging = Arc::clone(&prepared.logging);
+    let outcome = LocalSet::new().block_on(&runtime, serve(prepared, arrival));
+    logging.flush();
+    outcome
+}
+
+async fn serve(prepared: Prepared, mut arrival: Arrival) -> Result<(), Failure> {
+    let Prepared { control, admin, admin_group, metrics, logging, pid_file, banner } = prepared;
+    let admin_addresses = admin.addresses();
+    let started = async {
+        let signals = listen_to_signals(&logging).map_err(|error| Failure::new(format!("signals: {error}")))?;
+        let (controller, handle) = control.launch().map_err(Failure::new)?;
+        Ok::<_, Failure>((signals, controller, handle))
+    };
+    let (signals, controller, handle) = match started.await {
+        Ok(started) => started,
+        Err(failure) => return arrival.failed(failure).map(|_| ()),
+    };
+    let (stop, stopping) = watch::channel(false);
+    let stopped = |mut stopping: watch::Receiver<bool>| async move {
+        // A sender that is gone means the same.
+        let _ = stopping.wait_for(|&stop| stop).await;
+    };
+    let access = Access::new(admin_group);
+    let admin = tokio::task::spawn_local(serve_admin(
+        admin,
+        handle.clone(),
+        access,
+        Config::to_toml,
+        stopped(stopping.clone()),
+    ));
+    let metrics = metrics.map(|metrics| {
+        let address = metrics.local_address();
+        tracing::info!(address = address.ok().map(tracing::field::display), "metrics are served");
+        tokio::task::spawn_local(serve_metrics(metrics, handle.clone(), stopped(stopping)))
+    });
+    for address in admin_addresses {
+        tracing::info!(%address, "the admin API is served");
+    }
+
+    let controller = tokio::task::spawn_local(controller.run(signals));
+    if handle.ask(Request::Status).await.is_ok() {
+        if let Some(ready) = arrival.take_ready() {
+            ready.serving();
+        }
+        if let Some(banner) = banner {
+            tell(&mut io::stderr(), &banner::embedded_default(&banner));
+        }
+    }
+    let outcome = controller.await;
+    stop.send_replace(true);
+    for edge in [Some(admin), metrics].into_iter().flatten() {
+        if let Ok(Err(error)) = edge.await {
+            tracing::warn!(%error, "an edge of the admin plane did not end in order");
+        }
+    }
+    if let Some(Err(error)) = pid_file.map(|file| file.remove()) {
+        tracing::warn!(%error, "the pid file stays");
+    }
+    match outcome {
+        Ok(outcome) => outcome.map_err(Failure::new),
+        Err(error) => Err(Failure::new(format!("the control plane has failed: {error}"))),
+    }
+}
+
+/// TERM, INT and QUIT stop; HUP reloads; USR1 opens the log anew.
+fn listen_to_signals(logging: &Arc<Logging>) -> io::Result<mpsc::Receiver<Signal>> {
+    let (sender, receiver) = mpsc::channel(SIGNALS);
+    let meanings = [
+        (SignalKind::terminate(), Signal::Term),
+        (SignalKind::interrupt(), Signal::Term),
+        (SignalKind::quit(), Signal::Term),
+        (SignalKind::hangup(), Signal::Reload),
+    ];
+    for (kind, meaning) in meanings {
+        let (mut stream, sender) = (signal(kind)?, sender.clone());
+        tokio::task::spawn_local(async move {
+            while stream.recv().await.is_some() {
+                if let Err(mpsc::error::TrySendError::Closed(_)) = sender.try_send(meaning) {
+                    break;
+                }
+            }
+        });
+    }
+    let (mut reopen, logging) = (signal(SignalKind::user_defined1())?, Arc::clone(logging));
+    tokio::task::spawn_local(async move {
+        while reopen.recv().await.is_some() {
+            match logging.reopen() {
+                Ok(()) => tracing::info!("the log was opened anew"),
+                Err(error) => tracing::error!("the log could not be opened anew: {error}"),
+            }
+        }
+    });
+    Ok(receiver)
+}

@@ -1,0 +1,294 @@
+//! Everything before serving: detaching, and all that needs root or a file
+//! descriptor. Nothing is accepted yet.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use crate::{
+    admin::{AdminListeners, AdminOptions, Group, MetricsListener},
+    config::{AdminSocket, Config},
+    control::{self, Clock, Pace, Start, SystemBinder},
+    daemon::{
+        args::Args,
+        environment::{self, Environment},
+        failure::Failure,
+        loader::Loader,
+        places,
+        supervisor::Supervisor,
+    },
+    logging::Logging,
+    process::{
+        activation::{self, Activation},
+        daemonize::{self, Ready, Side, StartedBy, Waiter},
+        limits,
+        notify::Notify,
+        pidfile::PidFile,
+        privileges::{Identity, drop_privileges},
+    },
+};
+
+/// Connection numbers begin with the microseconds since 2026-01-01, which is
+/// above all that any earlier netd gave out.
+const SEQUENCE_EPOCH: Duration = Duration::from_secs(1_767_225_600);
+
+/// Which process goes on.
+pub(super) enum Detached {
+    /// The one that was started; the daemon serves, or not, elsewhere.
+    Original(Waiter),
+    /// This one serves.
+    Here(Arrival),
+}
+
+/// What this process brings along, and who waits for it to serve.
+pub(super) struct Arrival {
+    ready: Option<Ready>,
+    activation: Activation,
+    /// `--daemon` was asked for under somebody who waits for this very
+    /// process.
+    stayed: Option<StartedBy>,
+}
+
+impl Arrival {
+    pub(super) fn is_detached(&self) -> bool {
+        self.ready.is_some()
+    }
+
+    pub(super) fn take_ready(&mut self) -> Option<Ready> {
+        self.ready.take()
+    }
+
+    /// Tells whoever waits that nothing comes of it.
+    pub(super) fn failed(mut self, failure: Failure) -> Result<u8, Failure> {
+        match self.ready.take() {
+            Some(ready) => {
+                let status = failure.status;
+                tracing::error!("{failure}");
+                ready.failed(&failure.message, status);
+                Ok(status)
+            }
+            None => Err(failure),
+        }
+    }
+}
+
+/// All that serving needs.
+pub(super) struct Prepared {
+    pub(super) control: control::Prepared,
+    pub(super) admin: AdminListeners,
+    pub(super) admin_group: Option<Group>,
+    pub(super) metrics: Option<MetricsListener>,
+    pub(super) logging: Arc<Logging>,
+    /// Held until the end.
+    pub(super) pid_file: Option<PidFile>,
+    pub(super) banner: Option<Banner>,
+}
+
+/// What the start says on the terminal.
+pub(super) struct Banner {
+    pub(super) config: Arc<Config>,
+    pub(super) admin: Vec<String>,
+    pub(super) metrics: Option<String>,
+}
+
+/// Takes over what systemd passed in, and detaches if asked.
+pub(super) fn detach_if_asked(args: &Args, environment: &Environment, config: &Config) -> Result<Detached, Failure> {
+    let env = |name: &str| environment.get(name);
+    let activation = activation::inherited(&env, std::process::id())
+        .map_err(|error| Failure::new(format!("socket activation: {error}")))?;
+    let started_by = StartedBy::detect(&env);
+    if !args.daemon || !started_by.may_detach() {
+        environment::forget_supervisor().map_err(Failure::new)?;
+        let stayed = args.daemon.then_some(started_by);
+        return Ok(Detached::Here(Arrival { ready: None, activation, stayed }));
+    }
+    let options = daemonize::Options {
+        umask: config.process.umask,
+        working_directory: config.process.working_directory.clone(),
+        core_dumps: config.process.core_dumps,
+        preserve: activation.sockets.iter().map(|socket| socket.fd.as_raw_fd()).collect(),
+    };
+    match daemonize::daemonize(&options).map_err(|error| Failure::new(format!("cannot detach: {error}")))? {
+        Side::Original(waiter) => {
+            // The daemon has its own duplicates.
+            drop(activation);
+            Ok(Detached::Original(waiter))
+        }
+        Side::Daemon(ready) => Ok(Detached::Here(Arrival { ready: Some(ready), activation, stayed: None })),
+    }
+}
+
+/// Opens the log, the pid file and every socket, then gives up privileges.
+pub(super) fn prepare(
+    args: &Args,
+    environment: &Environment,
+    mut loader: Loader,
+    config: Config,
+    arrival: &mut Arrival,
+) -> Result<Prepared, Failure> {
+    let env = |name: &str| environment.get(name);
+    let logging =
+        Logging::start(&config.log, arrival.is_detached(), env("JOURNAL_STREAM").as_deref()).map_err(Failure::new)?;
+    let logging = Arc::new(logging);
+    report_arrival(arrival);
+    let identity = identity(&config)?;
+    if let Err(error) = limits::raise_fd_limit() {
+        tracing::warn!(%error, "the limit on file descriptors stays as it is");
+    }
+    let owner = identity.as_ref().map(|identity| (identity.uid, identity.gid));
+    let pid_file = pid_file(args, environment, &config, owner)?;
+    let admin_group = config.admin.group.as_deref().map(Group::find).transpose().map_err(Failure::new)?;
+    let admin = bind_admin(environment, &config, admin_group.clone(), owner)?;
+    let metrics = config.metrics.listen.map(MetricsListener::bind).transpose().map_err(Failure::new)?;
+
+    let config = Arc::new(config);
+    let banner = loader.is_embedded_default().then(|| Banner {
+        config: Arc::clone(&config),
+        admin: admin.addresses(),
+        metrics: metrics.as_ref().and_then(|metrics| metrics.local_address().ok()).map(|address| address.to_string()),
+    });
+    let notify = Notify::from_env(&env, std::process::id());
+    let supervisor = Supervisor::new(notify);
+    let inherited = match_inherited(std::mem::take(&mut arrival.activation), &config);
+    loader.keep_spare();
+    let start = start(Arc::clone(&config), loader, inherited, &supervisor, &logging).map_err(Failure::new)?;
+    let control = control::Prepared::new(start).map_err(Failure::new)?;
+    if let Some(identity) = &identity {
+        logging.give_to(identity.uid, identity.gid).map_err(Failure::new)?;
+        drop_privileges(identity, config.process.core_dumps)
+            .map_err(|error| Failure::new(format!("cannot become user {}: {error}", identity.user)))?;
+    }
+    Ok(Prepared { control, admin, admin_group, metrics, logging, pid_file, banner })
+}
+
+fn report_arrival(arrival: &Arrival) {
+    for refused in &arrival.activation.refused {
+        tracing::warn!(fd = refused.fd, name = refused.name, "inherited descriptor left out: {}", refused.reason);
+    }
+    if let Some(started_by) = arrival.stayed {
+        tracing::warn!(?started_by, "--daemon is ignored: whoever started netd waits for this very process");
+    }
+}
+
+fn identity(config: &Config) -> Result<Option<Identity>, Failure> {
+    let identity =
+        Identity::resolve(config.process.user.as_deref(), config.process.group.as_deref()).map_err(Failure::config)?;
+    if let Some(identity) = &identity {
+        identity.check().map_err(Failure::new)?;
+    }
+    Ok(identity)
+}
+
+/// The pid file that is asked for; a detached daemon always has one.
+fn pid_file(
+    args: &Args,
+    environment: &Environment,
+    config: &Config,
+    owner: Option<(u32, u32)>,
+) -> Result<Option<PidFile>, Failure> {
+    let path = match (&config.process.pid_file, args.daemon) {
+        (Some(path), _) => path.clone(),
+        (None, true) => {
+            let directory = runtime_dir(environment, owner)?;
+            directory.join("netd.pid")
+        }
+        (None, false) => return Ok(None),
+    };
+    let file = PidFile::acquire(&path).map_err(Failure::new)?;
+    if let Some(pid) = file.taken_over() {
+        tracing::info!(pid, path = %path.display(), "the pid file of a process that is gone was taken over");
+    }
+    Ok(Some(file))
+}
+
+fn bind_admin(
+    environment: &Environment,
+    config: &Config,
+    group: Option<Group>,
+    owner: Option<(u32, u32)>,
+) -> Result<AdminListeners, Failure> {
+    let unix = match &config.admin.unix {
+        AdminSocket::Default => Some(runtime_dir(environment, owner)?.join("admin.sock")),
+        AdminSocket::Path(path) => Some(path.clone()),
+        AdminSocket::Off => None,
+    };
+    let owner = owner.map(|(uid, _)| uid);
+    AdminListeners::bind(&AdminOptions { unix, mode: 0o660, owner, group, tcp: config.admin.tcp }).map_err(Failure::new)
+}
+
+fn runtime_dir(environment: &Environment, owner: Option<(u32, u32)>) -> Result<PathBuf, Failure> {
+    let directory = places::runtime_dir(environment);
+    places::ensure(&directory, owner).map_err(|error| {
+        Failure::new(format!(
+            "runtime directory {}: {error}; name other places with --admin and --pid-file",
+            directory.display()
+        ))
+    })?;
+    Ok(directory)
+}
+
+/// The sockets of systemd by the listener they are for; the others are closed.
+fn match_inherited(activation: Activation, config: &Config) -> HashMap<String, Vec<OwnedFd>> {
+    let listeners: Vec<_> =
+        config.listeners.iter().map(|listener| (listener.name.as_str(), &listener.address)).collect();
+    let matched = activation::match_listeners(activation.sockets, &listeners);
+    for socket in matched.unmatched {
+        tracing::warn!(
+            name = socket.name, address = %socket.local,
+            "systemd passed a socket that no listener has the name or address of; it is closed"
+        );
+    }
+    matched
+        .listeners
+        .into_iter()
+        .map(|(name, sockets)| (name, sockets.into_iter().map(|socket| socket.fd).collect()))
+        .collect()
+}
+
+fn start(
+    config: Arc<Config>,
+    loader: Loader,
+    inherited: HashMap<String, Vec<OwnedFd>>,
+    supervisor: &Supervisor,
+    logging: &Arc<Logging>,
+) -> io::Result<Start> {
+    let config_path = loader.path().map(|path| path.display().to_string());
+    let loader = Arc::new(std::sync::Mutex::new(loader));
+    let source = Arc::clone(&loader);
+    let clock = Clock::system();
+    let since_epoch = clock.now().wall.duration_since(UNIX_EPOCH + SEQUENCE_EPOCH).unwrap_or_default();
+    let usage = limits::Usage::open()?;
+    let (set_level, apply_log) = (Arc::clone(logging), Arc::clone(logging));
+    Ok(Start {
+        config,
+        source: Box::new(move || {
+            let mut loader = source.lock().map_err(|_| "the configuration's reader has failed".to_owned())?;
+            loader.load().map_err(|failure| failure.to_string())
+        }),
+        parse: Box::new(move |text| {
+            let loader = loader.lock().map_err(|_| "the configuration's reader has failed".to_owned())?;
+            loader.parse(text).map_err(|failure| failure.to_string())
+        }),
+        config_path,
+        inherited,
+        cpus: limits::usable_cpus(),
+        clock,
+        set_log_level: Box::new(move |level| set_level.set_level(level)),
+        apply_log: Box::new(move |log| apply_log.apply(log)),
+        usage: Box::new(move || control::Usage {
+            fds_used: usage.open_fds().unwrap_or(0),
+            fds_limit: limits::fd_limit().unwrap_or(0),
+            memory_bytes: usage.resident_memory().unwrap_or(0),
+        }),
+        hooks: supervisor.hooks(),
+        binder: Box::new(SystemBinder),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        first_sequence: u64::try_from(since_epoch.as_micros()).unwrap_or(0),
+        pace: Pace { heartbeat: supervisor.heartbeat(), ..Pace::default() },
+    })
+}
