@@ -2,12 +2,17 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
+use crate::origin::LAST;
+
 /// Bytes of a request, and of its answer.
 pub(crate) const MESSAGE: usize = 64;
+
+const REQUEST: [u8; MESSAGE] = [b'x'; MESSAGE];
+const LAST_REQUEST: [u8; MESSAGE] = [LAST; MESSAGE];
 
 /// An answer that is not there by then never comes: the run ends and says so.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,14 +43,21 @@ impl Client {
 
     /// A request.
     pub(crate) fn send(&mut self) {
-        self.stream.write_all(&[b'x'; MESSAGE]).expect("the request goes out");
+        self.write(REQUEST);
     }
 
     /// The answer to one request.
     pub(crate) fn receive(&mut self) {
-        let mut answer = [0; MESSAGE];
-        self.stream.read_exact(&mut answer).expect("the whole answer comes back");
-        assert_eq!(answer, [b'x'; MESSAGE], "an echo answers what it was sent");
+        self.read(REQUEST);
+    }
+
+    /// A last request and its answer, after which the origin ends the
+    /// connection.
+    pub(crate) fn exchange_and_end(mut self) {
+        self.write(LAST_REQUEST);
+        self.read(LAST_REQUEST);
+        let rest = self.stream.read(&mut [0]).expect("the end comes");
+        assert_eq!(rest, 0, "nothing but the end follows");
     }
 
     /// Asks a [source](crate::origin::source) for its bytes and takes them.
@@ -60,10 +72,13 @@ impl Client {
         }
     }
 
-    /// Ends its side and waits for the end of the other one.
-    pub(crate) fn finish(mut self) {
-        self.stream.shutdown(Shutdown::Write).expect("the end goes out");
-        let rest = self.stream.read(&mut [0; MESSAGE]).expect("the end comes back");
-        assert_eq!(rest, 0, "nothing but the end follows");
+    fn write(&mut self, request: [u8; MESSAGE]) {
+        self.stream.write_all(&request).expect("the request goes out");
+    }
+
+    fn read(&mut self, request: [u8; MESSAGE]) {
+        let mut answer = [0; MESSAGE];
+        self.stream.read_exact(&mut answer).expect("the whole answer comes back");
+        assert_eq!(answer, request, "an echo answers what it was sent");
     }
 }

@@ -2,7 +2,9 @@
 //! beside other proxies where they are installed.
 //!
 //! Client and origin live in this process, every proxy is a child with a single
-//! thread for its connections. docs/benchmarks.md tells how to read the figures.
+//! thread for its connections. All of them share one CPU, so that a figure is
+//! the work of the whole path and not the scheduler's choice of CPUs.
+//! docs/benchmarks.md tells how to read the figures.
 
 mod client;
 mod origin;
@@ -11,6 +13,10 @@ mod proxy;
 use std::{net::SocketAddr, time::Duration};
 
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, measurement::WallTime};
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
 
 use client::{Client, MESSAGE};
 use proxy::Proxy;
@@ -23,17 +29,28 @@ fn main() {
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3))
         .configure_from_args();
+    pin();
     let echo = origin::echo().expect("the echo origin needs a port and a thread");
     let source = origin::source().expect("the source needs a port and a thread");
     let mut to_echo = ways_to(echo);
-    let to_source = ways_to(source);
+    let mut to_source = ways_to(source);
 
-    setup(&mut criterion, &to_echo);
-    bulk(&mut criterion, &to_source);
+    setup(&mut criterion, &mut to_echo);
+    bulk(&mut criterion, &mut to_source);
     to_echo.push(Way::through("netd_echo", Proxy::netd_echo()));
-    round_trip(&mut criterion, &to_echo);
-    concurrent(&mut criterion, &to_echo);
+    round_trip(&mut criterion, &mut to_echo);
+    concurrent(&mut criterion, &mut to_echo);
     criterion.final_summary();
+}
+
+/// Keeps this process, and with it every child to come, on the last CPU that it
+/// may use: the first one has most interrupts to serve.
+fn pin() {
+    let this = Pid::from_raw(0);
+    let usable = sched_getaffinity(this).expect("a process may ask where it runs");
+    let last = (0..CpuSet::count()).rev().find(|&cpu| usable.is_set(cpu).unwrap_or(false)).expect("it runs somewhere");
+    let mut one = CpuSet::new();
+    one.set(last).and_then(|()| sched_setaffinity(this, &one)).expect("a process may choose among its CPUs");
 }
 
 /// A way to an origin.
@@ -41,20 +58,23 @@ struct Way {
     name: &'static str,
     address: SocketAddr,
     /// Lives as long as the way; none stands in a direct one.
-    _proxy: Option<Proxy>,
+    proxy: Option<Proxy>,
 }
 
 impl Way {
     fn direct(address: SocketAddr) -> Self {
-        Self { name: "direct", address, _proxy: None }
+        Self { name: "direct", address, proxy: None }
     }
 
     fn through(name: &'static str, proxy: Proxy) -> Self {
-        Self { name, address: proxy.address(), _proxy: Some(proxy) }
+        Self { name, address: proxy.address(), proxy: Some(proxy) }
     }
 
-    fn connect(&self) -> Client {
-        Client::connect(self.address).unwrap_or_else(|error| panic!("cannot connect by way of {}: {error}", self.name))
+    fn connect(&mut self) -> Client {
+        Client::connect(self.address).unwrap_or_else(|error| {
+            let report = self.proxy.as_mut().map(Proxy::report).unwrap_or_default();
+            panic!("cannot connect by way of {} ({}): {error}\n{report}", self.name, self.address)
+        })
     }
 }
 
@@ -70,16 +90,14 @@ fn ways_to(origin: SocketAddr) -> Vec<Way> {
     ways
 }
 
-/// Connect, one exchange, end: the end is passed on to the origin and comes
-/// back, so that nothing is left to be done when the next one starts.
-fn setup(criterion: &mut Criterion, ways: &[Way]) {
+/// Connect, one exchange, end. The origin ends first: a client that did would
+/// soon have more ports in TIME-WAIT than free ones, and measure the search.
+fn setup(criterion: &mut Criterion, ways: &mut [Way]) {
     let mut group = group(criterion, "setup", 1);
     for way in ways {
         group.bench_function(way.name, |bencher| {
             bencher.iter(|| {
-                let mut client = way.connect();
-                client.exchange();
-                client.finish();
+                way.connect().exchange_and_end();
             });
         });
     }
@@ -87,7 +105,7 @@ fn setup(criterion: &mut Criterion, ways: &[Way]) {
 }
 
 /// One request of 64 B and its answer, over and over on one connection.
-fn round_trip(criterion: &mut Criterion, ways: &[Way]) {
+fn round_trip(criterion: &mut Criterion, ways: &mut [Way]) {
     let mut group = group(criterion, "round_trip", 1);
     for way in ways {
         let mut client = way.connect();
@@ -97,8 +115,9 @@ fn round_trip(criterion: &mut Criterion, ways: &[Way]) {
 }
 
 /// A request on each of 64 connections, then the answer of each.
-fn concurrent(criterion: &mut Criterion, ways: &[Way]) {
+fn concurrent(criterion: &mut Criterion, ways: &mut [Way]) {
     let mut group = group(criterion, "concurrent", CONCURRENT as u64);
+    group.sampling_mode(SamplingMode::Flat);
     for way in ways {
         let mut clients: Vec<_> = (0..CONCURRENT).map(|_| way.connect()).collect();
         group.bench_function(way.name, |bencher| {
@@ -112,7 +131,7 @@ fn concurrent(criterion: &mut Criterion, ways: &[Way]) {
 }
 
 /// 64 MiB from the origin to the client on one connection.
-fn bulk(criterion: &mut Criterion, ways: &[Way]) {
+fn bulk(criterion: &mut Criterion, ways: &mut [Way]) {
     let mut group = criterion.benchmark_group("bulk");
     group.sample_size(10).sampling_mode(SamplingMode::Flat).throughput(Throughput::Bytes(origin::BULK as u64));
     for way in ways {

@@ -14,6 +14,9 @@ use mio::{Events, Interest, Poll, Token, event::Event, unix::SourceFd};
 /// Bytes that a [`source`] sends for each byte it gets.
 pub(crate) const BULK: usize = 64 * 1024 * 1024;
 
+/// What begins with this is sent back and is the last word of an [`echo`].
+pub(crate) const LAST: u8 = b'.';
+
 /// Sends back what it gets. One thread serves all connections, so that many of
 /// them do not measure the scheduler.
 pub(crate) fn echo() -> io::Result<SocketAddr> {
@@ -112,7 +115,7 @@ fn echo_all(stream: &mut TcpStream, read_closed: bool) -> bool {
     loop {
         match stream.read(&mut buffer) {
             Ok(0) => return false,
-            Ok(n) if stream.write_all(&buffer[..n]).is_err() => return false,
+            Ok(n) if stream.write_all(&buffer[..n]).is_err() || buffer[0] == LAST => return false,
             Ok(n) if n < buffer.len() && !read_closed => return true,
             Ok(_) => {}
             Err(error) => return error.kind() == ErrorKind::WouldBlock,

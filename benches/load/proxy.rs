@@ -13,7 +13,7 @@ use std::{
 use tempfile::TempDir;
 
 /// A port that was free a moment ago may be taken: so often another is tried.
-const ATTEMPTS: u32 = 5;
+const ATTEMPTS: u16 = 5;
 
 /// For a proxy to accept after its start.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,12 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Modules of Debian's nginx that are files of their own.
 const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
+/// Name of the file that a proxy's stderr goes to.
+const LOG: &str = "log";
+
 /// A running proxy. Killed when dropped, also by a panic.
 pub(crate) struct Proxy {
     child: Child,
     address: SocketAddr,
     /// Configuration and log.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Proxy {
@@ -90,6 +93,16 @@ impl Proxy {
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// Whether it runs, and what it has said so far.
+    pub(crate) fn report(&mut self) -> String {
+        let log = fs::read_to_string(self.directory.path().join(LOG)).unwrap_or_default();
+        match self.child.try_wait() {
+            Ok(Some(status)) => format!("it ended, {status}\n{log}"),
+            Ok(None) => format!("it runs\n{log}"),
+            Err(error) => format!("its state is unknown: {error}\n{log}"),
+        }
+    }
 }
 
 impl Drop for Proxy {
@@ -120,17 +133,17 @@ fn installed<'a>(programs: &[&'a str]) -> Option<&'a str> {
 /// Starts what `command` makes of a directory for files and an address to
 /// accept on, and waits until it accepts.
 fn start(command: impl Fn(&Path, SocketAddr) -> io::Result<Command>) -> Option<Proxy> {
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
         let directory = tempfile::tempdir().expect("a directory for the proxy's files");
-        let address = free_address().expect("a free port");
-        let log = directory.path().join("log");
+        let address = free_address(attempt).expect("a free port");
+        let log = directory.path().join(LOG);
         let mut command = command(directory.path(), address).expect("the proxy's files can be written");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).expect("a file for the log"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(log).expect("a file for the log"));
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let mut proxy = Proxy { child, address, _directory: directory };
+        let mut proxy = Proxy { child, address, directory };
         match proxy.wait_until_it_accepts() {
             Ok(()) => return Some(proxy),
-            Err(why) => eprintln!("{command:?} {why}\n{}", fs::read_to_string(log).unwrap_or_default()),
+            Err(why) => eprintln!("{command:?} {why}; {}", proxy.report()),
         }
     }
     None
@@ -145,12 +158,10 @@ impl Proxy {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(format!("ended at once, {status}"));
+                return Err(format!("ended, {status}"));
             }
             match TcpStream::connect(self.address) {
-                // A connect to a free port may meet itself.
-                Ok(stream) if stream.local_addr().is_ok_and(|local| local != self.address) => return Ok(()),
-                Ok(_) => {}
+                Ok(_) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
                 Err(error) => return Err(format!("cannot be reached: {error}")),
             }
@@ -162,6 +173,11 @@ impl Proxy {
     }
 }
 
-fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+/// A port below those that the kernel gives to clients: they come and go by the
+/// thousand here. Where to begin is the process's own, so that two runs seldom
+/// want the same.
+fn free_address(attempt: u16) -> Option<SocketAddr> {
+    let first = 20_000 + (std::process::id() % 1000) as u16 * 8 + attempt;
+    let addresses = (first..32_000).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    addresses.into_iter().find(|address| TcpListener::bind(address).is_ok())
 }
