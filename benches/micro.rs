@@ -1,6 +1,8 @@
 //! The pure pieces that the data plane calls for every event, and the large
 //! texts of the control plane. docs/benchmarks.md tells how to read the figures.
 
+mod cpu_time;
+
 use std::{convert::Infallible, fmt::Write, hint::black_box, time::Duration, time::Instant};
 
 use criterion::{BatchSize, Criterion, Throughput};
@@ -14,12 +16,15 @@ use netd::{
     wire::{BlockPool, Buffer, Wire},
 };
 
+use cpu_time::CpuTime;
+
 const TIMERS: usize = 10_000;
 const BLOCK: usize = 64 * 1024;
 const MESSAGE: [u8; 64] = [b'x'; 64];
 
 fn main() {
     let mut criterion = Criterion::default()
+        .with_measurement(CpuTime::with([]))
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .configure_from_args();
@@ -35,7 +40,7 @@ fn main() {
 }
 
 /// With 10 000 timers armed.
-fn wheel(criterion: &mut Criterion) {
+fn wheel(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("wheel_10000");
     let start = zero();
     let spread = |numbers: &mut Numbers| Duration::from_micros(numbers.below(10_000_000));
@@ -84,7 +89,7 @@ fn wheel(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn pick(criterion: &mut Criterion) {
+fn pick(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("pick");
     for endpoints in [1_u32, 10, 100] {
         let candidates = (0..endpoints).map(|key| Candidate { key, weight: 1 + (key % 3) as u16 });
@@ -95,7 +100,7 @@ fn pick(criterion: &mut Criterion) {
 }
 
 /// Among 10 000 values.
-fn slots(criterion: &mut Criterion) {
+fn slots(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("slots_10000");
     let mut slots = Slots::default();
     let ids: Vec<_> = (0..10_000_u64).map(|value| slots.insert_with(|_| value)).collect();
@@ -112,7 +117,7 @@ fn slots(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn buffer(criterion: &mut Criterion) {
+fn buffer(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("buffer");
     let (mut pool, mut buffer) = (BlockPool::new(BLOCK), Buffer::default());
     // The block is borrowed and given back each time; the kernel's copy is not
@@ -133,7 +138,7 @@ fn buffer(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn figures(criterion: &mut Criterion) {
+fn figures(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("figures");
     let (counter, histogram, mut numbers) = (Counter::default(), Histogram::default(), Numbers::default());
     group.bench_function("counter_add", |bencher| bencher.iter(|| black_box(&counter).add(black_box(64))));
@@ -144,7 +149,7 @@ fn figures(criterion: &mut Criterion) {
 }
 
 /// A message comes in, the session turns it round, it goes out.
-fn echo(criterion: &mut Criterion) {
+fn echo(criterion: &mut Criterion<CpuTime>) {
     let (mut session, mut wire, mut blocks) = (Session::Echo(Echo), Wire::default(), BlockPool::new(BLOCK));
     let now = zero();
     criterion.bench_function("session/echo_64B", |bencher| {
@@ -159,7 +164,7 @@ fn echo(criterion: &mut Criterion) {
 }
 
 /// 500 listeners and 500 pools of 8 endpoints.
-fn parse(criterion: &mut Criterion) {
+fn parse(criterion: &mut Criterion<CpuTime>) {
     let text = large_configuration();
     let mut group = criterion.benchmark_group("config");
     group.sample_size(20).throughput(Throughput::Bytes(text.len() as u64));
@@ -170,7 +175,7 @@ fn parse(criterion: &mut Criterion) {
 }
 
 /// 1000 endpoints with 3 figures and a histogram each.
-fn exposition(criterion: &mut Criterion) {
+fn exposition(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("exposition_1000_endpoints");
     group.sample_size(20);
     let names: Vec<_> =

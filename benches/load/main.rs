@@ -7,39 +7,46 @@
 //! docs/benchmarks.md tells how to read the figures.
 
 mod client;
+#[path = "../cpu_time.rs"]
+mod cpu_time;
 mod origin;
 mod proxy;
 
 use std::{net::SocketAddr, time::Duration};
 
-use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, measurement::WallTime};
+use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
 };
 
 use client::{Client, MESSAGE};
+use cpu_time::CpuTime;
 use proxy::Proxy;
 
 /// Connections open at once in the group `concurrent`.
 const CONCURRENT: usize = 64;
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_secs(1))
-        .measurement_time(Duration::from_secs(3))
-        .configure_from_args();
     pin();
     let echo = origin::echo().expect("the echo origin needs a port and a thread");
     let source = origin::source().expect("the source needs a port and a thread");
-    let mut to_echo = ways_to(echo);
     let mut to_source = ways_to(source);
-
-    setup(&mut criterion, &mut to_echo);
-    bulk(&mut criterion, &mut to_source);
+    let mut to_echo = ways_to(echo);
+    let relays = to_echo.len();
     to_echo.push(Way::through("netd_echo", Proxy::netd_echo()));
+
+    let proxies = to_source.iter().chain(&to_echo).filter_map(|way| way.proxy.as_ref());
+    let mut criterion = Criterion::default()
+        .with_measurement(CpuTime::with(proxies.map(Proxy::id)))
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3))
+        .configure_from_args();
     round_trip(&mut criterion, &mut to_echo);
     concurrent(&mut criterion, &mut to_echo);
+    // netd's own echo server never ends first.
+    setup(&mut criterion, &mut to_echo[..relays]);
+    bulk(&mut criterion, &mut to_source);
     criterion.final_summary();
 }
 
@@ -92,7 +99,7 @@ fn ways_to(origin: SocketAddr) -> Vec<Way> {
 
 /// Connect, one exchange, end. The origin ends first: a client that did would
 /// soon have more ports in TIME-WAIT than free ones, and measure the search.
-fn setup(criterion: &mut Criterion, ways: &mut [Way]) {
+fn setup(criterion: &mut Criterion<CpuTime>, ways: &mut [Way]) {
     let mut group = group(criterion, "setup", 1);
     for way in ways {
         group.bench_function(way.name, |bencher| {
@@ -105,7 +112,7 @@ fn setup(criterion: &mut Criterion, ways: &mut [Way]) {
 }
 
 /// One request of 64 B and its answer, over and over on one connection.
-fn round_trip(criterion: &mut Criterion, ways: &mut [Way]) {
+fn round_trip(criterion: &mut Criterion<CpuTime>, ways: &mut [Way]) {
     let mut group = group(criterion, "round_trip", 1);
     for way in ways {
         let mut client = way.connect();
@@ -115,7 +122,7 @@ fn round_trip(criterion: &mut Criterion, ways: &mut [Way]) {
 }
 
 /// A request on each of 64 connections, then the answer of each.
-fn concurrent(criterion: &mut Criterion, ways: &mut [Way]) {
+fn concurrent(criterion: &mut Criterion<CpuTime>, ways: &mut [Way]) {
     let mut group = group(criterion, "concurrent", CONCURRENT as u64);
     group.sampling_mode(SamplingMode::Flat);
     for way in ways {
@@ -131,7 +138,7 @@ fn concurrent(criterion: &mut Criterion, ways: &mut [Way]) {
 }
 
 /// 64 MiB from the origin to the client on one connection.
-fn bulk(criterion: &mut Criterion, ways: &mut [Way]) {
+fn bulk(criterion: &mut Criterion<CpuTime>, ways: &mut [Way]) {
     let mut group = criterion.benchmark_group("bulk");
     group.sample_size(10).sampling_mode(SamplingMode::Flat).throughput(Throughput::Bytes(origin::BULK as u64));
     for way in ways {
@@ -141,7 +148,7 @@ fn bulk(criterion: &mut Criterion, ways: &mut [Way]) {
     group.finish();
 }
 
-fn group<'a>(criterion: &'a mut Criterion, what: &str, exchanges: u64) -> BenchmarkGroup<'a, WallTime> {
+fn group<'a>(criterion: &'a mut Criterion<CpuTime>, what: &str, exchanges: u64) -> BenchmarkGroup<'a, CpuTime> {
     let mut group = criterion.benchmark_group(format!("{what}_{MESSAGE}B"));
     group.throughput(Throughput::Elements(exchanges));
     group

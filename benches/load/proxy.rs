@@ -94,6 +94,11 @@ impl Proxy {
         self.address
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it runs, and what it has said so far.
     pub(crate) fn report(&mut self) -> String {
         let log = fs::read_to_string(self.directory.path().join(LOG)).unwrap_or_default();
