@@ -1,5 +1,10 @@
 //! Types generated from `proto/netd/admin/v1/admin.proto`.
-#![expect(missing_docs, unused_qualifications, reason = "generated; the proto file documents every field")]
+#![expect(
+    missing_docs,
+    unused_qualifications,
+    clippy::allow_attributes,
+    reason = "generated; the proto file documents every field"
+)]
 
 tonic::include_proto!("netd.admin.v1");
 

@@ -74,6 +74,12 @@ impl<K: Copy + Eq + Hash> Balancer<K> {
             .into_iter()
             .map(|candidate| Share { candidate, credit: if candidate.weight == 0 { 0 } else { credit(candidate.key) } })
             .collect();
+        // No credit is larger than a round, also if rounds are shorter now:
+        // else it would be paid back in one burst.
+        let round: i64 = self.shares.iter().map(|share| i64::from(share.candidate.weight)).sum();
+        for share in &mut self.shares {
+            share.credit = share.credit.clamp(-round, round);
+        }
     }
 }
 
@@ -123,6 +129,17 @@ mod tests {
         balancer.update(candidates(&[1, 1]));
         let picks: Vec<_> = (0..20).map(|_| balancer.pick(&[]).unwrap()).collect();
         assert_eq!(picks.iter().filter(|&&key| key == 0).count(), 10, "no debt is paid back in a burst");
+    }
+
+    #[test]
+    fn lighter_weights_do_not_begin_with_a_burst() {
+        let mut balancer = Balancer::new(candidates(&[1000, 1]), 0);
+        for _ in 0..500 {
+            let _ = balancer.pick(&[]);
+        }
+        balancer.update(candidates(&[1, 1]));
+        let picks: Vec<_> = (0..20).map(|_| balancer.pick(&[]).unwrap()).collect();
+        assert!(picks.iter().filter(|&&key| key == 1).count() <= 12, "{picks:?}");
     }
 
     proptest! {

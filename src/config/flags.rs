@@ -118,7 +118,7 @@ const UPSTREAM: &str = "upstream";
 
 /// Single values.
 fn settings(config: &mut Config, flags: &Flags, problems: &mut Vec<String>) {
-    let pid_file = flags.pid_file.as_ref().map(|path| path.to_str().map_or(Err(path), Ok));
+    let pid_file = flags.pid_file.as_ref().map(|path| path.to_str().ok_or(path));
     let pid_file = match pid_file {
         Some(Err(path)) => {
             problems.push(format!("--pid-file {}: the path is not UTF-8; choose another", path.display()));

@@ -36,6 +36,9 @@ const WAITING: usize = 16;
 /// Waits for answers of workers at the same time; more are refused.
 const WAITS: usize = 64;
 
+/// A worker that panics closes its connections, then its thread ends.
+const LAST_STEPS: Duration = Duration::from_secs(1);
+
 /// What happens when workers have answered.
 type Resume<P> = Box<dyn FnOnce(&mut Controller<P>) + Send>;
 
@@ -232,8 +235,14 @@ impl<P: WorkerPort> Controller<P> {
                     self.journal.seen(EventKind::Started, "", &text);
                     self.hook(Hook::Ready(status));
                 }
-                Effect::Stopping => self.hook(Hook::Stopping),
+                Effect::Stopping => {
+                    // It has a status of its own; the figures come back with the next heartbeat.
+                    self.status.clear();
+                    self.hook(Hook::Stopping);
+                }
                 Effect::Drain(deadline) => {
+                    // The latest deadline counts, however often somebody asks.
+                    self.waiting.retain(|each| !matches!(each, Pending::DrainToStop(_)));
                     self.waiting.push_front(Pending::DrainToStop(deadline));
                     self.next_change();
                 }
@@ -280,8 +289,12 @@ impl<P: WorkerPort> Controller<P> {
     fn eventually(&mut self, mut gather: Gather<()>, confirmed: impl FnOnce(&mut Self) + Send + 'static) {
         self.tasks.spawn(async move {
             let complete = gather.wait(None).await;
+            if !complete {
+                // Its answer is lost; its thread may still be about to end.
+                sleep(LAST_STEPS).await;
+            }
             let resume: Resume<P> = Box::new(move |controller| {
-                if complete {
+                if complete || gather.silent().into_iter().all(|worker| controller.fleet.has_ended(worker)) {
                     confirmed(controller);
                 }
             });
@@ -292,7 +305,7 @@ impl<P: WorkerPort> Controller<P> {
     fn signal(&mut self, signal: Signal) {
         match signal {
             Signal::Term => {
-                let again = self.lifecycle.is_leaving();
+                let again = self.lifecycle.is_signalled();
                 let text = if again { "stopping at once" } else { "draining, then stopping" };
                 self.leaving_by = by_signal("SIGTERM, SIGINT or SIGQUIT");
                 self.journal.asked(EventKind::Shutdown, "", text, &self.leaving_by);
@@ -421,6 +434,10 @@ impl<P: WorkerPort> Controller<P> {
     fn beat(&mut self) {
         self.fleet.beat();
         self.fleet.prune();
+        if self.fleet.all_dead() && !self.stopped {
+            self.fault = Some("all workers have died; the log has their panics".to_owned());
+            self.live(Input::ShutdownNow);
+        }
         let status = self.status_text();
         if status != self.status && self.lifecycle.state() != DaemonState::Starting {
             self.status.clone_from(&status);

@@ -42,6 +42,8 @@ struct Heart {
     answered: Arc<AtomicU64>,
     /// As judged at the last beat.
     responsive: bool,
+    /// Its thread has ended: it holds nothing any more and owes nothing.
+    dead: bool,
 }
 
 /// Orders that are under way.
@@ -56,7 +58,7 @@ pub(super) struct Commit {
 
 impl<P: WorkerPort> Fleet<P> {
     pub(super) fn new(workers: Vec<P>) -> Self {
-        let heart = |_: &P| Heart { sent: 0, answered: Arc::default(), responsive: true };
+        let heart = |_: &P| Heart { sent: 0, answered: Arc::default(), responsive: true, dead: false };
         let hearts = workers.iter().map(heart).collect();
         Self { workers: workers.into_iter().map(Lane::new).collect(), hearts, told: Told::default() }
     }
@@ -165,12 +167,26 @@ impl<P: WorkerPort> Fleet<P> {
     }
 
     /// Judges the last heartbeat and sends the next; a worker that owes an
-    /// answer gets no more.
+    /// answer gets no more. What a dead one had open is gone: its gauges are
+    /// cleared, so that drains end.
     pub(super) fn beat(&mut self) {
-        for (index, (lane, heart)) in self.workers.iter().zip(&mut self.hearts).enumerate() {
-            let worker = lane.port();
+        for (index, (lane, heart)) in self.workers.iter_mut().zip(&mut self.hearts).enumerate() {
+            if heart.dead {
+                continue;
+            }
+            if lane.port().is_finished() {
+                (heart.dead, heart.responsive) = (true, false);
+                lane.stop();
+                lane.port().shard().active.set(0);
+                self.told.bury(index);
+                tracing::error!(
+                    worker = index,
+                    "worker {index} has died and its connections with it; the others go on; restart netd to replace it"
+                );
+                continue;
+            }
             let owes = heart.answered.load(Relaxed) != heart.sent;
-            let responsive = !owes && !worker.is_finished() && heart.send(worker);
+            let responsive = !owes && heart.send(lane.port());
             if responsive == heart.responsive {
                 continue;
             }
@@ -178,10 +194,19 @@ impl<P: WorkerPort> Fleet<P> {
             if responsive {
                 tracing::warn!(worker = index, "worker {index} answers its heartbeat again");
             } else {
-                let how = if worker.is_finished() { "has died" } else { "does not answer its heartbeat" };
-                tracing::error!(worker = index, "worker {index} {how}");
+                tracing::error!(worker = index, "worker {index} does not answer its heartbeat");
             }
         }
+    }
+
+    /// Whether the worker's thread has ended.
+    pub(super) fn has_ended(&self, worker: usize) -> bool {
+        self.workers.get(worker).is_none_or(|lane| lane.port().is_finished())
+    }
+
+    /// Whether no worker is left.
+    pub(super) fn all_dead(&self) -> bool {
+        self.hearts.iter().all(|heart| heart.dead)
     }
 
     /// Whether the worker answered its last heartbeat.
@@ -194,9 +219,10 @@ impl<P: WorkerPort> Fleet<P> {
         self.hearts.iter().all(|heart| heart.responsive)
     }
 
-    /// A change that not every worker can follow is not begun.
+    /// A change that not every living worker can follow is not begun.
     pub(super) fn check_responsive(&self) -> Result<(), Refusal> {
-        let silent: Vec<usize> = (0..self.workers.len()).filter(|&index| !self.is_responsive(index)).collect();
+        let silent = |index: &usize| !self.is_responsive(*index) && !self.hearts[*index].dead;
+        let silent: Vec<usize> = (0..self.workers.len()).filter(silent).collect();
         if silent.is_empty() {
             return Ok(());
         }
@@ -237,7 +263,7 @@ impl<P: WorkerPort> Fleet<P> {
     }
 
     fn send_all<T: Send + 'static>(&mut self, gather: &mut Gather<T>, order: impl Fn(Reply<T>) -> Command) {
-        for index in 0..self.workers.len() {
+        for index in (0..self.workers.len()).filter(|&index| !self.hearts[index].dead).collect::<Vec<_>>() {
             self.send(index, order(gather.reply(index)));
         }
     }
@@ -248,6 +274,9 @@ impl<P: WorkerPort> Fleet<P> {
 
     /// An order that does not get through shows as an answer that is missing.
     fn send(&mut self, index: usize, order: Command) {
+        if self.hearts[index].dead {
+            return;
+        }
         let result = self.workers[index].send(order);
         report(index, result);
     }

@@ -21,21 +21,23 @@ impl Journal {
 
     /// Something that somebody asked for.
     pub(super) fn asked(&self, kind: EventKind, object: &str, text: &str, by: &Provenance) {
+        let (event, about, why) = (kind.as_str(), some(object), some(&by.why));
         if kind == EventKind::ReloadRefused {
-            tracing::warn!(event = kind.as_str(), object, who = by.who, why = by.why, "{text}");
+            tracing::warn!(event, object = about, who = by.who, why, "{text}");
         } else {
-            tracing::info!(event = kind.as_str(), object, who = by.who, why = by.why, "{text}");
+            tracing::info!(event, object = about, who = by.who, why, "{text}");
         }
         self.tell(kind, object, text, Some(by.clone()));
     }
 
     /// Something that came by itself.
     pub(super) fn seen(&self, kind: EventKind, object: &str, text: &str) {
+        let (event, about) = (kind.as_str(), some(object));
         match kind {
             EventKind::ListenerPaused | EventKind::EndpointFailing => {
-                tracing::warn!(event = kind.as_str(), object, "{text}");
+                tracing::warn!(event, object = about, "{text}");
             }
-            _ => tracing::info!(event = kind.as_str(), object, "{text}"),
+            _ => tracing::info!(event, object = about, "{text}"),
         }
         self.tell(kind, object, text, None);
     }
@@ -45,4 +47,9 @@ impl Journal {
         // Nobody watching is no fault.
         let _ = self.sender.send(event);
     }
+}
+
+/// The daemon has no name, and not everybody says why: no field then.
+fn some(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
 }

@@ -69,6 +69,8 @@ pub(super) struct Lifecycle {
 struct Leaving {
     deadline: Option<Instant>,
     extended_at: Instant,
+    /// A signal asked for it: the next one stops at once.
+    signalled: bool,
 }
 
 impl Lifecycle {
@@ -85,6 +87,11 @@ impl Lifecycle {
         self.leaving.is_some() || self.state == DaemonState::Stopping
     }
 
+    /// Whether the next SIGTERM stops at once.
+    pub(super) fn is_signalled(&self) -> bool {
+        self.leaving.as_ref().is_some_and(|leaving| leaving.signalled)
+    }
+
     /// Takes an input in. After [`Effect::Stop`] nothing has an effect.
     pub(super) fn on(&mut self, input: Input, now: Instant) -> Vec<Effect> {
         if self.state == DaemonState::Stopping {
@@ -96,9 +103,9 @@ impl Lifecycle {
                 vec![Effect::Ready]
             }
             Input::Started => Vec::new(),
-            Input::Term { .. } if self.leaving.is_some() => self.stop(),
-            Input::Term { timeout } => self.leave(Some(timeout), now),
-            Input::Shutdown { deadline } => self.leave(deadline, now),
+            Input::Term { .. } if self.is_signalled() => self.stop(),
+            Input::Term { timeout } => self.leave(Some(timeout), true, now),
+            Input::Shutdown { deadline } => self.leave(deadline, self.is_signalled(), now),
             Input::ShutdownNow => self.stop(),
             Input::DrainStarted => {
                 if self.state == DaemonState::Serving {
@@ -118,7 +125,7 @@ impl Lifecycle {
         }
     }
 
-    fn leave(&mut self, deadline: Option<Duration>, now: Instant) -> Vec<Effect> {
+    fn leave(&mut self, deadline: Option<Duration>, signalled: bool, now: Instant) -> Vec<Effect> {
         if matches!(self.state, DaemonState::Starting | DaemonState::Drained) {
             return self.stop();
         }
@@ -126,7 +133,7 @@ impl Lifecycle {
         self.state = DaemonState::Draining;
         // A deadline beyond the end of time is none.
         let at = deadline.and_then(|after| now.checked_add(after));
-        self.leaving = Some(Leaving { deadline: at, extended_at: now });
+        self.leaving = Some(Leaving { deadline: at, extended_at: now, signalled });
         let mut effects = Vec::new();
         if first {
             effects.push(Effect::Stopping);
@@ -230,6 +237,25 @@ mod tests {
         life.on(Input::Shutdown { deadline: Some(Duration::from_secs(1)) }, now);
         assert_eq!(life.on(Input::Tick, now + Duration::from_secs(2)), []);
         assert_eq!(life.on(Input::Tick, now + Duration::from_secs(3)), [Effect::Stop]);
+    }
+
+    #[test]
+    fn the_first_term_after_an_operators_shutdown_still_drains() {
+        let now = Instant::now();
+        let mut life = serving(now);
+        life.on(Input::Shutdown { deadline: None }, now);
+        let drain = Effect::Drain(Some(Duration::from_secs(30)));
+        assert_eq!(life.on(TERM, now), [Effect::ExtendTimeout(EXTENSION), drain]);
+        assert_eq!(life.on(TERM, now), [Effect::Stop]);
+    }
+
+    #[test]
+    fn a_shutdown_between_two_terms_changes_the_deadline_only() {
+        let now = Instant::now();
+        let mut life = serving(now);
+        life.on(TERM, now);
+        life.on(Input::Shutdown { deadline: None }, now);
+        assert_eq!(life.on(TERM, now), [Effect::Stop]);
     }
 
     #[test]

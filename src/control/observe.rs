@@ -32,7 +32,9 @@ impl Observer {
             let text = format!("listener `{name}` has paused: out of file descriptors");
             turns.push(Turn { kind: EventKind::ListenerPaused, object: names::listener(name), text });
         }
-        for name in self.paused.difference(&paused).filter(|name| told.listeners.contains_key(*name)) {
+        // One that was stopped meanwhile has not resumed.
+        let accepts = |name: &&String| told.listeners.get(*name).is_some_and(|each| each.id.is_some());
+        for name in self.paused.difference(&paused).filter(accepts) {
             let text = format!("listener `{name}` accepts again");
             turns.push(Turn { kind: EventKind::ListenerResumed, object: names::listener(name), text });
         }
@@ -67,7 +69,28 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::control::{state::State, testing::usual};
+    use crate::{
+        control::{state::State, testing::usual},
+        worker::ListenerId,
+    };
+
+    #[test]
+    fn a_paused_listener_resumes_only_if_it_accepts_again() {
+        let mut told = Told::default();
+        let mut observer = Observer::default();
+        for (stopped, turns) in [(false, vec![EventKind::ListenerResumed]), (true, vec![])] {
+            let web = told.listener(&usual().listeners[0], 1);
+            web.id = Some(ListenerId(1));
+            let shard = web.shards[0].clone();
+            shard.paused.set(1);
+            assert_eq!(observer.look(&told)[0].kind, EventKind::ListenerPaused);
+            shard.paused.set(0);
+            if stopped {
+                told.listener(&usual().listeners[0], 1).retire_id();
+            }
+            assert_eq!(observer.look(&told).iter().map(|turn| turn.kind).collect::<Vec<_>>(), turns);
+        }
+    }
 
     #[test]
     fn an_endpoint_turns_once_each_way() {

@@ -102,10 +102,14 @@ impl<P: WorkerPort> Controller<P> {
                 {
                     tracing::error!("the log stays as the refused configuration has it: {error}");
                 }
+                if log != old.log {
+                    // A level set by hand goes on.
+                    (self.set_log_level)(self.log_level);
+                }
                 return Err(refusal);
             }
         };
-        if log.level != old.log.level {
+        if log != old.log {
             self.log_level = log.level;
         }
         let outcome = ReloadOutcome { generation: self.state.generation(), changes };

@@ -4,7 +4,7 @@ mod world;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-pub(super) use world::{World, on_control_thread, quick};
+pub(super) use world::{FakeWorker, World, on_control_thread, quick};
 
 use super::request::Provenance;
 use crate::config::{

@@ -191,6 +191,18 @@ impl Told {
         }
     }
 
+    /// Clears the gauges of a worker whose thread has ended: nobody else writes
+    /// them any more, and nothing that they count is open.
+    pub(super) fn bury(&self, worker: usize) {
+        for shard in self.listeners().filter_map(|told| told.shards.get(worker)) {
+            shard.active.set(0);
+            shard.paused.set(0);
+        }
+        for shard in self.endpoints(None).filter_map(|told| told.shards.get(worker)) {
+            shard.active.set(0);
+        }
+    }
+
     /// All endpoints that the workers know or knew, of this pool or of all.
     pub(super) fn endpoints<'a>(&'a self, pool: Option<&'a str>) -> impl Iterator<Item = &'a ToldEndpoint> {
         let known = self.pools.values().flat_map(|told| &told.endpoints);

@@ -10,7 +10,6 @@ use crate::sys;
 pub(super) struct Environment(HashMap<String, String>);
 
 impl Environment {
-    #[expect(clippy::disallowed_methods, reason = "the daemon's only reading of the environment")]
     pub(super) fn read() -> Self {
         Self(
             std::env::vars_os()

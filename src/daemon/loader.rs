@@ -41,7 +41,7 @@ impl Loader {
         };
         let path = match &args.config {
             Some(path) => Some(absolute(path)?),
-            None if args.listen.is_empty() => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
+            None if args.listen.is_empty() => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| is_there(path)),
             None => None,
         };
         let prefixed = |value: &Option<String>, prefix: &str| -> Result<Option<String>, Failure> {
@@ -125,6 +125,10 @@ impl Loader {
     }
 
     fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        // The control thread must not wait for the writer of a FIFO; at the start it may be one.
+        if self.keeps_spare && !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("it is no regular file, so it cannot be read again"));
+        }
         let opened = File::open(path).or_else(|error| match error.raw_os_error() {
             Some(libc::EMFILE) if self.spare.take().is_some() => File::open(path),
             _ => Err(error),
@@ -143,7 +147,50 @@ impl Loader {
     }
 }
 
+/// Also if that cannot be found out: then reading it says why, rather than that
+/// something else is served in silence.
+fn is_there(path: &Path) -> bool {
+    path.try_exists().unwrap_or(true)
+}
+
 /// A report begins on a line of its own.
 fn report(errors: config::Errors) -> Failure {
     Failure::config(format!("the configuration is not valid\n{errors}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn loader(path: &Path) -> Loader {
+        let args = Args::parse_from(["netd".as_ref(), "--config".as_ref(), path.as_os_str()]);
+        Loader::new(&args, &Environment::read()).unwrap()
+    }
+
+    #[test]
+    fn a_reload_does_not_wait_for_the_writer_of_a_fifo() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("netd.toml");
+        std::fs::write(&path, "[[listener]]\nname = \"echo\"\naddress = \"127.0.0.1:7\"\nprotocol = \"echo\"\n")
+            .unwrap();
+        let mut loader = loader(&path);
+        loader.load().unwrap();
+        loader.keep_spare();
+        loader.load().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let failure = loader.load().unwrap_err();
+        assert!(failure.message.contains("no regular file"), "{failure}");
+    }
+
+    #[test]
+    fn what_cannot_be_looked_for_counts_as_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        assert!(!is_there(&file));
+        std::fs::write(&file, "").unwrap();
+        assert!(is_there(&file.join("netd.toml")), "ENOTDIR, as EACCES, is not an answer");
+    }
 }

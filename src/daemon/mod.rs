@@ -31,6 +31,7 @@ use crate::{
         loader::Loader,
         start::{Arrival, Detached},
     },
+    logging::Logging,
     process::daemonize::Outcome,
 };
 
@@ -72,7 +73,12 @@ fn serve(args: &Args, environment: Environment, mut loader: Loader) -> Result<u8
     let config = loader.load()?;
     match start::detach_if_asked(args, &environment, &config)? {
         Detached::Original(waiter) => match waiter.wait() {
-            Outcome::Serving { .. } => Ok(0),
+            Outcome::Serving { .. } => {
+                if let Some(why) = Logging::unseen_if_detached(&config.log) {
+                    tell(&mut io::stderr(), &format!("netd: it serves, but {why}\n"));
+                }
+                Ok(0)
+            }
             Outcome::Failed { message, status } => Err(Failure { message, status }),
         },
         Detached::Here(arrival) => serve_here(args, &environment, loader, config, arrival),

@@ -6,14 +6,17 @@ use std::{io, sync::Arc};
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{
+        broadcast::{self, error::RecvError},
+        mpsc, watch,
+    },
     task::LocalSet,
 };
 
 use crate::{
     admin::{Access, serve_admin, serve_metrics},
     config::Config,
-    control::{Request, Signal},
+    control::{Event, EventKind, Signal},
     daemon::{
         banner,
         failure::Failure,
@@ -56,44 +59,74 @@ async fn serve(prepared: Prepared, mut arrival: Arrival) -> Result<(), Failure> 
         let _ = stopping.wait_for(|&stop| stop).await;
     };
     let access = Access::new(admin_group);
-    let admin = tokio::task::spawn_local(serve_admin(
-        admin,
-        handle.clone(),
-        access,
-        Config::to_toml,
-        stopped(stopping.clone()),
-    ));
+    let serving = serve_admin(admin, handle.clone(), access, Config::to_toml, stopped(stopping.clone()));
+    let admin = tokio::task::spawn_local(edge("the admin API", serving));
     let metrics = metrics.map(|metrics| {
         let address = metrics.local_address();
         tracing::info!(address = address.ok().map(tracing::field::display), "metrics are served");
-        tokio::task::spawn_local(serve_metrics(metrics, handle.clone(), stopped(stopping)))
+        tokio::task::spawn_local(edge("/metrics", serve_metrics(metrics, handle.clone(), stopped(stopping))))
     });
     for address in admin_addresses {
         tracing::info!(%address, "the admin API is served");
     }
 
-    let controller = tokio::task::spawn_local(controller.run(signals));
-    if handle.ask(Request::Status).await.is_ok() {
-        if let Some(ready) = arrival.take_ready() {
-            ready.serving();
+    let mut events = handle.events();
+    drop(handle);
+    let mut controller = tokio::task::spawn_local(controller.run(signals));
+    let ended = tokio::select! {
+        biased;
+        ended = &mut controller => Some(ended),
+        () = until_serving(&mut events) => None,
+    };
+    drop(events);
+    let outcome = match ended {
+        Some(ended) => ended,
+        None => {
+            if let Some(ready) = arrival.take_ready() {
+                ready.serving();
+            }
+            if let Some(banner) = banner {
+                tell(&mut io::stderr(), &banner::embedded_default(&banner));
+            }
+            controller.await
         }
-        if let Some(banner) = banner {
-            tell(&mut io::stderr(), &banner::embedded_default(&banner));
-        }
-    }
-    let outcome = controller.await;
+    };
     stop.send_replace(true);
     for edge in [Some(admin), metrics].into_iter().flatten() {
-        if let Ok(Err(error)) = edge.await {
-            tracing::warn!(%error, "an edge of the admin plane did not end in order");
-        }
+        // It has told of its own fault, and so has a panic.
+        let _ = edge.await;
     }
     if let Some(Err(error)) = pid_file.map(|file| file.remove()) {
         tracing::warn!(%error, "the pid file stays");
     }
-    match outcome {
+    let outcome = match outcome {
         Ok(outcome) => outcome.map_err(Failure::new),
         Err(error) => Err(Failure::new(format!("the control plane has failed: {error}"))),
+    };
+    if let Some(ready) = arrival.take_ready() {
+        let why = outcome.as_ref().err().map_or("it was told to stop before it served", |failure| &failure.message);
+        ready.failed(why, 1);
+    }
+    outcome
+}
+
+/// Waits until every worker accepts: whoever waits for the start is not to be
+/// told earlier.
+async fn until_serving(events: &mut broadcast::Receiver<Event>) {
+    loop {
+        match events.recv().await {
+            Ok(event) if event.kind == EventKind::Started => return,
+            // The Controller's end will be told by itself.
+            Err(RecvError::Closed) => std::future::pending().await,
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+        }
+    }
+}
+
+/// An edge that fails is told of at once: netd goes on without it.
+async fn edge(name: &str, serving: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "{name} is not served any more");
     }
 }
 
@@ -126,4 +159,31 @@ fn listen_to_signals(logging: &Arc<Logging>) -> io::Result<mpsc::Receiver<Signal
         }
     });
     Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::control::Handle;
+
+    fn event(kind: EventKind) -> Event {
+        Event { at: SystemTime::UNIX_EPOCH, kind, object: String::new(), text: String::new(), by: None }
+    }
+
+    #[test]
+    fn only_the_event_that_says_so_means_that_netd_serves() {
+        let runtime = runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (handle, _requests, sender) = Handle::new();
+            let mut events = handle.events();
+            sender.send(event(EventKind::Shutdown)).unwrap();
+            let mut waiting = std::pin::pin!(until_serving(&mut events));
+            let early = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx).is_ready())).await;
+            assert!(!early, "another event is not enough");
+            sender.send(event(EventKind::Started)).unwrap();
+            waiting.await;
+        });
+    }
 }

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
+use nix::sys::signal::Signal;
+
 use crate::{
     admin::{AdminListeners, AdminOptions, Group, MetricsListener},
     config::{AdminSocket, Config},
@@ -31,6 +33,7 @@ use crate::{
         pidfile::PidFile,
         privileges::{Identity, drop_privileges},
     },
+    sys::process::ignore_signals,
 };
 
 /// Connection numbers begin with the microseconds since 2026-01-01, which is
@@ -131,6 +134,7 @@ pub(super) fn prepare(
     config: Config,
     arrival: &mut Arrival,
 ) -> Result<Prepared, Failure> {
+    shield().map_err(Failure::new)?;
     let env = |name: &str| environment.get(name);
     let logging =
         Logging::start(&config.log, arrival.is_detached(), env("JOURNAL_STREAM").as_deref()).map_err(Failure::new)?;
@@ -164,6 +168,12 @@ pub(super) fn prepare(
             .map_err(|error| Failure::new(format!("cannot become user {}: {error}", identity.user)))?;
     }
     Ok(Prepared { control, admin, admin_group, metrics, logging, pid_file, banner })
+}
+
+/// A reload or a rotated log must not kill a netd that still starts: it has
+/// just read the one and opened the other. The handlers take over later.
+fn shield() -> io::Result<()> {
+    ignore_signals(&[Signal::SIGHUP, Signal::SIGUSR1])
 }
 
 fn report_arrival(arrival: &Arrival) {
@@ -291,4 +301,20 @@ fn start(
         first_sequence: u64::try_from(since_epoch.as_micros()).unwrap_or(0),
         pace: Pace { heartbeat: supervisor.heartbeat(), ..Pace::default() },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hangups_and_rotations_do_not_kill_a_start() {
+        shield().unwrap();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+        let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+        for signal in [Signal::SIGHUP, Signal::SIGUSR1] {
+            assert_ne!(ignored & 1 << (signal as i32 - 1), 0, "{signal}");
+        }
+    }
 }

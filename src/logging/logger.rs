@@ -10,7 +10,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::{
     layer::{Filter, LogLayer},
-    sink::{Output, Surroundings, destination, give_file},
+    sink::{Output, Surroundings, destination, give_file, unseen},
     writer::Queue,
 };
 use crate::config::{self, LogLevel, LogTarget};
@@ -48,6 +48,12 @@ impl Logging {
             .map_err(|error| format!("cannot start the log: {error}"))?;
         log_panics(logging.queue.clone());
         Ok(logging)
+    }
+
+    /// Why the log of a detached daemon will be seen by nobody, if that is so.
+    /// For the terminal that it is started from, which is the last to hear it.
+    pub fn unseen_if_detached(config: &config::Log) -> Option<String> {
+        unseen(config)
     }
 
     /// Sets the level until the next [`apply`](Self::apply); returns the one

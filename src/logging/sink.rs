@@ -123,6 +123,15 @@ pub(super) fn destination(config: &config::Log, surroundings: Surroundings) -> S
     }
 }
 
+/// Why a detached daemon's lines will be seen by nobody, if that is so.
+pub(super) fn unseen(config: &config::Log) -> Option<String> {
+    let detached = Surroundings { daemon_mode: true, stderr_is_journal: false, color: false };
+    match resolve(&config.target, detached, Path::new(SYSLOG).exists()) {
+        LogTarget::Auto | LogTarget::Stderr => Some(format!("the log goes {}", destination(config, detached))),
+        _ => None,
+    }
+}
+
 /// Makes the file another user's, so that it can be opened anew after root's
 /// privileges are gone. That user may own the directory: what else than a
 /// plain file of root's or its own it has put there is left alone.

@@ -41,7 +41,7 @@ pub enum Cause {
     Kill,
     /// The daemon stopped at once.
     Shutdown,
-    /// The system was out of something (file descriptors, memory, ports).
+    /// The system was out of something (file descriptors, memory).
     Resource,
 }
 
@@ -82,7 +82,7 @@ impl CloseReason {
     pub const CONNECT_FAILED: Self = reason(By::Upstream, Phase::Dial, Cause::Refused);
     /// No endpoint takes connections.
     pub const NO_ENDPOINT: Self = reason(By::Netd, Phase::Dial, Cause::NoEndpoint);
-    /// Out of file descriptors, ports or memory while dialing.
+    /// Out of file descriptors or memory while dialing.
     pub const RESOURCE: Self = reason(By::Netd, Phase::Dial, Cause::Resource);
     /// Cut at a drain's deadline.
     pub const DRAIN: Self = reason(By::Operator, Phase::Open, Cause::Drain);

@@ -93,3 +93,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,9 @@ fn a_message_an_edge_a_timer_and_the_queue() {
     writer.join().unwrap();
     assert_eq!(recorder.seen.first().unwrap(), "hello");
     assert!(recorder.seen.iter().any(|each| each.starts_with("readable 42")));
-    assert_eq!(recorder.seen[recorder.seen.len() - 2..], ["timer 7", "queued 8"]);
+    // The peer's end is an edge of its own: it may arm a second timer, and come in between.
+    let timer = recorder.seen.iter().position(|each| each == "timer 7").unwrap();
+    assert!(recorder.seen[timer..].contains(&"queued 8".to_owned()));
 }
 
 #[test]

@@ -100,7 +100,8 @@ impl Wheel {
     /// when no timer is armed.
     pub fn next_deadline(&self) -> Option<Instant> {
         let tick = self.next_tick()?;
-        Some(self.start + TICK.saturating_mul(u32::try_from(tick).unwrap_or(u32::MAX)))
+        // In milliseconds: ticks of a year and more do not fit Duration's u32.
+        self.start.checked_add(Duration::from_millis(tick.saturating_mul(TICK.as_millis() as u64)))
     }
 
     /// Calls `fired` with the token of every timer whose deadline is not after
@@ -222,6 +223,18 @@ mod tests {
             2 => millis().prop_map(Op::Pass),
         ];
         prop::collection::vec(op, 1..120)
+    }
+
+    #[test]
+    fn does_not_run_hot_after_years() {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do as the zero of the test")]
+        let start = Instant::now();
+        let mut wheel = Wheel::new(start);
+        let now = start + Duration::from_secs(3 * 365 * 24 * 3600);
+        wheel.fire(now, |_| unreachable!("nothing is armed"));
+        wheel.arm(now + Duration::from_secs(10), 1);
+        let next = wheel.next_deadline().unwrap();
+        assert!(next > now && next <= now + Duration::from_secs(11));
     }
 
     proptest! {

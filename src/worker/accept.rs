@@ -30,7 +30,7 @@ const BATCH: usize = 64;
 const REST: Duration = Duration::from_millis(100);
 /// For how long handshakes under way may complete after a listener was told to
 /// begin no new ones.
-const GRACE: Duration = Duration::from_millis(50);
+const GRACE: Duration = Duration::from_millis(200);
 /// How long a stopping listener waits for descriptors to accept its queue.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two log lines of one kind.
@@ -43,6 +43,8 @@ pub(super) struct Listener {
     pub(super) socket: ListenSocket,
     timer: Option<TimerId>,
     paused: bool,
+    /// It waits on the run queue.
+    queued: bool,
     stopping: Option<Stopping>,
     quiet_until: Option<Instant>,
 }
@@ -84,7 +86,12 @@ enum Fault {
 
 impl Listener {
     pub(super) fn new(spec: ListenerSpec, socket: ListenSocket) -> Self {
-        Self { spec, socket, timer: None, paused: false, stopping: None, quiet_until: None }
+        Self { spec, socket, timer: None, paused: false, queued: false, stopping: None, quiet_until: None }
+    }
+
+    /// It is stopping, and has been for long enough.
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.stopping.as_ref().is_some_and(|stopping| now >= stopping.patience)
     }
 
     fn set_paused(&mut self, paused: bool) {
@@ -106,9 +113,21 @@ impl Worker {
             tracing::info!(listener = %listener.spec.config.name, worker = self.index, "accepting again");
         }
         match batch {
-            Batch::Full => turn.enqueue(Key::Listener(slot).token()),
+            // A queue of somebody else's that is never empty, and is not lost.
+            Batch::Full if listener.is_overdue(turn.now) && !listener.socket.needs_grace() => {
+                self.close_listener(slot, turn);
+            }
+            Batch::Full => self.accept_later(slot, turn),
             Batch::Paused => self.wake_later(slot, turn.now + REST, turn),
             Batch::Emptied => self.stop_if_emptied(slot, turn),
+        }
+    }
+
+    /// The turn of a listener on the run queue.
+    pub(super) fn on_listener_queued(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+        if let Some(listener) = self.listeners.get_mut(slot) {
+            listener.queued = false;
+            self.accept(slot, turn);
         }
     }
 
@@ -122,7 +141,6 @@ impl Worker {
                 let grace = if listener.socket.needs_grace() { GRACE } else { Duration::ZERO };
                 listener.stopping =
                     Some(Stopping { replies: vec![reply], grace: turn.now + grace, patience: turn.now + PATIENCE });
-                self.wake_later(slot, turn.now + grace, turn);
                 self.accept(slot, turn);
             }
         }
@@ -131,7 +149,7 @@ impl Worker {
     pub(super) fn on_listener_timer(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
         let Some(listener) = self.listeners.get_mut(slot) else { return };
         listener.timer = None;
-        if listener.stopping.as_ref().is_some_and(|stopping| turn.now >= stopping.patience) {
+        if listener.is_overdue(turn.now) {
             tracing::error!(
                 listener = %listener.spec.config.name, worker = self.index,
                 "no file descriptors to accept what waits in the queue of a stopping listener; it is lost"
@@ -144,10 +162,9 @@ impl Worker {
 
     /// Some descriptors were freed: paused listeners try again.
     pub(super) fn resume_paused(&mut self, turn: &mut Turn<'_>) {
-        for (slot, listener) in self.listeners.iter() {
-            if listener.paused {
-                turn.enqueue(Key::Listener(slot).token());
-            }
+        let paused = self.listeners.iter().filter(|(_, listener)| listener.paused).map(|(slot, _)| slot);
+        for slot in paused.collect::<Vec<_>>() {
+            self.accept_later(slot, turn);
         }
         self.any_paused = false;
     }
@@ -155,6 +172,9 @@ impl Worker {
     /// Closes a listener's socket; its connections go on.
     pub(super) fn close_listener(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
         let Some(mut listener) = self.listeners.remove(slot) else { return };
+        if self.listener_slots.get(&listener.spec.id) == Some(&slot) {
+            self.listener_slots.remove(&listener.spec.id);
+        }
         if listener.paused {
             listener.set_paused(false);
         }
@@ -224,6 +244,9 @@ impl Worker {
         let slot = self.conns.insert_with(|_| Conn::new(id, origin, stream, session, pool, idle_timeout, turn.now));
         let Some(conn) = self.conns.get_mut(slot) else { return };
         conn.fds = fds;
+        if conn.origin.source.is_none() {
+            conn.downstream.stops_short();
+        }
         match turn.watch(&conn.downstream.stream, Key::Conn(slot, Side::Downstream).token()) {
             Ok(()) => self.drive(slot, turn),
             Err(error) => {
@@ -250,9 +273,22 @@ impl Worker {
     }
 
     fn stop_if_emptied(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
-        let Some(listener) = self.listeners.get(slot) else { return };
-        if listener.stopping.as_ref().is_some_and(|stopping| turn.now >= stopping.grace) {
-            self.close_listener(slot, turn);
+        let Some(Stopping { grace, .. }) = self.listeners.get(slot).and_then(|listener| listener.stopping.as_ref())
+        else {
+            return;
+        };
+        match *grace {
+            grace if turn.now >= grace => self.close_listener(slot, turn),
+            grace => self.wake_later(slot, grace, turn),
+        }
+    }
+
+    /// Puts a listener on the run queue, once.
+    fn accept_later(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+        if let Some(listener) = self.listeners.get_mut(slot)
+            && !std::mem::replace(&mut listener.queued, true)
+        {
+            turn.enqueue(Key::Listener(slot).token());
         }
     }
 

@@ -2,21 +2,25 @@
 //!
 //! The process's limit, less what netd keeps for itself (admin connections,
 //! config files, logs), is shared by all workers. A worker takes descriptors in
-//! lots, so that the shared number is touched once in many connections.
+//! lots, so that the shared number is touched once in many connections. When
+//! it runs out, what lies idle in the other workers is called in: none starves
+//! while there is one free descriptor.
 
 use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+    Arc, Mutex, PoisonError, Weak,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 /// Descriptors that a worker takes from the shared number at once.
-const LOT: usize = 64;
+const LOT: u64 = 64;
 
 /// The descriptors that all workers together may use.
 #[derive(Debug)]
 pub struct FdBudget {
     free: AtomicU64,
-    lot: usize,
+    lot: u64,
+    /// What every worker has in store, to be called in.
+    spares: Mutex<Vec<Weak<AtomicU64>>>,
 }
 
 impl FdBudget {
@@ -27,15 +31,26 @@ impl FdBudget {
         let free = limit.saturating_sub(used).saturating_sub((limit / 8).min(64));
         // With little to share, lots that lie idle in a worker would matter.
         let lot = if free < 1024 { 2 } else { LOT };
-        Arc::new(Self { free: AtomicU64::new(free), lot })
+        Arc::new(Self { free: AtomicU64::new(free), lot, spares: Mutex::default() })
     }
 
-    fn take(&self, n: usize) -> bool {
-        self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(n as u64)).is_ok()
+    /// Takes `n`, or as many as there are; answers how many.
+    fn take(&self, n: u64) -> u64 {
+        match self.free.fetch_update(Relaxed, Relaxed, |free| Some(free.saturating_sub(n))) {
+            Ok(free) | Err(free) => free.min(n),
+        }
     }
 
-    fn give(&self, n: usize) {
-        self.free.fetch_add(n as u64, Ordering::Relaxed);
+    fn give(&self, n: u64) {
+        self.free.fetch_add(n, Relaxed);
+    }
+
+    /// Calls in what lies idle in the workers.
+    fn call_in(&self) {
+        let spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        for spare in spares.iter().filter_map(Weak::upgrade) {
+            self.give(spare.swap(0, Relaxed));
+        }
     }
 }
 
@@ -43,46 +58,55 @@ impl FdBudget {
 #[derive(Debug)]
 pub(super) struct FdShare {
     budget: Arc<FdBudget>,
-    spare: usize,
+    /// Others only ever set it to 0.
+    spare: Arc<AtomicU64>,
 }
 
 impl FdShare {
     pub(super) fn new(budget: Arc<FdBudget>) -> Self {
-        Self { budget, spare: 0 }
+        let spare = Arc::<AtomicU64>::default();
+        let mut spares = budget.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        spares.retain(|each| each.strong_count() > 0);
+        spares.push(Arc::downgrade(&spare));
+        drop(spares);
+        Self { budget, spare }
     }
 
     /// Takes `n` descriptors; false if there are not so many.
     pub(super) fn take(&mut self, n: usize) -> bool {
-        if self.spare < n {
-            if self.budget.take(self.budget.lot) {
-                self.spare += self.budget.lot;
-            } else if self.budget.take(n) {
-                self.spare += n;
-            }
+        let n = n as u64;
+        let mut have = self.spare.swap(0, Relaxed);
+        if have < n {
+            have += self.budget.take(self.budget.lot.max(n - have));
         }
-        match self.spare.checked_sub(n) {
-            Some(spare) => {
-                self.spare = spare;
-                true
-            }
-            None => false,
+        if have < n {
+            self.budget.call_in();
+            have += self.budget.take(n - have);
         }
+        let taken = if have < n { 0 } else { n };
+        self.store(have - taken);
+        taken == n
     }
 
     /// Gives `n` descriptors back.
     pub(super) fn give(&mut self, n: usize) {
-        self.spare += n;
+        let have = self.spare.swap(0, Relaxed) + n as u64;
+        self.store(have);
+    }
+
+    fn store(&mut self, spare: u64) {
         let lot = self.budget.lot;
-        if self.spare > 2 * lot {
-            self.budget.give(self.spare - lot);
-            self.spare = lot;
+        let keep = if spare > 2 * lot { lot } else { spare };
+        if spare > keep {
+            self.budget.give(spare - keep);
         }
+        self.spare.fetch_add(keep, Relaxed);
     }
 }
 
 impl Drop for FdShare {
     fn drop(&mut self) {
-        self.budget.give(self.spare);
+        self.budget.give(self.spare.swap(0, Relaxed));
     }
 }
 
@@ -110,12 +134,29 @@ mod tests {
     #[test]
     fn nothing_is_lost() {
         let budget = FdBudget::new(20_000, 100);
-        let before = budget.free.load(Ordering::Relaxed);
+        let before = budget.free.load(Relaxed);
         let mut share = FdShare::new(Arc::clone(&budget));
         let taken = (0..1000).filter(|_| share.take(2)).count();
         assert_eq!(taken, 1000);
         share.give(2000);
         drop(share);
-        assert_eq!(budget.free.load(Ordering::Relaxed), before);
+        assert_eq!(budget.free.load(Relaxed), before);
+    }
+
+    #[test]
+    fn nobody_starves_while_others_have_some_in_store() {
+        let budget = FdBudget::new(16, 6);
+        let mut one = FdShare::new(Arc::clone(&budget));
+        let mut others: Vec<_> = (0..3).map(|_| FdShare::new(Arc::clone(&budget))).collect();
+        for other in &mut others {
+            assert!(other.take(1));
+        }
+        for other in &mut others {
+            other.give(1);
+        }
+        assert!((0..8).all(|_| one.take(1)), "all of it, to the last");
+        assert!(!one.take(1) && !others[0].take(1));
+        one.give(1);
+        assert!(others[2].take(1));
     }
 }

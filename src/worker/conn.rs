@@ -268,7 +268,7 @@ fn drive_session<S: Stream>(
     let reset = Want::Close { reason: CloseReason::DOWNSTREAM_RESET, reset: true };
     for _ in 0..PASSES {
         let mut moved = false;
-        if wire.incoming.is_empty() && !wire.incoming_ended && transport.readable {
+        if may_read(wire, transport) {
             match transport.fill(&mut wire.incoming, resources.blocks) {
                 Ok(Read::End) => (wire.incoming_ended, moved) = (true, true),
                 Ok(Read::Bytes) => moved = true,
@@ -294,11 +294,15 @@ fn drive_session<S: Stream>(
             }
             (wire.end_sent, moved) = (true, true);
         }
-        if !moved {
+        if !moved && !may_read(wire, transport) {
             return Want::Nothing;
         }
     }
     Want::Turn
+}
+
+fn may_read<S>(wire: &Wire, transport: &Transport<S>) -> bool {
+    wire.incoming.is_empty() && !wire.incoming_ended && transport.readable
 }
 
 #[cfg(test)]

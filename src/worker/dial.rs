@@ -34,6 +34,9 @@ impl Worker {
             conn.stage = Stage::Dial(Box::new(Dial { relay, pool, tried: Vec::new(), attempt: None }));
             self.pools.enter(pool);
         }
+        if !matches!(conn.stage, Stage::Dial(_)) {
+            return self.close(slot, CloseReason::NO_ENDPOINT, true, turn);
+        }
         self.attempt_until_pending(slot, turn);
     }
 
@@ -74,12 +77,15 @@ impl Worker {
             let step = match self.pools.pick(dial.pool, &dial.tried) {
                 None => {
                     let step = dial.relay.failed(DialFailure::NoEndpoint);
-                    if let Some(counters) = self.pools.counters(dial.pool) {
+                    if let (true, Some(counters)) = (dial.tried.is_empty(), self.pools.counters(dial.pool)) {
                         counters.no_endpoint.add(1);
                     }
                     step
                 }
                 Some(EndpointSpec { id, address, counters, .. }) => {
+                    if let (false, Some(pool)) = (dial.tried.is_empty(), self.pools.counters(dial.pool)) {
+                        pool.retries.add(1);
+                    }
                     counters.active.add(1);
                     *endpoint = Some(Endpoint { id, counters });
                     match self.begin_attempt(slot, address, turn) {
@@ -107,6 +113,9 @@ impl Worker {
             let timeout = self.pools.get(dial.pool).map_or(NO_TIMEOUT, |pool| pool.config.connect_timeout);
             let mut upstream = Transport::new(stream);
             upstream.writable = false;
+            if matches!(address, Address::Unix(_)) {
+                upstream.stops_short();
+            }
             dial.attempt = Some(Attempt { upstream, begun: turn.now, deadline: turn.now + timeout });
         }
         self.rearm(slot, turn);
@@ -145,9 +154,6 @@ impl Worker {
             dial.tried.push(endpoint.id);
         }
         let step = dial.relay.failed(failure);
-        if let (Step::Dial, Some(counters)) = (step, self.pools.counters(dial.pool)) {
-            counters.retries.add(1);
-        }
         if step == Step::Close(CloseReason::RESOURCE) {
             tracing::warn!(worker = self.index, %error, "cannot open a connection to an upstream: this machine is out of something");
         }
@@ -158,9 +164,24 @@ impl Worker {
 fn classify(error: &io::Error) -> DialFailure {
     match error.raw_os_error().unwrap_or(0) {
         libc::ETIMEDOUT => DialFailure::TimedOut,
-        libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::ENOSPC | libc::EADDRNOTAVAIL => {
-            DialFailure::Resource
-        }
+        libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::ENOSPC => DialFailure::Resource,
+        // EADDRNOTAVAIL among them: ports run out an address at a time, so
+        // another endpoint may well be reached.
         _ => DialFailure::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_endpoint_would_not_help() {
+        let failure = |errno| classify(&io::Error::from_raw_os_error(errno));
+        assert_eq!(failure(libc::EMFILE), DialFailure::Resource);
+        assert_eq!(failure(libc::ECONNREFUSED), DialFailure::Refused);
+        assert_eq!(failure(libc::EADDRNOTAVAIL), DialFailure::Refused, "ports run out an address at a time");
+        assert_eq!(failure(libc::EAGAIN), DialFailure::Refused, "the queue of a Unix socket is full");
+        assert_eq!(failure(libc::ETIMEDOUT), DialFailure::TimedOut);
     }
 }

@@ -1,6 +1,9 @@
 //! Finding connections: filters, and what is told of one.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::{
     slots::{SlotId, Slots},
@@ -13,19 +16,28 @@ use crate::{
 
 /// One page of connections, ordered by id.
 pub(super) fn list<S: Stream>(conns: &Slots<Conn<S>>, query: &Query) -> Vec<ConnectionInfo> {
-    let mut found: Vec<&Conn<S>> = conns
+    let mut found: Vec<(u64, &Conn<S>)> = conns
         .iter()
-        .map(|(_, conn)| conn)
-        .filter(|conn| query.after.is_none_or(|after| conn.id > after) && matches(&query.filter, conn))
+        .map(|(_, conn)| (conn.id, conn))
+        .filter(|(id, conn)| query.after.is_none_or(|after| *id > after) && matches(&query.filter, conn))
         .collect();
-    found.sort_unstable_by_key(|conn| conn.id);
-    found.into_iter().take(query.limit).map(describe).collect()
+    if found.len() > query.limit {
+        // Sorting all of them for a page would hold up the traffic.
+        found.select_nth_unstable_by_key(query.limit, |(id, _)| *id);
+        found.truncate(query.limit);
+    }
+    found.sort_unstable_by_key(|(id, _)| *id);
+    found.into_iter().map(|(_, conn)| describe(conn)).collect()
 }
 
 /// The slots of the selected connections.
 pub(super) fn select<S: Stream>(conns: &Slots<Conn<S>>, selection: &Selection) -> Vec<SlotId> {
+    let ids = match selection {
+        Selection::Ids(ids) => ids.iter().collect::<HashSet<_>>(),
+        Selection::Matching(_) => HashSet::new(),
+    };
     let selected = |conn: &Conn<S>| match selection {
-        Selection::Ids(ids) => ids.contains(&conn.id),
+        Selection::Ids(_) => ids.contains(&conn.id),
         Selection::Matching(filter) => matches(filter, conn),
     };
     conns.iter().filter(|(_, conn)| selected(conn)).map(|(slot, _)| slot).collect()

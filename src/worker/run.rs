@@ -35,7 +35,8 @@ pub(super) struct Worker {
     pub(super) ids: Ids,
     pub(super) fds: FdShare,
     pub(super) listeners: Slots<Listener>,
-    listener_slots: HashMap<ListenerId, SlotId>,
+    /// Listeners that were not closed yet.
+    pub(super) listener_slots: HashMap<ListenerId, SlotId>,
     pub(super) pools: Pools,
     pub(super) conns: Slots<Conn<Socket>>,
     blocks: BlockPool,
@@ -122,7 +123,6 @@ impl Worker {
         }
         counters.active.sub(1);
         self.shard.active.sub(1);
-        self.fds.give(conn.fds);
         tracing::trace!(
             connection = format_args!("{:x}", conn.id),
             by = reason.by.as_str(),
@@ -130,7 +130,9 @@ impl Worker {
             cause = reason.cause.as_str(),
             "closed"
         );
+        let fds = conn.fds;
         drop(conn);
+        self.fds.give(fds);
         if self.any_paused {
             self.resume_paused(turn);
         }
@@ -213,7 +215,7 @@ impl Handler for Worker {
 
     fn on_queued(&mut self, token: usize, turn: &mut Turn<'_>) {
         match Key::from_token(token) {
-            Key::Listener(slot) => self.accept(slot, turn),
+            Key::Listener(slot) => self.on_listener_queued(slot, turn),
             Key::Conn(slot, _) => {
                 if let Some(conn) = self.conns.get_mut(slot) {
                     conn.queued = false;
@@ -241,7 +243,7 @@ impl Handler for Worker {
                     listener.spec = spec;
                 }
             }
-            Command::StopListener(id, reply) => match self.listener_slots.remove(&id) {
+            Command::StopListener(id, reply) => match self.listener_slots.get(&id).copied() {
                 Some(slot) => self.stop_listener(slot, reply, turn),
                 None => reply.send(()),
             },

@@ -45,8 +45,11 @@ pub(super) struct Transport<S> {
     pub(super) readable: bool,
     /// A write may find room. Cleared likewise.
     pub(super) writable: bool,
-    /// An end, an error or urgent data was announced: a short read does not
-    /// mean that all was read.
+    /// An error was announced: the connection is gone, whatever can still be
+    /// read from it.
+    pub(super) failed: bool,
+    /// A short read does not mean that all was read: an end, an error or urgent
+    /// data was announced, or the kind of socket stops short.
     read_to_the_end: bool,
     /// Bytes received.
     pub(super) received: u64,
@@ -65,13 +68,20 @@ pub(super) enum Read {
 impl<S: Stream> Transport<S> {
     /// A side that is connected. Fresh sockets have room to write.
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, readable: false, writable: true, read_to_the_end: false, received: 0, sent: 0 }
+        Self { stream, readable: false, writable: true, failed: false, read_to_the_end: false, received: 0, sent: 0 }
+    }
+
+    /// For a Unix-domain socket: a read stops short behind bytes that came
+    /// with descriptors (unix(7), SCM_RIGHTS), and no edge tells of the rest.
+    pub(super) fn stops_short(&mut self) {
+        self.read_to_the_end = true;
     }
 
     /// Takes in what the kernel says.
     pub(super) fn note(&mut self, ready: Ready) {
         self.readable |= ready.readable;
         self.writable |= ready.writable;
+        self.failed |= ready.error;
         self.read_to_the_end |= ready.read_closed || ready.urgent;
     }
 

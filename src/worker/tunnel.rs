@@ -3,8 +3,12 @@
 //! Each direction is a small machine of its own:
 //!
 //!     Open --end read--> Ending --all written, end passed on--> Ended
-//!       |                   |
-//!       +---- the receiver is gone, but has said all ----> Sinking --end read--> Ended
+//!       |                   +------- the receiver is gone ------->|
+//!       +-- the receiver is gone --> Sinking ----- end read ----->+
+//!
+//! Sinking is for the upstream alone: one that has said all it had to say, or
+//! still speaks, but reads no more. The client gets its answer whole, as it
+//! would without netd, and what the client still sends is thrown away.
 //!
 //! A direction holds at most one block, and only while bytes wait in it: the
 //! sender is not read before the receiver has taken what was read.
@@ -29,7 +33,10 @@ pub(super) struct Tunnel {
     down: Flow,
     /// The upstream ended first.
     upstream_ended_first: bool,
-    /// When netd stops sinking what nobody wants any more.
+    /// The upstream went before it had taken all.
+    upstream_gone: bool,
+    /// The answer is delivered; when netd stops sinking what nobody wants any
+    /// more.
     sink_until: Option<Instant>,
 }
 
@@ -71,7 +78,7 @@ enum Pumped {
 /// Whose stream failed.
 enum Failure {
     Source,
-    Sink,
+    Sink(io::Error),
 }
 
 impl Tunnel {
@@ -87,58 +94,64 @@ impl Tunnel {
         match self.down.pump(upstream, downstream, blocks) {
             Ok(pumped) => more |= matches!(pumped, Pumped::Budget),
             Err(Failure::Source) => return Outcome::Reset(CloseReason::UPSTREAM_RESET),
-            Err(Failure::Sink) => return Outcome::Reset(CloseReason::DOWNSTREAM_RESET),
+            Err(Failure::Sink(_)) => return Outcome::Reset(CloseReason::DOWNSTREAM_RESET),
         }
-        if self.down.state != State::Open && matches!(self.up.state, State::Open) {
+        if self.down.state != State::Open && self.up.state == State::Open {
             self.upstream_ended_first = true;
         }
         match self.up.pump(downstream, upstream, blocks) {
             Ok(pumped) => more |= matches!(pumped, Pumped::Budget),
             Err(Failure::Source) => return Outcome::Reset(CloseReason::DOWNSTREAM_RESET),
-            Err(Failure::Sink) => match self.upstream_gone(downstream, upstream, blocks, now) {
-                Some(outcome) => return outcome,
-                None => more = true,
-            },
+            // The failed write has taken the error from the socket, which from
+            // now on reads as if it had ended (tcp_recvmsg). It did so in truth
+            // only if the end was read before, or the error is EPIPE: a reset
+            // behind an end, or a receiver that reads no more.
+            Err(Failure::Sink(error))
+                if self.down.state == State::Open && error.kind() != io::ErrorKind::BrokenPipe =>
+            {
+                return Outcome::Reset(CloseReason::UPSTREAM_RESET);
+            }
+            Err(Failure::Sink(_)) => {
+                self.sink_rest(blocks);
+                more = true;
+            }
         }
+        if upstream.failed && self.down.state != State::Open && matches!(self.up.state, State::Open | State::Ending) {
+            // Gone behind its end: no write needs to find that out.
+            self.sink_rest(blocks);
+            more = true;
+        }
+        self.outcome(downstream.failed, more, now)
+    }
+
+    fn outcome(&mut self, downstream_failed: bool, more: bool, now: Instant) -> Outcome {
         if self.down.state == State::Ended && self.up.state == State::Ended {
-            return Outcome::Done(if self.upstream_ended_first || self.sink_until.is_some() {
+            return Outcome::Done(if self.upstream_ended_first || self.upstream_gone {
                 CloseReason::DONE_BY_UPSTREAM
             } else {
                 CloseReason::DONE
             });
         }
-        if self.sink_until.is_some_and(|until| now >= until) {
-            return Outcome::Done(CloseReason::DONE_BY_UPSTREAM);
-        }
-        if more { Outcome::Yield } else { Outcome::Wait }
-    }
-
-    /// The upstream takes nothing more. If it had said all it had to say, the
-    /// client gets it whole, as it would without netd, and what the client
-    /// still sends is thrown away; else this is a reset.
-    fn upstream_gone<S: Stream>(
-        &mut self,
-        downstream: &mut Transport<S>,
-        upstream: &mut Transport<S>,
-        blocks: &mut BlockPool,
-        now: Instant,
-    ) -> Option<Outcome> {
-        // The upstream may have left bytes and an end behind.
-        upstream.readable = true;
-        while self.down.state == State::Open {
-            match self.down.pump(upstream, downstream, blocks) {
-                Ok(Pumped::Budget) => {}
-                Ok(Pumped::Blocked) if self.down.state == State::Open => {
-                    return Some(Outcome::Reset(CloseReason::UPSTREAM_RESET));
-                }
-                Ok(Pumped::Blocked) => {}
-                Err(_) => return Some(Outcome::Reset(CloseReason::UPSTREAM_RESET)),
+        if self.down.state == State::Ended && self.up.state == State::Sinking {
+            let until = *self.sink_until.get_or_insert(now + LINGER);
+            if now >= until {
+                return Outcome::Done(CloseReason::DONE_BY_UPSTREAM);
             }
         }
+        match (more, downstream_failed) {
+            (true, _) => Outcome::Yield,
+            // What it sent before could not be read up to the error: the
+            // upstream does not take it, or the client's end was read already.
+            (false, true) => Outcome::Reset(CloseReason::DOWNSTREAM_RESET),
+            (false, false) => Outcome::Wait,
+        }
+    }
+
+    /// The upstream takes nothing more.
+    fn sink_rest(&mut self, blocks: &mut BlockPool) {
+        self.upstream_gone = true;
         self.up.buffer.clear(blocks);
-        self.up.state = State::Sinking;
-        self.sink_until = Some(now + LINGER);
-        None
+        self.up.state = if self.up.state == State::Open { State::Sinking } else { State::Ended };
     }
 
     /// When the tunnel must be driven even if nothing moves.
@@ -181,7 +194,7 @@ impl Flow {
                 if !sink.writable {
                     return Ok(Pumped::Blocked);
                 }
-                sink.flush(&mut self.buffer, blocks).map_err(|_| Failure::Sink)?;
+                sink.flush(&mut self.buffer, blocks).map_err(Failure::Sink)?;
                 continue;
             }
             match self.state {
@@ -191,7 +204,7 @@ impl Flow {
                     // A receiver that is gone already cannot be told; whether
                     // it failed is seen by reading from it.
                     return match sink.stream.shutdown_write() {
-                        Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(Failure::Sink),
+                        Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(Failure::Sink(error)),
                         _ => Ok(Pumped::Blocked),
                     };
                 }

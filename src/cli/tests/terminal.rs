@@ -46,7 +46,8 @@ async fn a_pipe_has_one_line_a_connection() {
 #[tokio::test]
 async fn pages_share_their_columns() {
     let ran = Daemon::start().netctl(&["connections"]).await;
-    let starts: Vec<usize> = ran.out.lines().filter_map(|line| line.find("web").or(line.find("LISTENER"))).collect();
+    let starts: Vec<usize> =
+        ran.out.lines().filter_map(|line| line.find("web").or_else(|| line.find("LISTENER"))).collect();
     assert_eq!(starts, [starts[0]; 4], "{}", ran.out);
 }
 

@@ -1,3 +1,5 @@
+#![expect(clippy::single_range_in_vec_init, reason = "spans are ranges, and here is often one of them")]
+
 use proptest::prelude::*;
 
 use super::*;

@@ -10,7 +10,7 @@ use crate::{
     config::{Config, LogLevel},
     control::{
         request::{ConnectionQuery, Deadline, ListenerState, StopRequest},
-        testing::{World, by, echo, empty, on_control_thread, quick, usual},
+        testing::{FakeWorker, World, by, echo, empty, on_control_thread, quick, usual},
     },
 };
 
@@ -243,5 +243,105 @@ fn real_workers_serve_drain_and_come_back() {
         world.ask(|reply| Request::Shutdown(request, reply)).await.unwrap();
         world.ended().await.unwrap();
         assert!(stream.read_exact(&mut [0]).is_err(), "the connection was reset");
+    });
+}
+
+/// Heartbeats as fast as ticks.
+fn beating() -> Pace {
+    Pace { heartbeat: Duration::from_millis(5), ..quick() }
+}
+
+#[test]
+fn a_dead_worker_starves_the_watchdog_and_the_others_go_on() {
+    on_control_thread(async {
+        let world = World::with(usual(), beating(), HashMap::new(), false);
+        world.until("it serves", || world.hooks().contains(&Hook::Watchdog)).await;
+        world.workers[0].accept("echo", 1);
+        world.workers[1].accept("web", 2);
+        world.workers[1].die();
+        while world.ask(Request::Status).await.unwrap().workers[1].responsive {
+            tokio::task::yield_now().await;
+        }
+        let fed = || world.hooks().iter().filter(|hook| **hook == Hook::Watchdog).count();
+        let before = fed();
+        let status = world.ask(Request::Status).await.unwrap();
+        assert_eq!((status.figures.active, status.workers[1].active), (1, 0), "what it had open is gone");
+
+        world.ask(|reply| Request::StopListener(stop("web"), reply)).await.unwrap();
+        let request = DrainRequest { target: Target::Daemon, deadline: Deadline::Never, by: by("ann") };
+        let mut progress = world.ask(|reply| Request::Drain(request, reply)).await.unwrap();
+        world.workers[0].end(1);
+        let mut last = None;
+        while let Some(each) = progress.recv().await {
+            last = Some(each);
+        }
+        assert_eq!(last.unwrap().outcome, Some(DrainOutcome::Drained));
+        assert_eq!(fed(), before);
+    });
+}
+
+#[test]
+fn a_drain_ends_although_a_worker_dies_before_it_confirms() {
+    on_control_thread(async {
+        let world = World::with(usual(), beating(), HashMap::new(), false);
+        world.until("it serves", || world.hooks().contains(&Hook::Watchdog)).await;
+        world.workers[1].accept("echo", 1);
+        world.workers[1].inner().mute = true;
+        let request = DrainRequest { target: Target::Daemon, deadline: Deadline::Never, by: by("ann") };
+        let mut progress = world.ask(|reply| Request::Drain(request, reply)).await.unwrap();
+        world.workers[1].die();
+        let mut last = None;
+        while let Some(each) = progress.recv().await {
+            last = Some(each);
+        }
+        assert_eq!(last.unwrap().outcome, Some(DrainOutcome::Drained));
+    });
+}
+
+#[test]
+fn without_any_worker_the_daemon_ends_with_a_fault() {
+    on_control_thread(async {
+        let world = World::with(usual(), beating(), HashMap::new(), false);
+        world.until("it serves", || world.hooks().contains(&Hook::Watchdog)).await;
+        world.workers.iter().for_each(FakeWorker::die);
+        let error = world.ended().await.unwrap_err();
+        assert!(error.contains("all workers have died"), "{error}");
+    });
+}
+
+#[test]
+fn the_supervisor_sees_the_figures_of_a_drain_that_was_under_way_before_the_stop() {
+    on_control_thread(async {
+        let world = World::with(usual(), beating(), HashMap::new(), false);
+        world.until("it serves", || world.hooks().contains(&Hook::Watchdog)).await;
+        world.workers[0].accept("echo", 1);
+        let request = DrainRequest { target: Target::Daemon, deadline: Deadline::Never, by: by("ann") };
+        world.ask(|reply| Request::Drain(request, reply)).await.unwrap();
+        let figures = Hook::Status("draining: 1 connection, 0 listeners".to_owned());
+        world.until("the drain is told", || world.hooks().contains(&figures)).await;
+        world.signals.send(Signal::Term).await.unwrap();
+        world
+            .until("they are told after the stop", || {
+                let hooks = world.hooks();
+                let stopping = hooks.iter().position(|hook| *hook == Hook::Stopping);
+                stopping.is_some_and(|at| hooks[at..].contains(&figures))
+            })
+            .await;
+    });
+}
+
+#[test]
+fn the_first_term_after_an_operators_shutdown_drains_still() {
+    on_control_thread(async {
+        let world = World::serving(usual()).await;
+        world.workers[0].accept("echo", 1);
+        let request = ShutdownRequest { now: false, deadline: Deadline::Never, by: by("ann") };
+        world.ask(|reply| Request::Shutdown(request, reply)).await.unwrap();
+        world.signals.send(Signal::Term).await.unwrap();
+        let extended = || world.hooks().iter().filter(|hook| matches!(hook, Hook::ExtendTimeout(_))).count();
+        world.until("the signal is heard", || extended() == 2).await;
+        assert_eq!(world.ask(Request::Status).await.unwrap().state, DaemonState::Draining);
+        world.signals.send(Signal::Term).await.unwrap();
+        world.ended().await.unwrap();
     });
 }

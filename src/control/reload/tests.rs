@@ -2,7 +2,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
-    config::{Listener, LogLevel},
+    config::{Listener, LogFormat, LogLevel},
     control::{
         Pace, Signal,
         request::{ListenerState, Request},
@@ -189,6 +189,26 @@ fn a_log_level_of_the_file_comes_into_force() {
         assert_eq!(objects, ["log", "drain"]);
         assert_eq!(world.ask(Request::Status).await.unwrap().log_level, LogLevel::Trace);
         assert_eq!(world.told(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_level_set_by_hand_ends_with_a_reload_of_the_log_and_the_status_says_so() {
+    on_control_thread(async {
+        let world = World::serving(usual()).await;
+        world.ask(|reply| Request::SetLogLevel(LogLevel::Debug, by("ann"), reply)).await.unwrap();
+        let mut config = usual();
+        config.log.format = LogFormat::Json;
+        config.listeners.push(echo("bad", "127.0.0.1:10"));
+        world.binder.take("127.0.0.1:10");
+        world.set_source(Ok(config.clone()));
+        assert!(world.ask(|reply| Request::Reload(request(), reply)).await.is_err());
+        let in_force = world.ask(|reply| Request::SetLogLevel(LogLevel::Debug, by("ann"), reply)).await.unwrap();
+        assert_eq!(in_force, LogLevel::Debug, "a refused reload changes nothing");
+        config.listeners.pop();
+        world.set_source(Ok(config));
+        world.ask(|reply| Request::Reload(request(), reply)).await.unwrap();
+        assert_eq!(world.ask(Request::Status).await.unwrap().log_level, LogLevel::Info);
     });
 }
 

@@ -284,6 +284,13 @@ impl FakeWorker {
         self.inner().end(|info| info.id == id);
     }
 
+    /// Its thread panics.
+    pub(in crate::control) fn die(&self) {
+        let mut inner = self.inner();
+        inner.stopped = true;
+        inner.held.clear();
+    }
+
     /// Carries out what was kept.
     pub(in crate::control) fn speak(&self) {
         let held = std::mem::take(&mut self.inner().held);
@@ -354,6 +361,9 @@ impl Inner {
 impl WorkerPort for FakeWorker {
     fn send(&self, order: Command) -> Result<(), Overloaded> {
         let mut inner = self.inner();
+        if inner.stopped {
+            return Err(Overloaded);
+        }
         if inner.mute && !matches!(order, Command::Stop) {
             inner.held.push(order);
         } else {

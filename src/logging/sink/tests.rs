@@ -144,3 +144,11 @@ fn syslog_is_found_again_after_it_was_started_anew() {
     output.write(&record("third")).unwrap();
     assert!(heard(&daemon).starts_with("MESSAGE=third\nPRIORITY=6\n"));
 }
+
+#[test]
+fn a_detached_daemon_without_standard_error_or_syslog_is_unseen() {
+    let config = |target| config::Log { target, level: config::LogLevel::Info, format: LogFormat::Text };
+    assert!(unseen(&config(LogTarget::Stderr)).is_some_and(|why| why.contains("set log.target to a file")));
+    assert_eq!(unseen(&config(LogTarget::File(PathBuf::from("/var/log/netd.log")))), None);
+    assert_eq!(unseen(&config(LogTarget::Syslog)), None);
+}
