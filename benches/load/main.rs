@@ -12,7 +12,7 @@ mod cpu_time;
 mod origin;
 mod proxy;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use nix::{
@@ -31,8 +31,10 @@ fn main() {
     pin();
     let echo = origin::echo().expect("the echo origin needs a port and a thread");
     let source = origin::source().expect("the source needs a port and a thread");
-    let mut to_source = ways_to(source);
-    let mut to_echo = ways_to(echo);
+    let mut left_out = BTreeMap::new();
+    let mut to_source = ways_to(source, &mut left_out);
+    let mut to_echo = ways_to(echo, &mut left_out);
+    left_out.iter().for_each(|(name, why)| eprintln!("{name} is left out: {why}"));
     let relays = to_echo.len();
     to_echo.push(Way::through("netd_echo", Proxy::netd_echo()));
 
@@ -85,13 +87,13 @@ impl Way {
     }
 }
 
-/// Every way there is on this machine.
-fn ways_to(origin: SocketAddr) -> Vec<Way> {
+/// Every way there is on this machine; others are named, with the reason.
+fn ways_to(origin: SocketAddr, left_out: &mut BTreeMap<&'static str, String>) -> Vec<Way> {
     let mut ways = vec![Way::direct(origin), Way::through("netd", Proxy::netd_relay(origin))];
     for (name, peer) in [("haproxy", Proxy::haproxy(origin)), ("nginx", Proxy::nginx(origin))] {
         match peer {
-            Some(proxy) => ways.push(Way::through(name, proxy)),
-            None => eprintln!("{name} is not installed: left out"),
+            Ok(proxy) => ways.push(Way::through(name, proxy)),
+            Err(why) => drop(left_out.insert(name, why)),
         }
     }
     ways

@@ -43,8 +43,11 @@ impl Proxy {
         netd(&["--upstream", &origin.to_string()])
     }
 
-    /// HAProxy in front of `origin`; `None` if it is not installed.
-    pub(crate) fn haproxy(origin: SocketAddr) -> Option<Self> {
+    /// HAProxy in front of `origin`.
+    ///
+    /// # Errors
+    /// Why there is none on this machine.
+    pub(crate) fn haproxy(origin: SocketAddr) -> Result<Self, String> {
         let program = installed(&["haproxy", "/usr/sbin/haproxy"])?;
         start(|directory, address| {
             let file = directory.join("haproxy.cfg");
@@ -63,9 +66,11 @@ impl Proxy {
         })
     }
 
-    /// nginx's stream module in front of `origin`; `None` if it is not
-    /// installed.
-    pub(crate) fn nginx(origin: SocketAddr) -> Option<Self> {
+    /// nginx's stream module in front of `origin`.
+    ///
+    /// # Errors
+    /// Why there is none on this machine.
+    pub(crate) fn nginx(origin: SocketAddr) -> Result<Self, String> {
         let program = installed(&["nginx", "/usr/sbin/nginx"])?;
         start(|directory, address| {
             let module = match Path::new(NGINX_STREAM).exists() {
@@ -125,19 +130,20 @@ fn netd(what: &[&str]) -> Proxy {
         command.args(["--log", "stderr", "--log-level", "warn"]).args(what);
         Ok(command)
     })
-    .expect("netd starts")
+    .unwrap_or_else(|why| panic!("netd does not start: {why}"))
 }
 
 /// The first of these programs that can be run.
-fn installed<'a>(programs: &[&'a str]) -> Option<&'a str> {
+fn installed<'a>(programs: &[&'a str]) -> Result<&'a str, String> {
     let runs =
         |program: &&&str| Command::new(program).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    programs.iter().find(runs).copied()
+    programs.iter().find(runs).copied().ok_or_else(|| "it is not installed".to_owned())
 }
 
 /// Starts what `command` makes of a directory for files and an address to
 /// accept on, and waits until it accepts.
-fn start(command: impl Fn(&Path, SocketAddr) -> io::Result<Command>) -> Option<Proxy> {
+fn start(command: impl Fn(&Path, SocketAddr) -> io::Result<Command>) -> Result<Proxy, String> {
+    let mut failure = String::new();
     for attempt in 0..ATTEMPTS {
         let directory = tempfile::tempdir().expect("a directory for the proxy's files");
         let address = free_address(attempt).expect("a free port");
@@ -147,11 +153,11 @@ fn start(command: impl Fn(&Path, SocketAddr) -> io::Result<Command>) -> Option<P
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut proxy = Proxy { child, address, directory };
         match proxy.wait_until_it_accepts() {
-            Ok(()) => return Some(proxy),
-            Err(why) => eprintln!("{command:?} {why}; {}", proxy.report()),
+            Ok(()) => return Ok(proxy),
+            Err(why) => failure = format!("{why}; {}", proxy.report().trim_end()),
         }
     }
-    None
+    Err(failure)
 }
 
 impl Proxy {
@@ -162,16 +168,16 @@ impl Proxy {
     fn wait_until_it_accepts(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(format!("ended, {status}"));
+            if let Ok(Some(_)) = self.child.try_wait() {
+                return Err(format!("it cannot accept on {}", self.address));
             }
             match TcpStream::connect(self.address) {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
-                Err(error) => return Err(format!("cannot be reached: {error}")),
+                Err(error) => return Err(format!("{} cannot be reached: {error}", self.address)),
             }
             if Instant::now() > deadline {
-                return Err(format!("did not accept on {} within {PATIENCE:?}", self.address));
+                return Err(format!("it did not accept on {} within {PATIENCE:?}", self.address));
             }
             thread::sleep(Duration::from_millis(5));
         }
