@@ -10,8 +10,8 @@ use std::{
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use crate::config::{
-    Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics, Pool,
-    Process, Protocol, Workers,
+    Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
+    Metrics, Pool, Process, Protocol, Workers,
 };
 
 /// Any valid configuration. Names and addresses are made unique by number.
@@ -30,7 +30,7 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                 renumber(&mut listener.address, 10_000 + number as u16);
                 if let Protocol::Tcp { pool } = &mut listener.protocol {
                     match pools.is_empty() {
-                        true => listener.protocol = Protocol::Echo,
+                        true => (listener.protocol, listener.accelerate) = (Protocol::Echo, Accelerate::Auto),
                         false => *pool = pools[index.index(pools.len())].name.clone(),
                     }
                 }
@@ -110,8 +110,10 @@ fn listener() -> impl Strategy<Value = Listener> {
         "(?s).{0,40}|[$\\{}\"\\\\\n]{0,20}".prop_map(|text| Protocol::Respond { text: Arc::from(text.as_bytes()) }),
     ];
     let idle_timeout = option::of(duration(1, 365 * 86_400_000));
-    (name(), address(), protocol, 1..=65_535_u32, any::<bool>(), idle_timeout, 0..=0o777_u32).prop_map(
-        |(name, address, protocol, backlog, v6only, idle_timeout, mode)| {
+    let accelerate = select(vec![Accelerate::Auto, Accelerate::Splice, Accelerate::Off]);
+    (name(), address(), protocol, 1..=65_535_u32, any::<bool>(), idle_timeout, 0..=0o777_u32, accelerate).prop_map(
+        |(name, address, protocol, backlog, v6only, idle_timeout, mode, accelerate)| {
+            let relays = matches!(protocol, Protocol::Tcp { .. });
             let ipv6 = matches!(address, Address::Inet(address) if address.is_ipv6());
             let unix = matches!(address, Address::Unix(_));
             Listener {
@@ -122,6 +124,7 @@ fn listener() -> impl Strategy<Value = Listener> {
                 v6only: v6only || !ipv6,
                 idle_timeout,
                 mode: if unix { mode } else { 0o666 },
+                accelerate: if relays { accelerate } else { Accelerate::Auto },
             }
         },
     )

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::config::{
-    Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics, Pool,
-    Process, Protocol, Workers,
+    Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
+    Metrics, Pool, Process, Protocol, Workers,
 };
 
 /// What a `respond` listener sends unless told otherwise.
@@ -90,6 +90,7 @@ pub(super) fn listener(name: &str, address: Address, protocol: Protocol) -> List
         v6only: true,
         idle_timeout: Some(IDLE_TIMEOUT),
         mode: SOCKET_MODE,
+        accelerate: Accelerate::default(),
     }
 }
 

@@ -150,6 +150,7 @@ fn changed_listener(old: &Arc<Listener>, new: &Arc<Listener>) -> Option<Listener
         }
         (old, new) => details.compare("pool", &old.pool(), &new.pool(), |pool| pool.unwrap_or(NOT_SET).to_owned()),
     }
+    details.compare("accelerate", &old.accelerate, &new.accelerate, |word| word.as_str());
     details.compare("idle_timeout", &old.idle_timeout, &new.idle_timeout, |timeout| {
         timeout.map_or_else(|| "off".to_owned(), format_duration)
     });

@@ -5,18 +5,18 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 use toml::{Spanned, de::DeValue};
 
 use crate::config::{
-    Address, Endpoint, Listener, Pool, Protocol,
+    Accelerate, Address, Endpoint, Listener, Pool, Protocol,
     check::{Facts, ListenerFacts, Place, PoolFacts},
     default::{
         BACKLOG, BACKLOG_RANGE, CONNECT_TIMEOUT, CONNECT_TIMEOUT_RANGE, DEFAULT_TEXT, IDLE_TIMEOUT, IDLE_TIMEOUT_RANGE,
         MAX_ENDPOINTS, MAX_LISTENERS, MAX_POOLS, MAX_TEXT, RETRIES, RETRIES_RANGE, SOCKET_MODE, WEIGHT, WEIGHT_RANGE,
     },
     reader::{Reader, Section, Value},
-    values::{Word, Wrong, address, name, protocol, quote},
+    values::{Word, Wrong, accelerate, address, name, protocol, quote},
 };
 
 pub(super) const LISTENER_KEYS: &[&str] =
-    &["name", "address", "protocol", "pool", "backlog", "v6only", "idle_timeout", "text", "mode"];
+    &["name", "address", "protocol", "pool", "backlog", "v6only", "idle_timeout", "text", "mode", "accelerate"];
 pub(super) const POOL_KEYS: &[&str] = &["name", "endpoints", "connect_timeout", "retries"];
 const ENDPOINT_KEYS: &[&str] = &["address", "weight"];
 const ENDPOINTS_EXAMPLE: &str = r#"["127.0.0.1:9000", "127.0.0.1:9001"]"#;
@@ -128,6 +128,8 @@ fn listener(
         reader.duration_or_off(value, &IDLE_TIMEOUT_RANGE)
     });
     let mode = section.optional(reader, "mode", SOCKET_MODE, Reader::octal);
+    let accelerate =
+        section.optional(reader, "accelerate", Accelerate::Auto, |reader, value| reader.parsed(value, accelerate));
     if let Some(address) = &address {
         unfit_for_address(reader, &section, address);
     }
@@ -139,7 +141,16 @@ fn listener(
     };
     let listener = || {
         let backlog = u32::try_from(backlog).ok()?;
-        Some(Listener { name: name?, address: address?, protocol: protocol?, backlog, v6only, idle_timeout, mode })
+        Some(Listener {
+            name: name?,
+            address: address?,
+            protocol: protocol?,
+            backlog,
+            v6only,
+            idle_timeout,
+            mode,
+            accelerate,
+        })
     };
     (listener(), facts)
 }
@@ -160,6 +171,10 @@ fn listener_protocol(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<P
     if let Some(value) = section.get("pool").filter(|_| word != Word::Tcp) {
         let help = "remove this line, or relay with `protocol = \"tcp\"`";
         reader.problem(value.key_span, "`pool` belongs to protocol `tcp` only", help.to_owned());
+    }
+    if let Some(value) = section.get("accelerate").filter(|_| word != Word::Tcp) {
+        let help = "remove this line; only `protocol = \"tcp\"` relays";
+        reader.problem(value.key_span, "`accelerate` belongs to protocol `tcp` only", help.to_owned());
     }
     if let Some(value) = section.get("text").filter(|_| word != Word::Respond) {
         let help = "remove this line, or send the text with `protocol = \"respond\"`";

@@ -73,7 +73,10 @@ impl Writer {
         self.text("address", &listener.address.to_string());
         self.text("protocol", listener.protocol.as_str());
         match &listener.protocol {
-            Protocol::Tcp { pool } => self.text("pool", pool),
+            Protocol::Tcp { pool } => {
+                self.text("pool", pool);
+                self.text("accelerate", listener.accelerate.as_str());
+            }
             Protocol::Respond { text } => self.text("text", &String::from_utf8_lossy(text)),
             Protocol::Echo | Protocol::Discard => {}
         }

@@ -196,6 +196,32 @@ pub struct Listener {
     pub idle_timeout: Option<Duration>,
     /// Mode bits of a Unix socket's file, default 0o666.
     pub mode: u32,
+    /// How bytes of a relay are moved; `Auto` for protocols that do not relay.
+    pub accelerate: Accelerate,
+}
+
+/// How the bytes of a relayed connection are moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Accelerate {
+    /// Copied; a direction that has proven bulky is spliced (splice(2)) as long
+    /// as it is. The default.
+    #[default]
+    Auto,
+    /// Spliced from the first byte.
+    Splice,
+    /// Copied.
+    Off,
+}
+
+impl Accelerate {
+    /// The word used in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Splice => "splice",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// What a listener speaks.

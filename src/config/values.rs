@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::config::{
-    Address, AdminSocket, LogFormat, LogLevel, LogTarget,
+    Accelerate, Address, AdminSocket, LogFormat, LogLevel, LogTarget,
     suggest::nearest,
     units::{format_duration, parse_duration},
 };
@@ -202,6 +202,11 @@ pub(super) fn log_level(text: &str) -> Result<LogLevel, Wrong> {
 /// Shape of a log line.
 pub(super) fn log_format(text: &str) -> Result<LogFormat, Wrong> {
     choice(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+}
+
+/// How a relay moves bytes.
+pub(super) fn accelerate(text: &str) -> Result<Accelerate, Wrong> {
+    choice(text, &[("auto", Accelerate::Auto), ("splice", Accelerate::Splice), ("off", Accelerate::Off)])
 }
 
 /// A protocol's word.

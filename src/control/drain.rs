@@ -13,7 +13,7 @@ const BACKLOG: usize = 16;
 /// Readers of one drain.
 const WATCHERS: usize = 16;
 /// After the deadline, what is open still is cut again this often.
-const CUT_EVERY: Duration = Duration::from_secs(1);
+const CUT_EVERY: Duration = Duration::from_millis(100);
 
 /// Connections of a target at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -69,5 +69,6 @@ fn listener(name: &str, address: &str, protocol: Protocol) -> Arc<Listener> {
         v6only: true,
         idle_timeout: None,
         mode: 0o666,
+        accelerate: Default::default(),
     })
 }

@@ -1,6 +1,8 @@
 //! The composition root: what `netd` does, in order.
 //!
-//!     arguments -> configuration -> (detach) -> log, pid file, sockets -> drop privileges -> workers -> serve
+//! ```text
+//! arguments -> configuration -> (detach) -> log, pid file, sockets -> drop privileges -> workers -> serve
+//! ```
 //!
 //! Everything up to the log runs on one thread, since only then a fork is
 //! sound; the log's writer is the first other thread.

@@ -1,6 +1,8 @@
 //! Sends a fixed text and closes.
 //!
-//!     Saying --all handed over, end passed on--> Lingering --client ends, or deadline--> closed
+//! ```text
+//! Saying --all handed over, end passed on--> Lingering --client ends, or deadline--> closed
+//! ```
 //!
 //! What the client sends is read and thrown away: closing a socket with unread
 //! bytes makes the kernel reset it, and a reset may overtake the text

@@ -1,6 +1,7 @@
 //! The kernel's interface. All `unsafe` of netd lives here; nothing here knows
 //! a word of netd.
 
+pub mod pipe;
 pub mod process;
 pub mod socket;
 pub mod thread;

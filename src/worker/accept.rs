@@ -235,7 +235,7 @@ impl Worker {
                 Session::Relay(Relay::new(retries))
             }
         };
-        let (pool, idle_timeout) = (spec.pool, spec.config.idle_timeout);
+        let (pool, idle_timeout, accelerate) = (spec.pool, spec.config.idle_timeout, spec.config.accelerate);
         origin.counters.accepted.add(1);
         origin.counters.active.add(1);
         self.shard.accepted.add(1);
@@ -243,7 +243,7 @@ impl Worker {
         let id = self.ids.next();
         let slot = self.conns.insert_with(|_| Conn::new(id, origin, stream, session, pool, idle_timeout, turn.now));
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        conn.fds = fds;
+        (conn.fds, conn.accelerate) = (fds, accelerate);
         if conn.origin.source.is_none() {
             conn.downstream.stops_short();
         }

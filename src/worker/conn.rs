@@ -8,12 +8,14 @@ use std::{
 };
 
 use crate::{
+    config::Accelerate,
     metrics::{EndpointShard, ListenerShard},
     protocol::{CloseReason, Exchange, Relay, Session, Step},
     time::TimerId,
     wire::{BlockPool, Wire},
     worker::{
         command::{ConnectionState, EndpointId, ListenerId, PoolId},
+        supplies::Supplies,
         transport::{Read, Stream, Transport},
         tunnel::{Outcome, Tunnel},
     },
@@ -37,6 +39,7 @@ pub(super) struct Conn<S> {
     pub(super) since: Instant,
     pub(super) progressed_at: Instant,
     pub(super) idle_timeout: Option<Duration>,
+    pub(super) accelerate: Accelerate,
     pub(super) timer: Option<(TimerId, Instant)>,
     /// It waits on the run queue.
     pub(super) queued: bool,
@@ -133,6 +136,7 @@ impl<S: Stream> Conn<S> {
             since: now,
             progressed_at: now,
             idle_timeout,
+            accelerate: Accelerate::Off,
             timer: None,
             queued: false,
             fds: 1,
@@ -141,13 +145,13 @@ impl<S: Stream> Conn<S> {
     }
 
     /// Moves what can be moved.
-    pub(super) fn drive(&mut self, blocks: &mut BlockPool, now: Instant) -> Want {
+    pub(super) fn drive(&mut self, supplies: &mut Supplies, now: Instant) -> Want {
         let want = match &mut self.stage {
             Stage::Session { session, wire } => {
-                drive_session(session, wire, &mut self.downstream, &mut Resources { blocks, now })
+                drive_session(session, wire, &mut self.downstream, &mut Resources { blocks: &mut supplies.blocks, now })
             }
             Stage::Dial(_) => Want::Nothing,
-            Stage::Tunnel { upstream, tunnel } => match tunnel.drive(&mut self.downstream, upstream, blocks, now) {
+            Stage::Tunnel { upstream, tunnel } => match tunnel.drive(&mut self.downstream, upstream, supplies, now) {
                 Outcome::Wait => Want::Nothing,
                 Outcome::Yield => Want::Turn,
                 Outcome::Done(reason) => Want::Close { reason, reset: false },
@@ -199,18 +203,23 @@ impl<S: Stream> Conn<S> {
 
     /// Gives buffers back and, for a reset, makes both sides see one. The
     /// sockets close when the connection is dropped.
-    pub(super) fn end(&mut self, blocks: &mut BlockPool, reset: bool) {
+    pub(super) fn end(&mut self, supplies: &mut Supplies, reset: bool) {
         if reset {
             self.downstream.stream.reset_on_close();
         }
         match &mut self.stage {
             Stage::Session { wire, .. } => {
-                wire.incoming.clear(blocks);
-                wire.outgoing.clear(blocks);
+                wire.incoming.clear(&mut supplies.blocks);
+                wire.outgoing.clear(&mut supplies.blocks);
             }
-            Stage::Dial(_) => {}
+            // The kernel may have connected it already.
+            Stage::Dial(dial) => {
+                if let (true, Some(attempt)) = (reset, &dial.attempt) {
+                    attempt.upstream.stream.reset_on_close();
+                }
+            }
             Stage::Tunnel { upstream, tunnel } => {
-                tunnel.clear(blocks);
+                tunnel.clear(supplies);
                 if reset {
                     upstream.stream.reset_on_close();
                 }
@@ -270,9 +279,9 @@ fn drive_session<S: Stream>(
         let mut moved = false;
         if may_read(wire, transport) {
             match transport.fill(&mut wire.incoming, resources.blocks) {
-                Ok(Read::End) => (wire.incoming_ended, moved) = (true, true),
-                Ok(Read::Bytes) => moved = true,
-                Ok(Read::Nothing) => {}
+                Ok((Read::End, _)) => (wire.incoming_ended, moved) = (true, true),
+                Ok((Read::Bytes, _)) => moved = true,
+                Ok((Read::Nothing, _)) => {}
                 Err(_) => return reset,
             }
         }

@@ -132,7 +132,7 @@ impl Worker {
             endpoint.counters.connect_time.record(turn.now.saturating_duration_since(attempt.begun));
             endpoint.counters.last_success_at.set(self.epoch.millis(turn.now));
         }
-        conn.stage = Stage::Tunnel { upstream: attempt.upstream, tunnel: Tunnel::default() };
+        conn.stage = Stage::Tunnel { upstream: attempt.upstream, tunnel: Tunnel::new(conn.accelerate) };
         conn.progressed_at = turn.now;
         self.pools.leave(pool);
         self.drive(slot, turn);

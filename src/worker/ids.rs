@@ -1,7 +1,9 @@
 //! Numbers of connections: unique over the workers of a process, and, since
 //! the sequence begins with the time of the start, over its successors.
 //!
-//!     bits 63 .. 10  sequence     bits 9 .. 0  worker
+//! ```text
+//! bits 63 .. 10  sequence     bits 9 .. 0  worker
+//! ```
 
 const WORKER_BITS: u32 = 10;
 

@@ -1,7 +1,9 @@
 //! What a token of the reactor stands for.
 //!
-//!     bit 63 62   61    60 .. 0
-//!         kind    side  packed slot id (generation, index)
+//! ```text
+//! bit 63 62   61    60 .. 0
+//!     kind    side  packed slot id (generation, index)
+//! ```
 
 use crate::slots::{PACKED_BITS, SlotId};
 

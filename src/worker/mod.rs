@@ -14,11 +14,13 @@ mod command;
 mod conn;
 mod dial;
 mod handle;
+mod hold;
 mod ids;
 mod key;
 mod pools;
 mod query;
 mod run;
+mod supplies;
 mod transport;
 mod tunnel;
 

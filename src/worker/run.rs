@@ -12,7 +12,6 @@ use crate::{
     reactor::{Handler, Ready, Turn},
     slots::{SlotId, Slots},
     sys::socket::Socket,
-    wire::BlockPool,
     worker::{
         accept::Listener,
         budget::FdShare,
@@ -23,6 +22,7 @@ use crate::{
         key::{Key, Side},
         pools::Pools,
         query,
+        supplies::Supplies,
     },
 };
 
@@ -39,7 +39,7 @@ pub(super) struct Worker {
     pub(super) listener_slots: HashMap<ListenerId, SlotId>,
     pub(super) pools: Pools,
     pub(super) conns: Slots<Conn<Socket>>,
-    blocks: BlockPool,
+    supplies: Supplies,
     /// A listener is, or was until lately, paused.
     pub(super) any_paused: bool,
     done: bool,
@@ -68,7 +68,7 @@ impl Worker {
             listener_slots: HashMap::new(),
             pools: Pools::new(settings.index),
             conns: Slots::default(),
-            blocks: BlockPool::new(settings.buffer_size),
+            supplies: Supplies::new(settings.buffer_size, Arc::clone(&settings.fds)),
             any_paused: false,
             done: false,
         }
@@ -77,7 +77,7 @@ impl Worker {
     /// Lets a connection do what it can, and sees to what it wants next.
     pub(super) fn drive(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        match conn.drive(&mut self.blocks, turn.now) {
+        match conn.drive(&mut self.supplies, turn.now) {
             Want::Nothing => self.rearm(slot, turn),
             Want::Turn => {
                 if !std::mem::replace(&mut conn.queued, true) {
@@ -106,7 +106,7 @@ impl Worker {
     /// Ends a connection: both sockets close, its books are closed.
     pub(super) fn close(&mut self, slot: SlotId, reason: CloseReason, reset: bool, turn: &mut Turn<'_>) {
         let Some(mut conn) = self.conns.remove(slot) else { return };
-        conn.end(&mut self.blocks, reset);
+        conn.end(&mut self.supplies, reset);
         if let Stage::Dial(dial) = &conn.stage {
             self.pools.leave(dial.pool);
         }
@@ -265,7 +265,7 @@ impl Handler for Worker {
         self.shard.turns.add(1);
         self.shard.events.add(events as u64);
         self.shard.turn_time.record(elapsed);
-        self.shard.buffers.set(self.blocks.held() as u64);
+        self.shard.buffers.set(self.supplies.blocks.held() as u64);
         self.shard.timers.set(turn.timers() as u64);
     }
 

@@ -12,7 +12,10 @@ use std::{
     rc::Rc,
 };
 
-use crate::{reactor::Ready, worker::transport::Stream};
+use crate::{reactor::Ready, sys::pipe::Pipe, worker::transport::Stream};
+
+/// Bytes that one splice moves at most.
+const SPLICE: usize = 40;
 
 /// One socket. Clones are the same socket.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +46,8 @@ pub(super) struct State {
     pub(super) written: Vec<u8>,
     /// How often the end was passed on.
     pub(super) ends: usize,
+    /// Bytes that went into pipes.
+    pub(super) spliced: usize,
     /// A reset was asked for.
     pub(super) reset_on_close: bool,
 }
@@ -219,5 +224,36 @@ impl Stream for Script {
 
     fn reset_on_close(&self) {
         self.0.borrow_mut().reset_on_close = true;
+    }
+
+    fn splice_into(&self, pipe: &Pipe) -> io::Result<usize> {
+        {
+            // tcp_splice_read() does not pass an urgent byte.
+            let state = self.0.borrow();
+            if !state.incoming.is_empty() && state.marks.front() == Some(&state.taken) {
+                return if state.ended { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+            }
+        }
+        let mut bytes = vec![0; SPLICE];
+        let n = self.read(&mut bytes)?;
+        self.0.borrow_mut().spliced += n;
+        assert_eq!(nix::unistd::write(pipe.write_end(), &bytes[..n])?, n, "the pipe was empty");
+        Ok(n)
+    }
+
+    fn splice_from(&self, pipe: &Pipe, n: usize) -> io::Result<usize> {
+        assert!(n > 0, "a splice of nothing says nothing");
+        let room = self.0.borrow().room.clamp(1, n);
+        let mut bytes = vec![0; room];
+        // What is taken from the pipe cannot be put back: only as much as there is room for.
+        if self.0.borrow().room == 0 || self.0.borrow().dead {
+            return self.write(&bytes[..1]);
+        }
+        let taken = nix::unistd::read(pipe.read_end(), &mut bytes)?;
+        let written = self.write(&bytes[..taken])?;
+        assert_eq!(written, taken);
+        // It was asked to take more.
+        self.0.borrow_mut().starved |= written < n;
+        Ok(written)
     }
 }

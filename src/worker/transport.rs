@@ -5,7 +5,7 @@ use std::io;
 
 use crate::{
     reactor::Ready,
-    sys::socket::Socket,
+    sys::{pipe::Pipe, socket::Socket},
     wire::{BlockPool, Buffer},
 };
 
@@ -16,6 +16,10 @@ pub(super) trait Stream {
     fn shutdown_write(&self) -> io::Result<()>;
     /// Makes the coming close a reset.
     fn reset_on_close(&self);
+    /// Moves bytes into an empty pipe. `Ok(0)`: the end, or urgent data.
+    fn splice_into(&self, pipe: &Pipe) -> io::Result<usize>;
+    /// Moves up to `n` bytes out of a pipe.
+    fn splice_from(&self, pipe: &Pipe, n: usize) -> io::Result<usize>;
 }
 
 impl Stream for Socket {
@@ -34,6 +38,14 @@ impl Stream for Socket {
     fn reset_on_close(&self) {
         self.reset_on_close();
     }
+
+    fn splice_into(&self, pipe: &Pipe) -> io::Result<usize> {
+        pipe.splice_from(self, pipe.capacity())
+    }
+
+    fn splice_from(&self, pipe: &Pipe, n: usize) -> io::Result<usize> {
+        pipe.splice_to(self, n)
+    }
 }
 
 /// One side of a connection.
@@ -51,6 +63,8 @@ pub(super) struct Transport<S> {
     /// A short read does not mean that all was read: an end, an error or urgent
     /// data was announced, or the kind of socket stops short.
     read_to_the_end: bool,
+    /// Urgent data was announced, which splice(2) does not pass.
+    pub(super) urgent: bool,
     /// Bytes received.
     pub(super) received: u64,
     /// Bytes sent.
@@ -68,7 +82,16 @@ pub(super) enum Read {
 impl<S: Stream> Transport<S> {
     /// A side that is connected. Fresh sockets have room to write.
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, readable: false, writable: true, failed: false, read_to_the_end: false, received: 0, sent: 0 }
+        Self {
+            stream,
+            readable: false,
+            writable: true,
+            failed: false,
+            read_to_the_end: false,
+            urgent: false,
+            received: 0,
+            sent: 0,
+        }
     }
 
     /// For a Unix-domain socket: a read stops short behind bytes that came
@@ -82,28 +105,41 @@ impl<S: Stream> Transport<S> {
         self.readable |= ready.readable;
         self.writable |= ready.writable;
         self.failed |= ready.error;
+        self.urgent |= ready.urgent;
         self.read_to_the_end |= ready.read_closed || ready.urgent;
     }
 
     /// Reads once into the free room of `buffer`. Only if
-    /// [`readable`](Self::readable), and if there is room.
-    pub(super) fn fill(&mut self, buffer: &mut Buffer, blocks: &mut BlockPool) -> io::Result<Read> {
+    /// [`readable`](Self::readable), and if there is room. Answers what was
+    /// found, and whether it filled the room.
+    pub(super) fn fill(&mut self, buffer: &mut Buffer, blocks: &mut BlockPool) -> io::Result<(Read, bool)> {
         match buffer.fill(blocks, |room| self.stream.read(room)) {
             Ok((0, _)) => {
                 self.readable = false;
-                Ok(Read::End)
+                Ok((Read::End, false))
             }
             Ok((n, room)) => {
                 self.received += n as u64;
                 // All was read; what comes next comes with a new edge.
                 self.readable = n == room || self.read_to_the_end;
-                Ok(Read::Bytes)
+                Ok((Read::Bytes, n == room))
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.readable = false;
-                Ok(Read::Nothing)
+            Err(error) => self.nothing_to_read(error).map(|read| (read, false)),
+        }
+    }
+
+    /// Moves bytes once into an empty pipe; answers how many, or `None` if only
+    /// a read can tell what comes next.
+    pub(super) fn fill_pipe(&mut self, pipe: &Pipe) -> io::Result<Option<usize>> {
+        match self.stream.splice_into(pipe) {
+            Ok(0) => Ok(None),
+            Ok(n) => {
+                // Less than was asked for says nothing: a pipe also fills up
+                // by pieces (pipe(7)).
+                self.received += n as u64;
+                Ok(Some(n))
             }
-            Err(error) => Err(error),
+            Err(error) => self.nothing_to_read(error).map(|_| Some(0)),
         }
     }
 
@@ -111,11 +147,31 @@ impl<S: Stream> Transport<S> {
     /// there is something. Answers the number of bytes taken.
     pub(super) fn flush(&mut self, buffer: &mut Buffer, blocks: &mut BlockPool) -> io::Result<usize> {
         let waiting = buffer.len();
-        match self.stream.write(buffer.data()) {
+        let n = self.stream.write(buffer.data());
+        let n = self.wrote(n, waiting)?;
+        buffer.consume(blocks, n);
+        Ok(n)
+    }
+
+    /// Moves bytes once out of a pipe that holds `held`.
+    pub(super) fn flush_pipe(&mut self, pipe: &Pipe, held: usize) -> io::Result<usize> {
+        let n = self.stream.splice_from(pipe, held);
+        self.wrote(n, held)
+    }
+
+    fn nothing_to_read(&mut self, error: io::Error) -> io::Result<Read> {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return Err(error);
+        }
+        self.readable = false;
+        Ok(Read::Nothing)
+    }
+
+    fn wrote(&mut self, outcome: io::Result<usize>, waiting: usize) -> io::Result<usize> {
+        match outcome {
             Ok(n) => {
                 self.sent += n as u64;
                 self.writable = n == waiting;
-                buffer.consume(blocks, n);
                 Ok(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

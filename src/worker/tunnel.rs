@@ -2,9 +2,11 @@
 //!
 //! Each direction is a small machine of its own:
 //!
-//!     Open --end read--> Ending --all written, end passed on--> Ended
-//!       |                   +------- the receiver is gone ------->|
-//!       +-- the receiver is gone --> Sinking ----- end read ----->+
+//! ```text
+//! Open --end read--> Ending --all written, end passed on--> Ended
+//!   |                   +------- the receiver is gone ------->|
+//!   +-- the receiver is gone --> Sinking ----- end read ----->+
+//! ```
 //!
 //! Sinking is for the upstream alone: one that has said all it had to say, or
 //! still speaks, but reads no more. The client gets its answer whole, as it
@@ -16,16 +18,20 @@
 use std::{io, time::Instant};
 
 use crate::{
+    config::Accelerate,
     protocol::{CloseReason, LINGER},
-    wire::{BlockPool, Buffer},
-    worker::transport::{Read, Stream, Transport},
+    worker::{
+        hold::Hold,
+        supplies::Supplies,
+        transport::{Read, Stream, Transport},
+    },
 };
 
 /// Reads of one direction in one go; then others have their turn.
 const READS: usize = 4;
 
 /// Both directions of a relayed connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tunnel {
     /// Downstream to upstream.
     up: Flow,
@@ -40,10 +46,10 @@ pub(super) struct Tunnel {
     sink_until: Option<Instant>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Flow {
     state: State,
-    buffer: Buffer,
+    hold: Hold,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -82,16 +88,22 @@ enum Failure {
 }
 
 impl Tunnel {
+    /// A tunnel through which no byte has gone yet.
+    pub(super) fn new(accelerate: Accelerate) -> Self {
+        let flow = || Flow { state: State::Open, hold: Hold::new(accelerate) };
+        Self { up: flow(), down: flow(), upstream_ended_first: false, upstream_gone: false, sink_until: None }
+    }
+
     /// Moves what can be moved.
     pub(super) fn drive<S: Stream>(
         &mut self,
         downstream: &mut Transport<S>,
         upstream: &mut Transport<S>,
-        blocks: &mut BlockPool,
+        supplies: &mut Supplies,
         now: Instant,
     ) -> Outcome {
         let mut more = false;
-        match self.down.pump(upstream, downstream, blocks) {
+        match self.down.pump(upstream, downstream, supplies) {
             Ok(pumped) => more |= matches!(pumped, Pumped::Budget),
             Err(Failure::Source) => return Outcome::Reset(CloseReason::UPSTREAM_RESET),
             Err(Failure::Sink(_)) => return Outcome::Reset(CloseReason::DOWNSTREAM_RESET),
@@ -99,7 +111,7 @@ impl Tunnel {
         if self.down.state != State::Open && self.up.state == State::Open {
             self.upstream_ended_first = true;
         }
-        match self.up.pump(downstream, upstream, blocks) {
+        match self.up.pump(downstream, upstream, supplies) {
             Ok(pumped) => more |= matches!(pumped, Pumped::Budget),
             Err(Failure::Source) => return Outcome::Reset(CloseReason::DOWNSTREAM_RESET),
             // The failed write has taken the error from the socket, which from
@@ -112,13 +124,13 @@ impl Tunnel {
                 return Outcome::Reset(CloseReason::UPSTREAM_RESET);
             }
             Err(Failure::Sink(_)) => {
-                self.sink_rest(blocks);
+                self.sink_rest(supplies);
                 more = true;
             }
         }
         if upstream.failed && self.down.state != State::Open && matches!(self.up.state, State::Open | State::Ending) {
             // Gone behind its end: no write needs to find that out.
-            self.sink_rest(blocks);
+            self.sink_rest(supplies);
             more = true;
         }
         self.outcome(downstream.failed, more, now)
@@ -148,9 +160,9 @@ impl Tunnel {
     }
 
     /// The upstream takes nothing more.
-    fn sink_rest(&mut self, blocks: &mut BlockPool) {
+    fn sink_rest(&mut self, supplies: &mut Supplies) {
         self.upstream_gone = true;
-        self.up.buffer.clear(blocks);
+        self.up.hold.sink(supplies);
         self.up.state = if self.up.state == State::Open { State::Sinking } else { State::Ended };
     }
 
@@ -171,13 +183,13 @@ impl Tunnel {
 
     /// Bytes wait that the receiver did not take yet.
     pub(super) fn holds_bytes(&self) -> bool {
-        !self.up.buffer.is_empty() || !self.down.buffer.is_empty()
+        !self.up.hold.is_empty() || !self.down.hold.is_empty()
     }
 
     /// Gives the buffers back.
-    pub(super) fn clear(&mut self, blocks: &mut BlockPool) {
-        self.up.buffer.clear(blocks);
-        self.down.buffer.clear(blocks);
+    pub(super) fn clear(&mut self, supplies: &mut Supplies) {
+        self.up.hold.clear(supplies);
+        self.down.hold.clear(supplies);
     }
 }
 
@@ -186,15 +198,15 @@ impl Flow {
         &mut self,
         source: &mut Transport<S>,
         sink: &mut Transport<S>,
-        blocks: &mut BlockPool,
+        supplies: &mut Supplies,
     ) -> Result<Pumped, Failure> {
         let mut reads = 0;
         loop {
-            if !self.buffer.is_empty() {
+            if !self.hold.is_empty() {
                 if !sink.writable {
                     return Ok(Pumped::Blocked);
                 }
-                sink.flush(&mut self.buffer, blocks).map_err(Failure::Sink)?;
+                self.hold.flush(sink, supplies).map_err(Failure::Sink)?;
                 continue;
             }
             match self.state {
@@ -210,23 +222,24 @@ impl Flow {
                 }
                 State::Open | State::Sinking => {
                     if !source.readable {
+                        self.hold.rest(supplies);
                         return Ok(Pumped::Blocked);
                     }
                     if reads == READS {
                         return Ok(Pumped::Budget);
                     }
                     reads += 1;
-                    self.read(source, blocks)?;
+                    self.read(source, supplies)?;
                 }
             }
         }
     }
 
-    fn read<S: Stream>(&mut self, source: &mut Transport<S>, blocks: &mut BlockPool) -> Result<(), Failure> {
-        match source.fill(&mut self.buffer, blocks) {
+    fn read<S: Stream>(&mut self, source: &mut Transport<S>, supplies: &mut Supplies) -> Result<(), Failure> {
+        match self.hold.fill(source, supplies) {
             Ok(Read::End) if self.state == State::Sinking => self.state = State::Ended,
             Ok(Read::End) => self.state = State::Ending,
-            Ok(Read::Bytes) if self.state == State::Sinking => self.buffer.clear(blocks),
+            Ok(Read::Bytes) if self.state == State::Sinking => self.hold.clear(supplies),
             Ok(Read::Bytes | Read::Nothing) => {}
             Err(_) => return Err(Failure::Source),
         }

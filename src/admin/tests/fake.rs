@@ -222,6 +222,7 @@ fn listener(name: &str) -> ListenerView {
             v6only: true,
             idle_timeout: None,
             mode: 0,
+            accelerate: config::Accelerate::Auto,
         }),
         override_: over(ListenerOverride::Stopped),
         state: ListenerState::Draining,

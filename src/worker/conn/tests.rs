@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     protocol::{Discard, Echo, LINGER},
-    worker::script::Script,
+    worker::{budget::FdBudget, script::Script},
 };
 
 const BLOCK: usize = 8;
@@ -12,7 +12,7 @@ const BLOCK: usize = 8;
 struct World {
     conn: Conn<Script>,
     client: Script,
-    blocks: BlockPool,
+    supplies: Supplies,
     now: Instant,
     sent: Vec<u8>,
     chatty: bool,
@@ -30,8 +30,8 @@ impl World {
         let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
         let origin = Origin { listener: ListenerId(1), source: None, counters };
         let conn = Conn::new(1, origin, client.clone(), session, None, Some(Duration::from_secs(60)), now);
-        let blocks = BlockPool::new(BLOCK);
-        let mut world = Self { conn, client, blocks, now, sent: Vec::new(), chatty: false, want: Want::Nothing };
+        let supplies = Supplies::new(BLOCK, FdBudget::new(20_000, 0));
+        let mut world = Self { conn, client, supplies, now, sent: Vec::new(), chatty: false, want: Want::Nothing };
         world.drive();
         world
     }
@@ -59,12 +59,12 @@ impl World {
             return;
         }
         let before = self.picture();
-        self.want = self.conn.drive(&mut self.blocks, self.now);
-        assert!(self.blocks.lent() <= 2, "a block a direction");
+        self.want = self.conn.drive(&mut self.supplies, self.now);
+        assert!(self.supplies.blocks.lent() <= 2, "a block a direction");
         match self.want {
             Want::Nothing => {
                 let once = self.picture();
-                let again = self.conn.drive(&mut self.blocks, self.now);
+                let again = self.conn.drive(&mut self.supplies, self.now);
                 assert_eq!((again, self.picture()), (Want::Nothing, once), "driving again changes nothing");
             }
             Want::Turn => assert_ne!(before, self.picture(), "a turn for nothing: a busy loop"),
@@ -117,8 +117,8 @@ impl World {
 
     /// Ends it as a worker does.
     fn end(&mut self) {
-        self.conn.end(&mut self.blocks, matches!(self.want, Want::Close { reset: true, .. }));
-        assert_eq!(self.blocks.lent(), 0, "every block came back");
+        self.conn.end(&mut self.supplies, matches!(self.want, Want::Close { reset: true, .. }));
+        assert_eq!(self.supplies.blocks.lent(), 0, "every block came back");
     }
 }
 
@@ -270,7 +270,7 @@ fn a_client_that_takes_nothing_stops_echo_and_goes_idle() {
     world.sends(&[7; 100 * BLOCK]);
     world.settle();
     assert_eq!(world.conn.downstream.received, 2 * BLOCK as u64);
-    assert_eq!(world.blocks.lent(), 2);
+    assert_eq!(world.supplies.blocks.lent(), 2);
     assert!(world.conn.holds_bytes());
     assert!(!world.conn.is_idle(world.now));
     world.now += Duration::from_secs(60);
@@ -296,8 +296,8 @@ fn only_a_reset_is_made_one() {
         let mut world = World::new(Session::Echo(Echo), 0);
         world.sends(b"abc");
         world.settle();
-        world.conn.end(&mut world.blocks, reset);
+        world.conn.end(&mut world.supplies, reset);
         assert_eq!(world.client.look().reset_on_close, reset);
-        assert_eq!(world.blocks.lent(), 0);
+        assert_eq!(world.supplies.blocks.lent(), 0);
     }
 }

@@ -122,8 +122,16 @@ impl Netd {
     fn spec(&mut self, protocol: Protocol, pool: Option<PoolId>, idle_timeout: Option<Duration>) -> ListenerSpec {
         let address = Address::Inet(([127, 0, 0, 1], 0).into());
         let name = "front".to_owned();
-        let config =
-            config::Listener { name, address, protocol, backlog: 512, v6only: true, idle_timeout, mode: 0o666 };
+        let config = config::Listener {
+            name,
+            address,
+            protocol,
+            backlog: 512,
+            v6only: true,
+            idle_timeout,
+            mode: 0o666,
+            accelerate: config::Accelerate::Auto,
+        };
         let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
         self.fronts.push(Arc::clone(&counters));
         ListenerSpec { id: ListenerId(self.fresh_id()), config: Arc::new(config), pool, counters }
@@ -176,7 +184,7 @@ impl Drop for Netd {
         }
         self.order(Command::Stop);
         let worker = self.thread.take().unwrap().join().unwrap();
-        assert_eq!(worker.blocks.lent(), 0, "every block came back");
+        assert_eq!(worker.supplies.blocks.lent() + worker.supplies.pipes.lent(), 0, "every block came back");
         assert!(worker.conns.is_empty() && worker.listeners.is_empty() && worker.listener_slots.is_empty());
         assert_eq!((self.shard.timers.get(), self.shard.active.get()), (0, 0));
         for front in &self.fronts {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::worker::script::Script;
+use crate::worker::{budget::FdBudget, script::Script};
 
 mod sockets;
 
@@ -16,7 +16,7 @@ struct World {
     upstream: Transport<Script>,
     client: Script,
     server: Script,
-    blocks: BlockPool,
+    supplies: Supplies,
     now: Instant,
     /// What the peers have sent.
     from_client: Vec<u8>,
@@ -33,20 +33,28 @@ fn zero() -> Instant {
 
 impl World {
     fn new(client_room: usize, server_room: usize) -> Self {
+        Self::of_kind(client_room, server_room, Accelerate::Off)
+    }
+
+    fn of_kind(client_room: usize, server_room: usize, accelerate: Accelerate) -> Self {
         let (client, server) = (Script::with_room(client_room), Script::with_room(server_room));
         Self {
-            tunnel: Tunnel::default(),
+            tunnel: Tunnel::new(accelerate),
             downstream: Transport::new(client.clone()),
             upstream: Transport::new(server.clone()),
             client,
             server,
-            blocks: BlockPool::new(BLOCK),
+            supplies: Supplies::new(BLOCK, FdBudget::new(20_000, 0)),
             now: zero(),
             from_client: Vec::new(),
             from_server: Vec::new(),
             chatty: false,
             outcome: Outcome::Wait,
         }
+    }
+
+    fn lent(&self) -> usize {
+        self.supplies.blocks.lent() + self.supplies.pipes.lent()
     }
 
     fn client_sends(&mut self, bytes: &[u8]) {
@@ -76,12 +84,12 @@ impl World {
             return;
         }
         let before = self.picture();
-        self.outcome = self.tunnel.drive(&mut self.downstream, &mut self.upstream, &mut self.blocks, self.now);
+        self.outcome = self.tunnel.drive(&mut self.downstream, &mut self.upstream, &mut self.supplies, self.now);
         self.check();
         match self.outcome {
             Outcome::Wait => {
                 let once = self.picture();
-                let again = self.tunnel.drive(&mut self.downstream, &mut self.upstream, &mut self.blocks, self.now);
+                let again = self.tunnel.drive(&mut self.downstream, &mut self.upstream, &mut self.supplies, self.now);
                 assert_eq!((again, self.picture()), (Outcome::Wait, once), "driving again changes nothing");
             }
             Outcome::Yield => assert_ne!(before, self.picture(), "yielding without having done anything: a busy loop"),
@@ -95,15 +103,20 @@ impl World {
             let state = transport.stream.look();
             (transport.readable, transport.writable, transport.received, state.written.clone(), state.ends)
         };
-        let flow = |flow: &Flow| (flow.state, flow.buffer.data().to_vec());
+        let flow = |flow: &Flow| (flow.state, flow.hold.is_empty());
         (side(&self.downstream), side(&self.upstream), flow(&self.tunnel.up), flow(&self.tunnel.down))
     }
 
     /// What holds after every drive.
     fn check(&self) {
         let (up, down) = (&self.tunnel.up, &self.tunnel.down);
-        let waiting = usize::from(!up.buffer.is_empty()) + usize::from(!down.buffer.is_empty());
-        assert_eq!(self.blocks.lent(), waiting, "a block a direction, and only while bytes wait in it");
+        let waiting = usize::from(!up.hold.is_empty()) + usize::from(!down.hold.is_empty());
+        let lent = self.supplies.blocks.lent() + self.supplies.pipes.lent();
+        if self.outcome == Outcome::Wait {
+            assert_eq!(lent, waiting, "a block or pipe a direction, and only while bytes wait in it");
+        } else {
+            assert!(lent <= 2, "a block or pipe a direction");
+        }
         let (client, server) = (self.client.look(), self.server.look());
         assert!(self.from_client.starts_with(&server.written), "in order, nothing invented");
         assert!(self.from_server.starts_with(&client.written), "in order, nothing invented");
@@ -133,14 +146,14 @@ impl World {
         {
             assert_ne!(flow.state, State::Ending, "{name}: {:?}", self.picture());
             let reads = matches!(flow.state, State::Open | State::Sinking);
-            if flow.buffer.is_empty() {
+            if flow.hold.is_empty() {
                 assert!(!reads || !source.can_read(), "{name}: left unread: {:?}", self.picture());
             } else {
                 assert!(!sink.can_write(), "{name}: left unwritten: {:?}", self.picture());
             }
         }
         assert!(!client.is_dead(), "the client's reset was passed on");
-        let answering = self.tunnel.down.state == State::Open && !self.tunnel.down.buffer.is_empty();
+        let answering = self.tunnel.down.state == State::Open && !self.tunnel.down.hold.is_empty();
         assert!(
             !server.is_dead() || answering || self.tunnel.up.state != State::Open,
             "the server's reset was noticed, unless what it had said is still on its way"
@@ -237,8 +250,9 @@ proptest! {
         ops in ops(),
         rooms in (0..2 * BLOCK, 0..2 * BLOCK),
         chatty in any::<bool>(),
+        accelerate in prop::sample::select(vec![Accelerate::Auto, Accelerate::Splice, Accelerate::Off]),
     ) {
-        let mut world = World::new(rooms.0, rooms.1);
+        let mut world = World::of_kind(rooms.0, rooms.1, accelerate);
         world.chatty = chatty;
         let (mut peers, mut next) = (Peers::default(), 0);
         for op in ops {
@@ -253,7 +267,7 @@ proptest! {
         if !peers.reset {
             prop_assert_eq!(&world.server.look().written, &world.from_client);
             prop_assert_eq!(&world.client.look().written, &world.from_server);
-            prop_assert_eq!(world.blocks.lent(), 0, "idle, it holds nothing");
+            prop_assert_eq!(world.lent(), 0, "idle, it holds nothing");
             prop_assert_eq!(world.server.look().ends, usize::from(peers.client_ended));
             prop_assert_eq!(world.client.look().ends, usize::from(peers.server_ended));
         }
@@ -273,8 +287,8 @@ proptest! {
             Outcome::Reset(CloseReason::DOWNSTREAM_RESET) => prop_assert!(world.client.look().is_dead()),
             other => prop_assert!(false, "not over: {:?} {:?}", other, world.picture()),
         }
-        world.tunnel.clear(&mut world.blocks);
-        prop_assert_eq!(world.blocks.lent(), 0);
+        world.tunnel.clear(&mut world.supplies);
+        prop_assert_eq!(world.lent(), 0);
     }
 
     #[test]
@@ -307,7 +321,7 @@ fn a_slow_reader_stops_the_sender() {
     world.client_sends(&[7; 100 * BLOCK]);
     world.settle();
     assert_eq!(world.downstream.received, BLOCK as u64, "one block is taken, the rest waits in the kernel");
-    assert_eq!(world.blocks.lent(), 1);
+    assert_eq!(world.lent(), 1);
     assert!(world.tunnel.holds_bytes());
     world.server.give_room(BLOCK - 3);
     world.settle();
@@ -474,4 +488,50 @@ fn a_server_that_goes_while_the_client_s_end_waits_ends_it() {
     world.settle();
     assert_eq!(world.outcome, Outcome::Done(CloseReason::DONE_BY_UPSTREAM));
     assert_eq!(world.client.look().written, b"no");
+}
+
+#[test]
+fn what_proves_bulky_is_spliced_and_what_does_not_any_more_is_copied() {
+    let mut world = World::of_kind(usize::MAX, usize::MAX, Accelerate::Auto);
+    world.client_sends(&[7; 20 * BLOCK]);
+    world.settle();
+    let spliced = world.client.look().spliced;
+    assert_eq!(spliced, 16 * BLOCK, "after four full blocks");
+    assert_eq!(world.lent(), 0, "idle, it holds no pipe");
+    for _ in 0..100 {
+        world.client_sends(b"abc");
+        world.settle();
+    }
+    let more = world.client.look().spliced - spliced;
+    assert!(more < 100, "small pieces are copied in the end, not {more} bytes spliced");
+    assert_eq!(world.server.look().written, world.from_client);
+}
+
+#[test]
+fn urgent_data_is_not_spliced() {
+    let mut world = World::of_kind(usize::MAX, usize::MAX, Accelerate::Auto);
+    world.client_sends(&[7; 20 * BLOCK]);
+    world.settle();
+    world.client.arrive(b"!and more", true);
+    world.from_client.extend(b"!and more");
+    world.client.end();
+    world.settle();
+    assert_eq!(world.server.look().written, world.from_client);
+    assert_eq!(world.server.look().ends, 1);
+}
+
+#[test]
+fn a_pipe_with_bytes_in_it_is_not_used_again() {
+    let mut world = World::of_kind(usize::MAX, 5 * BLOCK, Accelerate::Auto);
+    world.client_sends(&[7; 20 * BLOCK]);
+    world.settle();
+    assert!(world.tunnel.holds_bytes());
+    assert_eq!(world.supplies.pipes.lent(), 1);
+    world.tunnel.clear(&mut world.supplies);
+    assert_eq!(world.lent(), 0);
+    let mut next = World::of_kind(usize::MAX, usize::MAX, Accelerate::Auto);
+    std::mem::swap(&mut next.supplies, &mut world.supplies);
+    next.client_sends(&[8; 20 * BLOCK]);
+    next.settle();
+    assert_eq!(next.server.look().written, next.from_client);
 }

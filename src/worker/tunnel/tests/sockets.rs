@@ -13,6 +13,7 @@ use std::{
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use super::{super::*, zero};
+use crate::worker::budget::FdBudget;
 use crate::{reactor::Ready, sys::socket::Socket};
 
 const READABLE: Ready = Ready { readable: true, writable: false, read_closed: false, error: false, urgent: false };
@@ -42,16 +43,16 @@ fn reset(stream: TcpStream) {
 fn a_reset_that_a_write_meets_first_is_no_end() {
     let (mut client, mut downstream) = tcp_pair();
     let (mut server, mut upstream) = tcp_pair();
-    let (mut tunnel, mut blocks) = (Tunnel::default(), BlockPool::new(1024));
+    let (mut tunnel, mut supplies) = (Tunnel::new(Accelerate::Auto), Supplies::new(1024, FdBudget::new(20_000, 0)));
     server.write_all(b"half an ans").unwrap();
     upstream.note(READABLE);
-    assert_eq!(tunnel.drive(&mut downstream, &mut upstream, &mut blocks, zero()), Outcome::Wait);
+    assert_eq!(tunnel.drive(&mut downstream, &mut upstream, &mut supplies, zero()), Outcome::Wait);
     client.read_exact(&mut [0; 11]).unwrap();
     reset(server);
     client.write_all(b"more").unwrap();
     // The upstream's event is not there yet.
     downstream.note(READABLE);
-    let outcome = tunnel.drive(&mut downstream, &mut upstream, &mut blocks, zero());
+    let outcome = tunnel.drive(&mut downstream, &mut upstream, &mut supplies, zero());
     assert_eq!(outcome, Outcome::Reset(CloseReason::UPSTREAM_RESET));
 }
 
@@ -59,10 +60,10 @@ fn a_reset_that_a_write_meets_first_is_no_end() {
 fn an_answer_before_a_reset_is_delivered_though_a_write_meets_the_reset_first() {
     let (mut client, mut downstream) = tcp_pair();
     let (mut server, mut upstream) = tcp_pair();
-    let (mut tunnel, mut blocks) = (Tunnel::default(), BlockPool::new(1024));
+    let (mut tunnel, mut supplies) = (Tunnel::new(Accelerate::Auto), Supplies::new(1024, FdBudget::new(20_000, 0)));
     let mut drive = |downstream: &mut _, upstream: &mut _| {
         loop {
-            match tunnel.drive(downstream, upstream, &mut blocks, zero()) {
+            match tunnel.drive(downstream, upstream, &mut supplies, zero()) {
                 Outcome::Yield => {}
                 outcome => return outcome,
             }
@@ -94,8 +95,8 @@ fn bytes_behind_a_passed_descriptor_are_not_left() {
     sendmsg::<()>(client.as_raw_fd(), &[IoSlice::new(b"with, ")], &message, MsgFlags::empty(), None).unwrap();
     (&client).write_all(b"without").unwrap();
     downstream.note(READABLE);
-    let mut blocks = BlockPool::new(1024);
-    let outcome = Tunnel::default().drive(&mut downstream, &mut upstream, &mut blocks, zero());
+    let mut supplies = Supplies::new(1024, FdBudget::new(20_000, 0));
+    let outcome = Tunnel::new(Accelerate::Auto).drive(&mut downstream, &mut upstream, &mut supplies, zero());
     assert_eq!(outcome, Outcome::Wait);
     let mut got = [0; 13];
     server.read_exact(&mut got).unwrap();

@@ -1,0 +1,89 @@
+//! What a worker lends to its connections while bytes are on their way: blocks
+//! to copy through, and pipes to splice through.
+
+use std::sync::Arc;
+
+use crate::{
+    sys::pipe::Pipe,
+    wire::BlockPool,
+    worker::budget::{FdBudget, FdShare},
+};
+
+/// Bytes of one pipe, if the system allows so many.
+const PIPE: usize = 1 << 20;
+/// A smaller one is not worth its descriptors.
+const PIPE_AT_LEAST: usize = 256 << 10;
+/// Pipes that one worker has at most, in use or not.
+const PIPES: usize = 256;
+/// Pipes kept for use; more are closed.
+const KEEP: usize = 16;
+
+/// Blocks and pipes of one worker.
+#[derive(Debug)]
+pub(super) struct Supplies {
+    pub(super) blocks: BlockPool,
+    pub(super) pipes: PipePool,
+}
+
+impl Supplies {
+    pub(super) fn new(block_size: usize, fds: Arc<FdBudget>) -> Self {
+        Self { blocks: BlockPool::new(block_size), pipes: PipePool::new(fds) }
+    }
+}
+
+/// Pipes of one worker. Their file descriptors count against the budget of
+/// all connections.
+#[derive(Debug)]
+pub(super) struct PipePool {
+    free: Vec<Pipe>,
+    lent: usize,
+    fds: FdShare,
+    /// The system does not give any that are large enough.
+    refused: bool,
+}
+
+impl PipePool {
+    fn new(fds: Arc<FdBudget>) -> Self {
+        Self { free: Vec::new(), lent: 0, fds: FdShare::new(fds), refused: false }
+    }
+
+    /// An empty pipe; `None` if there is none to be had, and copying has to do.
+    pub(super) fn take(&mut self) -> Option<Pipe> {
+        let pipe = match self.free.pop() {
+            Some(pipe) => pipe,
+            None => self.make()?,
+        };
+        self.lent += 1;
+        Some(pipe)
+    }
+
+    /// Takes a pipe back. One that is not empty is closed.
+    pub(super) fn give(&mut self, pipe: Pipe, is_empty: bool) {
+        self.lent -= 1;
+        if is_empty && self.free.len() < KEEP {
+            self.free.push(pipe);
+        } else {
+            drop(pipe);
+            self.fds.give(2);
+        }
+    }
+
+    /// Pipes in use.
+    #[cfg(test)]
+    pub(super) fn lent(&self) -> usize {
+        self.lent
+    }
+
+    fn make(&mut self) -> Option<Pipe> {
+        if self.refused || self.lent >= PIPES || !self.fds.take(2) {
+            return None;
+        }
+        match Pipe::new(PIPE) {
+            Ok(pipe) if pipe.capacity() >= PIPE_AT_LEAST => return Some(pipe),
+            Ok(_) => self.refused = true,
+            Err(_) => {}
+        }
+        self.fds.give(2);
+        None
+    }
+}
