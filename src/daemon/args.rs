@@ -39,9 +39,15 @@ pub struct Args {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration, requires = "stop")]
     pub timeout: Duration,
 
-    /// Accept here: IP:PORT, [IPv6]:PORT or unix:/PATH. Repeatable; replaces
-    /// the listeners and pools of the file.
-    #[arg(short, long, value_name = "ADDRESS", help_heading = "Serving without a file, or over one")]
+    /// Addresses to accept on.
+    // Not from the comment above: rustdoc would take the brackets for a link.
+    #[arg(
+        short,
+        long,
+        value_name = "ADDRESS",
+        help = "Accept here: IP:PORT, [IPv6]:PORT or unix:/PATH. Repeatable; replaces the listeners and pools of the file",
+        help_heading = "Serving without a file, or over one"
+    )]
     pub listen: Vec<Address>,
 
     /// Relay to this endpoint. Repeatable.

@@ -23,7 +23,7 @@ fn summary(status: &pb::GetStatusResponse, look: Look) -> String {
     let mut fact = |name: &str, value: String| grid.row([name.to_owned(), value]);
     fact("version", format!("{}, pid {}{}", status.version, status.pid, uptime(status, look)));
     fact("configuration", configuration(status, look));
-    fact("last reload", last_reload(&status.last_reload).to_owned());
+    fact("last reload", last_reload(&status.last_reload));
     fact("connections", format!("{} open, {} since start", units::count(figures.active), units::count(figures.total)));
     fact(
         "bytes",
@@ -59,12 +59,15 @@ fn configuration(status: &pb::GetStatusResponse, look: Look) -> String {
     format!("generation {} from {source}{applied}", status.generation)
 }
 
-fn last_reload(outcome: &str) -> &str {
+fn last_reload(outcome: &str) -> String {
     match outcome {
-        "" => "none yet",
-        "ok" => "ok",
-        // The rest of a long report stands in the log.
-        refused => refused.lines().next().unwrap_or(refused),
+        "" => "none yet".to_owned(),
+        "ok" => "ok".to_owned(),
+        report => match report.split_once('\n') {
+            // The whole report stands in the log.
+            Some((first, _)) => format!("failed: {first}; `netctl plan` tells the rest"),
+            None => format!("failed: {report}"),
+        },
     }
 }
 
@@ -100,4 +103,18 @@ fn workers(workers: &[pb::Worker], look: Look) -> String {
         ]);
     }
     grid.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_reload_takes_one_line() {
+        assert_eq!(last_reload(""), "none yet");
+        assert_eq!(last_reload("ok"), "ok");
+        assert_eq!(last_reload("worker 0 did not answer"), "failed: worker 0 did not answer");
+        let report = "the configuration is not valid\nerror: unknown key";
+        assert_eq!(last_reload(report), "failed: the configuration is not valid; `netctl plan` tells the rest");
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::relay;
+use super::{relay, relay_with};
 use crate::support::{
     Client, Origin, PATIENCE, Setup,
     clock::{now, pause},
@@ -73,7 +73,7 @@ fn receive(mut stream: &TcpStream, pattern: Pattern, total: u64, pace: Pace) {
 }
 
 /// Both directions at the same time, each byte checked.
-fn both_ways(total: u64, client_sends: Pace, client_reads: Pace, origin_sends: Pace, origin_reads: Pace) {
+fn both_ways(accelerate: &str, total: u64, [client_sends, client_reads, origin_sends, origin_reads]: [Pace; 4]) {
     let (there, back) = (Pattern::new(1), Pattern::new(2));
     let (done, is_done) = mpsc::channel();
     let origin = Origin::serving(move |stream| {
@@ -83,7 +83,7 @@ fn both_ways(total: u64, client_sends: Pace, client_reads: Pace, origin_sends: P
         });
         done.send(()).expect("a test that listens");
     });
-    let daemon = relay(&[&origin]);
+    let daemon = relay_with(&[&origin], &format!("accelerate = \"{accelerate}\""));
     let client = daemon.connect("front");
     thread::scope(|scope| {
         scope.spawn(|| send(&client.stream, there, total, client_sends));
@@ -98,15 +98,30 @@ fn both_ways(total: u64, client_sends: Pace, client_reads: Pace, origin_sends: P
     }
 }
 
+const HASTY_AND_SLOW: [Pace; 4] = [BURSTY, SLOW, STEADY, BURSTY];
+const ODD: Pace = Pace { chunk: 1_237, burst: 100_003, rest: Duration::from_millis(1) };
+
 #[test]
-fn a_hundred_mebibytes_each_way_between_bursty_and_slow_peers() {
-    both_ways(100 * MIB, BURSTY, SLOW, STEADY, BURSTY);
+fn a_hundred_mebibytes_each_way_copied() {
+    both_ways("off", 100 * MIB, HASTY_AND_SLOW);
+}
+
+#[test]
+fn a_hundred_mebibytes_each_way_spliced() {
+    both_ways("splice", 100 * MIB, HASTY_AND_SLOW);
+}
+
+/// The slow direction goes to and fro between copying and splicing.
+#[test]
+fn a_hundred_mebibytes_each_way_as_it_comes() {
+    both_ways("auto", 100 * MIB, HASTY_AND_SLOW);
 }
 
 #[test]
 fn a_slow_upstream_and_odd_sizes() {
-    let odd = Pace { chunk: 1_237, burst: 100_003, rest: Duration::from_millis(1) };
-    both_ways(4 * MIB + 13, STEADY, odd, odd, SLOW);
+    for accelerate in ["off", "splice", "auto"] {
+        both_ways(accelerate, 4 * MIB + 13, [STEADY, ODD, ODD, SLOW]);
+    }
 }
 
 /// A peer that does not read makes netd stop reading, not buffer.
