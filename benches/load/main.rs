@@ -33,6 +33,7 @@ fn main() {
     let source = origin::source().expect("the source needs a port and a thread");
     let mut left_out = BTreeMap::new();
     let mut to_source = ways_to(source, &mut left_out);
+    to_source.push(Way::through("netd_copy", Proxy::netd_relay(source, "off")));
     let mut to_echo = ways_to(echo, &mut left_out);
     left_out.iter().for_each(|(name, why)| eprintln!("{name} is left out: {why}"));
     let relays = to_echo.len();
@@ -89,7 +90,7 @@ impl Way {
 
 /// Every way there is on this machine; others are named, with the reason.
 fn ways_to(origin: SocketAddr, left_out: &mut BTreeMap<&'static str, String>) -> Vec<Way> {
-    let mut ways = vec![Way::direct(origin), Way::through("netd", Proxy::netd_relay(origin))];
+    let mut ways = vec![Way::direct(origin), Way::through("netd", Proxy::netd_relay(origin, "auto"))];
     for (name, peer) in [("haproxy", Proxy::haproxy(origin)), ("nginx", Proxy::nginx(origin))] {
         match peer {
             Ok(proxy) => ways.push(Way::through(name, proxy)),

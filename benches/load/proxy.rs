@@ -35,12 +35,15 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// netd as echo server.
     pub(crate) fn netd_echo() -> Self {
-        netd(&["--protocol", "echo"])
+        netd("protocol = \"echo\"\n")
     }
 
-    /// netd in front of `origin`.
-    pub(crate) fn netd_relay(origin: SocketAddr) -> Self {
-        netd(&["--upstream", &origin.to_string()])
+    /// netd in front of `origin`; `accelerate` as in its configuration.
+    pub(crate) fn netd_relay(origin: SocketAddr, accelerate: &str) -> Self {
+        netd(&format!(
+            "protocol = \"tcp\"\npool = \"back\"\naccelerate = \"{accelerate}\"\n\
+             [[pool]]\nname = \"back\"\nendpoints = [\"{origin}\"]\n"
+        ))
     }
 
     /// HAProxy in front of `origin`.
@@ -124,11 +127,20 @@ impl Drop for Proxy {
     }
 }
 
-fn netd(what: &[&str]) -> Proxy {
-    start(|_, address| {
+/// netd with one listener, of which `rest` is the end.
+fn netd(rest: &str) -> Proxy {
+    start(|directory, address| {
+        let file = directory.join("netd.toml");
+        fs::write(
+            &file,
+            format!(
+                "workers.count = 1\nadmin.unix = \"off\"\nmetrics.listen = \"off\"\n\
+                 log = {{ target = \"stderr\", level = \"warn\" }}\n\
+                 [[listener]]\nname = \"front\"\naddress = \"{address}\"\n{rest}"
+            ),
+        )?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_netd"));
-        command.args(["--listen", &address.to_string(), "--workers", "1", "--admin", "off", "--metrics", "off"]);
-        command.args(["--log", "stderr", "--log-level", "warn"]).args(what);
+        command.arg("--config").arg(file);
         Ok(command)
     })
     .unwrap_or_else(|why| panic!("netd does not start: {why}"))
