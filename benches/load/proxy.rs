@@ -24,9 +24,13 @@ const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 /// Name of the file that a proxy's stderr goes to.
 const LOG: &str = "log";
 
-/// A running proxy. Killed when dropped, also by a panic.
+/// A running proxy. Killed when dropped, and also if this process ends without
+/// dropping anything.
 pub(crate) struct Proxy {
     child: Child,
+    /// Kills the proxy as soon as its standard input ends, which this process
+    /// holds open.
+    guard: Child,
     address: SocketAddr,
     /// Configuration and log.
     directory: TempDir,
@@ -121,9 +125,13 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // It may have ended by itself, which the client has then reported.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // The guard first: the id of the proxy may be another's once it is
+        // waited for. It may have ended by itself, which the client has then
+        // reported.
+        for child in [&mut self.guard, &mut self.child] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -164,13 +172,19 @@ fn start(command: impl Fn(&Path, SocketAddr) -> io::Result<Command>) -> Result<P
         let mut command = command(directory.path(), address).expect("the proxy's files can be written");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(log).expect("a file for the log"));
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let mut proxy = Proxy { child, address, directory };
+        let guard = guard(&child).expect("a shell can be started");
+        let mut proxy = Proxy { child, guard, address, directory };
         match proxy.wait_until_it_accepts() {
             Ok(()) => return Ok(proxy),
             Err(why) => failure = format!("{why}; {}", proxy.report().trim_end()),
         }
     }
     Err(failure)
+}
+
+/// A shell that does nothing but wait for the end of this process.
+fn guard(child: &Child) -> io::Result<Child> {
+    Command::new("sh").args(["-c", "read _; kill -KILL $0", &child.id().to_string()]).stdin(Stdio::piped()).spawn()
 }
 
 impl Proxy {
