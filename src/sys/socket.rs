@@ -52,6 +52,12 @@ impl Socket {
         SockRef::from(&self.0).take_error()
     }
 
+    /// Sends small pieces at once instead of gathering them (TCP_NODELAY).
+    pub fn set_nodelay(&self) {
+        // Without it small pieces are merely slower.
+        let _ = SockRef::from(&self.0).set_tcp_nodelay(true);
+    }
+
     /// Makes the next close a reset: unsent bytes are thrown away and the peer
     /// reads ECONNRESET (SO_LINGER of 0). No effect on Unix sockets.
     pub fn reset_on_close(&self) {
@@ -66,7 +72,6 @@ impl Socket {
     /// What socket(2) or connect(2) refuses at once.
     pub fn connect_inet(address: SocketAddr) -> io::Result<Self> {
         let socket = RawSocket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
-        socket.set_tcp_nodelay(true)?;
         Self::connect(socket, &address.into())
     }
 

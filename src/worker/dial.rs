@@ -113,8 +113,9 @@ impl Worker {
             let timeout = self.pools.get(dial.pool).map_or(NO_TIMEOUT, |pool| pool.config.connect_timeout);
             let mut upstream = Transport::new(stream);
             upstream.writable = false;
-            if matches!(address, Address::Unix(_)) {
-                upstream.stops_short();
+            match &address {
+                Address::Inet(_) => upstream.gathers(),
+                Address::Unix(_) => upstream.stops_short(),
             }
             dial.attempt = Some(Attempt { upstream, begun: turn.now, deadline: turn.now + timeout });
         }

@@ -96,6 +96,15 @@ impl Script {
         self.0.borrow_mut().answers_with_reset = true;
     }
 
+    /// netd closes the socket, which passes the end on if that was not done.
+    pub(super) fn is_closed(&self) {
+        let mut state = self.0.borrow_mut();
+        if !state.dead && state.ends == 0 {
+            assert!(state.incoming.is_empty(), "closing with bytes unread is a reset");
+            state.ends = 1;
+        }
+    }
+
     /// A reset comes in.
     pub(super) fn reset(&self) {
         self.0.borrow_mut().reset();
@@ -225,6 +234,8 @@ impl Stream for Script {
     fn reset_on_close(&self) {
         self.0.borrow_mut().reset_on_close = true;
     }
+
+    fn set_nodelay(&self) {}
 
     fn splice_into(&self, pipe: &Pipe) -> io::Result<usize> {
         {

@@ -38,7 +38,8 @@ pub(super) struct PipePool {
     free: Vec<Pipe>,
     lent: usize,
     fds: FdShare,
-    /// The system does not give any that are large enough.
+    /// The system gave none that was large enough (pipe(7): there is a limit
+    /// for each user); not tried again before one has come back.
     refused: bool,
 }
 
@@ -60,6 +61,7 @@ impl PipePool {
     /// Takes a pipe back. One that is not empty is closed.
     pub(super) fn give(&mut self, pipe: Pipe, is_empty: bool) {
         self.lent -= 1;
+        self.refused = false;
         if is_empty && self.free.len() < KEEP {
             self.free.push(pipe);
         } else {

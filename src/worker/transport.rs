@@ -16,6 +16,8 @@ pub(super) trait Stream {
     fn shutdown_write(&self) -> io::Result<()>;
     /// Makes the coming close a reset.
     fn reset_on_close(&self);
+    /// Sends small pieces at once.
+    fn set_nodelay(&self);
     /// Moves bytes into an empty pipe. `Ok(0)`: the end, or urgent data.
     fn splice_into(&self, pipe: &Pipe) -> io::Result<usize>;
     /// Moves up to `n` bytes out of a pipe.
@@ -39,6 +41,10 @@ impl Stream for Socket {
         self.reset_on_close();
     }
 
+    fn set_nodelay(&self) {
+        self.set_nodelay();
+    }
+
     fn splice_into(&self, pipe: &Pipe) -> io::Result<usize> {
         pipe.splice_from(self, pipe.capacity())
     }
@@ -60,9 +66,16 @@ pub(super) struct Transport<S> {
     /// An error was announced: the connection is gone, whatever can still be
     /// read from it.
     pub(super) failed: bool,
-    /// A short read does not mean that all was read: an end, an error or urgent
-    /// data was announced, or the kind of socket stops short.
+    /// A short read does not mean that all was read: an error or urgent data
+    /// was announced, or the kind of socket stops short.
     read_to_the_end: bool,
+    /// The peer's end was announced: it is behind what can be read.
+    end_announced: bool,
+    /// All before the end was read.
+    end_reached: bool,
+    /// Small pieces are still gathered; the first write alone is not held back
+    /// by that (Nagle's algorithm, as Linux has it).
+    gathers: bool,
     /// Urgent data was announced, which splice(2) does not pass.
     pub(super) urgent: bool,
     /// Bytes received.
@@ -88,6 +101,9 @@ impl<S: Stream> Transport<S> {
             writable: true,
             failed: false,
             read_to_the_end: false,
+            end_announced: false,
+            end_reached: false,
+            gathers: false,
             urgent: false,
             received: 0,
             sent: 0,
@@ -100,19 +116,30 @@ impl<S: Stream> Transport<S> {
         self.read_to_the_end = true;
     }
 
+    /// For a socket that gathers small pieces: it is told not to before the
+    /// second write, which many a connection does not see.
+    pub(super) fn gathers(&mut self) {
+        self.gathers = true;
+    }
+
     /// Takes in what the kernel says.
     pub(super) fn note(&mut self, ready: Ready) {
         self.readable |= ready.readable;
         self.writable |= ready.writable;
         self.failed |= ready.error;
         self.urgent |= ready.urgent;
-        self.read_to_the_end |= ready.read_closed || ready.urgent;
+        self.read_to_the_end |= ready.error || ready.urgent;
+        self.end_announced |= ready.read_closed;
     }
 
     /// Reads once into the free room of `buffer`. Only if
     /// [`readable`](Self::readable), and if there is room. Answers what was
     /// found, and whether it filled the room.
     pub(super) fn fill(&mut self, buffer: &mut Buffer, blocks: &mut BlockPool) -> io::Result<(Read, bool)> {
+        if self.end_reached {
+            self.readable = false;
+            return Ok((Read::End, false));
+        }
         match buffer.fill(blocks, |room| self.stream.read(room)) {
             Ok((0, _)) => {
                 self.readable = false;
@@ -120,8 +147,10 @@ impl<S: Stream> Transport<S> {
             }
             Ok((n, room)) => {
                 self.received += n as u64;
-                // All was read; what comes next comes with a new edge.
-                self.readable = n == room || self.read_to_the_end;
+                // A short read took all there was. What comes next comes with a
+                // new edge; behind an announced end nothing comes.
+                self.end_reached = n < room && self.end_announced && !self.read_to_the_end;
+                self.readable = n == room || self.read_to_the_end || self.end_announced;
                 Ok((Read::Bytes, n == room))
             }
             Err(error) => self.nothing_to_read(error).map(|read| (read, false)),
@@ -146,6 +175,7 @@ impl<S: Stream> Transport<S> {
     /// Writes once from `buffer`. Only if [`writable`](Self::writable), and if
     /// there is something. Answers the number of bytes taken.
     pub(super) fn flush(&mut self, buffer: &mut Buffer, blocks: &mut BlockPool) -> io::Result<usize> {
+        self.stop_gathering();
         let waiting = buffer.len();
         let n = self.stream.write(buffer.data());
         let n = self.wrote(n, waiting)?;
@@ -155,8 +185,16 @@ impl<S: Stream> Transport<S> {
 
     /// Moves bytes once out of a pipe that holds `held`.
     pub(super) fn flush_pipe(&mut self, pipe: &Pipe, held: usize) -> io::Result<usize> {
+        self.stop_gathering();
         let n = self.stream.splice_from(pipe, held);
         self.wrote(n, held)
+    }
+
+    fn stop_gathering(&mut self) {
+        if self.gathers && self.sent > 0 {
+            self.gathers = false;
+            self.stream.set_nodelay();
+        }
     }
 
     fn nothing_to_read(&mut self, error: io::Error) -> io::Result<Read> {

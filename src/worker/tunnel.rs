@@ -103,7 +103,8 @@ impl Tunnel {
         now: Instant,
     ) -> Outcome {
         let mut more = false;
-        match self.down.pump(upstream, downstream, supplies) {
+        let last = self.up.state == State::Ended;
+        match self.down.pump(upstream, downstream, supplies, last) {
             Ok(pumped) => more |= matches!(pumped, Pumped::Budget),
             Err(Failure::Source) => return Outcome::Reset(CloseReason::UPSTREAM_RESET),
             Err(Failure::Sink(_)) => return Outcome::Reset(CloseReason::DOWNSTREAM_RESET),
@@ -111,7 +112,8 @@ impl Tunnel {
         if self.down.state != State::Open && self.up.state == State::Open {
             self.upstream_ended_first = true;
         }
-        match self.up.pump(downstream, upstream, supplies) {
+        let last = self.down.state == State::Ended;
+        match self.up.pump(downstream, upstream, supplies, last) {
             Ok(pumped) => more |= matches!(pumped, Pumped::Budget),
             Err(Failure::Source) => return Outcome::Reset(CloseReason::DOWNSTREAM_RESET),
             // The failed write has taken the error from the socket, which from
@@ -194,11 +196,13 @@ impl Tunnel {
 }
 
 impl Flow {
+    /// `last`: the other direction has ended, so the end is passed on by closing.
     fn pump<S: Stream>(
         &mut self,
         source: &mut Transport<S>,
         sink: &mut Transport<S>,
         supplies: &mut Supplies,
+        last: bool,
     ) -> Result<Pumped, Failure> {
         let mut reads = 0;
         loop {
@@ -213,6 +217,9 @@ impl Flow {
                 State::Ended => return Ok(Pumped::Blocked),
                 State::Ending => {
                     self.state = State::Ended;
+                    if last {
+                        return Ok(Pumped::Blocked);
+                    }
                     // A receiver that is gone already cannot be told; whether
                     // it failed is seen by reading from it.
                     return match sink.stream.shutdown_write() {

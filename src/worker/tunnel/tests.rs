@@ -93,7 +93,11 @@ impl World {
                 assert_eq!((again, self.picture()), (Outcome::Wait, once), "driving again changes nothing");
             }
             Outcome::Yield => assert_ne!(before, self.picture(), "yielding without having done anything: a busy loop"),
-            Outcome::Done(_) | Outcome::Reset(_) => {}
+            Outcome::Done(_) => {
+                self.client.is_closed();
+                self.server.is_closed();
+            }
+            Outcome::Reset(_) => {}
         }
     }
 
