@@ -78,6 +78,7 @@ fn last_reload(outcome: &str) -> String {
 fn log(status: &pb::GetStatusResponse) -> String {
     match status.log_destination.as_str() {
         "" => status.log_level.clone(),
+        nowhere if nowhere.starts_with("nowhere") => format!("{}, {nowhere}", status.log_level),
         destination => format!("{}, to {destination}", status.log_level),
     }
 }
