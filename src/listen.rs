@@ -2,10 +2,10 @@
 
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::{MetadataExt, PermissionsExt},
+        unix::fs::{MetadataExt, PermissionsExt, chown, fchown},
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -30,6 +30,8 @@ pub struct ListenSocket {
 enum Ownership {
     /// netd bound it, and one worker alone has it: its queue ends with it.
     Own,
+    /// As `Own`, but control keeps a duplicate, to listen on it again later.
+    Kept,
     /// All workers have the same Unix-domain socket, bound to this file.
     Shared(Arc<SocketFile>),
     /// systemd has it too: it must be left as it was, its queue lives on.
@@ -44,7 +46,7 @@ impl ListenSocket {
         match &self.ownership {
             // Without the filter the window in which a connection can get lost
             // is merely larger.
-            Ownership::Own => drop(sys::socket::drop_new_handshakes(self.fd.as_fd())),
+            Ownership::Own | Ownership::Kept => drop(sys::socket::drop_new_handshakes(self.fd.as_fd())),
             Ownership::Shared(file) => file.remove(),
             Ownership::Inherited => {}
         }
@@ -54,6 +56,25 @@ impl ListenSocket {
     /// [`refuse_new`](Self::refuse_new), from handshakes under way.
     pub fn needs_grace(&self) -> bool {
         !matches!(self.ownership, Ownership::Inherited)
+    }
+
+    /// Ends listening. A kept socket stays bound to its address.
+    pub fn close(self) {
+        if let Ownership::Kept = self.ownership {
+            // For a listening socket that is the end of listening (inet_shutdown
+            // in the kernel); one that does not listen any more is as it should
+            // be.
+            let _ = SockRef::from(&self.fd).shutdown(Shutdown::Read);
+        }
+    }
+
+    /// Takes on another length of the accept queue. Inherited sockets are left
+    /// as they are.
+    pub fn set_backlog(&self, backlog: u32) {
+        if !matches!(self.ownership, Ownership::Inherited) {
+            // listen(2) again; it does not fail on a listening socket.
+            let _ = SockRef::from(&self.fd).listen(length(backlog));
+        }
     }
 
     /// Whether other descriptors of the same socket exist, so that closing
@@ -105,6 +126,10 @@ pub struct BindOptions {
     pub v6only: bool,
     /// Mode bits of a Unix socket's file.
     pub mode: u32,
+    /// The user and group that netd runs as, or is about to become: the
+    /// sockets are theirs. Only sockets of one user share an address
+    /// (SO_REUSEPORT), and netd may have to bind further ones later.
+    pub owner: Option<(u32, u32)>,
     /// netd itself listens on this address already (it is bound anew with
     /// other options): do not take that for a conflict.
     pub rebind: bool,
@@ -126,6 +151,55 @@ pub struct Bound {
     pub sockets: Vec<ListenSocket>,
     /// The address in fact bound: `ADDRESS:PORT` or `unix:PATH`.
     pub local: String,
+}
+
+impl Bound {
+    /// Keeps duplicates of the sockets, so that their address can be listened
+    /// on again after accepting was stopped, without the privilege that binding
+    /// it took. Only for sockets that [`bind`] made for an IP address with a
+    /// port: one that the kernel chose would not be kept.
+    ///
+    /// # Errors
+    /// If file descriptors run out.
+    pub fn keep(&mut self) -> io::Result<Kept> {
+        let sockets = self.sockets.iter().map(|socket| socket.fd.try_clone()).collect::<io::Result<_>>()?;
+        self.sockets.iter_mut().for_each(|socket| socket.ownership = Ownership::Kept);
+        Ok(Kept { sockets, local: self.local.clone() })
+    }
+}
+
+/// Sockets that stay bound to their address whether they listen or not.
+#[derive(Debug)]
+pub struct Kept {
+    sockets: Vec<OwnedFd>,
+    local: String,
+}
+
+impl Kept {
+    /// Listens again; accepting must have been stopped on all of them.
+    ///
+    /// # Errors
+    /// What listen(2) says.
+    pub fn listen(&self, backlog: u32) -> io::Result<Bound> {
+        let mut sockets = Vec::with_capacity(self.sockets.len());
+        for fd in &self.sockets {
+            let socket = SockRef::from(fd);
+            // Of refuse_new(); if there is none, so much the better.
+            let _ = socket.detach_filter();
+            socket.listen(length(backlog))?;
+            sockets.push(ListenSocket { fd: fd.try_clone()?, ownership: Ownership::Kept });
+        }
+        Ok(Bound { sockets, local: self.local.clone() })
+    }
+
+    /// Ends listening for a worker that died without doing so: nobody would
+    /// accept what comes in.
+    pub fn abandon(&self, worker: usize) {
+        if let Some(fd) = self.sockets.get(worker) {
+            // Not listening is what is wanted.
+            let _ = SockRef::from(fd).shutdown(Shutdown::Read);
+        }
+    }
 }
 
 /// Binds `workers` sockets to one address.
@@ -177,7 +251,7 @@ fn bind_inet(address: SocketAddr, options: &BindOptions, workers: usize) -> io::
     for _ in 0..workers {
         let socket = inet_socket(address, options, true)?;
         socket.bind(&address.into())?;
-        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        socket.listen(length(options.backlog))?;
         if let Some(bound) = socket.local_addr()?.as_socket() {
             address = bound;
         }
@@ -188,6 +262,9 @@ fn bind_inet(address: SocketAddr, options: &BindOptions, workers: usize) -> io::
 
 fn inet_socket(address: SocketAddr, options: &BindOptions, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
+    if let Some((uid, gid)) = options.owner {
+        fchown(&socket, Some(uid), Some(gid))?;
+    }
     if address.is_ipv6() {
         socket.set_only_v6(options.v6only)?;
     }
@@ -209,7 +286,10 @@ fn bind_unix(path: &Path, options: &BindOptions, workers: usize) -> io::Result<B
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     socket.bind(&SockAddr::unix(target)?)?;
     fs::set_permissions(target, fs::Permissions::from_mode(options.mode))?;
-    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    if let Some((uid, gid)) = options.owner {
+        chown(target, Some(uid), Some(gid))?;
+    }
+    socket.listen(length(options.backlog))?;
     if let Some(temporary) = &temporary {
         fs::rename(temporary, path)?;
     }
@@ -239,6 +319,11 @@ fn share(fd: OwnedFd, workers: usize, ownership: &Ownership) -> io::Result<Vec<L
     }
     sockets.push(ListenSocket { fd, ownership: ownership.clone() });
     Ok(sockets)
+}
+
+/// As listen(2) wants it.
+fn length(backlog: u32) -> i32 {
+    i32::try_from(backlog).unwrap_or(i32::MAX)
 }
 
 fn explain(address: &BindAddress, error: &io::Error) -> io::Error {

@@ -32,7 +32,7 @@ pub enum ListenerChange {
         old: Arc<Listener>,
         /// After.
         new: Arc<Listener>,
-        /// Address, backlog, v6only or mode changed: the sockets must be made
+        /// Address, v6only or mode changed: the sockets must be made
         /// anew.
         rebind: bool,
         /// One line a setting: `idle_timeout: 1h -> 30s`.
@@ -139,10 +139,10 @@ fn listeners(old: &Config, new: &Config) -> Vec<ListenerChange> {
 fn changed_listener(old: &Arc<Listener>, new: &Arc<Listener>) -> Option<ListenerChange> {
     let mut details = Details::default();
     details.compare("address", &old.address, &new.address, Address::to_string);
-    details.compare("backlog", &old.backlog, &new.backlog, |n| *n);
     details.compare("v6only", &old.v6only, &new.v6only, |flag| *flag);
     details.compare("mode", &old.mode, &new.mode, |mode| format!("0o{mode:03o}"));
     let rebind = !details.0.is_empty();
+    details.compare("backlog", &old.backlog, &new.backlog, |n| *n);
     details.compare("protocol", &old.protocol.as_str(), &new.protocol.as_str(), |word| *word);
     match (&old.protocol, &new.protocol) {
         (Protocol::Respond { text: old }, Protocol::Respond { text: new }) => {

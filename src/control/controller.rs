@@ -438,7 +438,9 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     fn beat(&mut self) {
-        self.fleet.beat();
+        for worker in self.fleet.beat() {
+            self.sockets.abandon(worker);
+        }
         self.fleet.prune();
         if self.fleet.all_dead() && !self.stopped {
             self.fault = Some("all workers have died; the log has their panics".to_owned());

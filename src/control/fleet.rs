@@ -75,7 +75,8 @@ impl<P: WorkerPort> Fleet<P> {
     /// Where netd listens now.
     pub(super) fn addresses(&self) -> Vec<Address> {
         let accepting = self.told.listeners.values().filter(|told| told.id.is_some());
-        accepting.map(|told| told.config.address.clone()).collect()
+        // Port 0 of the file became another one.
+        accepting.flat_map(|told| [Some(told.config.address.clone()), told.bound.parse().ok()]).flatten().collect()
     }
 
     /// Forgets what is gone and has no connection left.
@@ -169,7 +170,9 @@ impl<P: WorkerPort> Fleet<P> {
     /// Judges the last heartbeat and sends the next; a worker that owes an
     /// answer gets no more. What a dead one had open is gone: its gauges are
     /// cleared, so that drains end.
-    pub(super) fn beat(&mut self) {
+    /// The answer: workers that have died since the last time.
+    pub(super) fn beat(&mut self) -> Vec<usize> {
+        let mut died = Vec::new();
         for (index, (lane, heart)) in self.workers.iter_mut().zip(&mut self.hearts).enumerate() {
             if heart.dead {
                 continue;
@@ -179,6 +182,7 @@ impl<P: WorkerPort> Fleet<P> {
                 lane.stop();
                 lane.port().shard().active.set(0);
                 self.told.bury(index);
+                died.push(index);
                 tracing::error!(
                     worker = index,
                     "worker {index} has died and its connections with it; the others go on; restart netd to replace it"
@@ -197,6 +201,7 @@ impl<P: WorkerPort> Fleet<P> {
                 tracing::error!(worker = index, "worker {index} does not answer its heartbeat");
             }
         }
+        died
     }
 
     /// Whether the worker's thread has ended.

@@ -12,7 +12,7 @@ use std::{
 use super::request::Refusal;
 use crate::{
     config::{Address, Listener},
-    listen::{self, BindAddress, BindOptions, Bound},
+    listen::{self, BindAddress, BindOptions, Bound, Kept},
 };
 
 /// How sockets are made; tests put their own in its place.
@@ -58,6 +58,10 @@ pub(super) struct Opened {
 pub(super) struct Sockets {
     binder: Box<dyn Binder>,
     inherited: HashMap<String, Inherited>,
+    /// Sockets on addresses that only a start can bind, by their address.
+    kept: HashMap<Address, Kept>,
+    /// The user and group that netd becomes, if it does.
+    owner: Option<(u32, u32)>,
     workers: usize,
 }
 
@@ -75,19 +79,20 @@ impl Sockets {
         mut inherited: HashMap<String, Vec<OwnedFd>>,
         listeners: &[Arc<Listener>],
         workers: usize,
+        owner: Option<(u32, u32)>,
     ) -> Self {
         let matched = listeners.iter().filter_map(|listener| {
             let fds = inherited.remove(&listener.name).filter(|fds| !fds.is_empty())?;
             Some((listener.name.clone(), Inherited { address: listener.address.clone(), fds }))
         });
         let inherited = matched.collect();
-        Self { binder, inherited, workers }
+        Self { binder, inherited, kept: HashMap::new(), owner, workers }
     }
 
     /// Opens sockets for all of `listeners`, or for none; `ours`: where netd
     /// listens already.
     pub(super) fn open<'a>(
-        &self,
+        &mut self,
         listeners: impl Iterator<Item = &'a Arc<Listener>>,
         ours: &[Address],
     ) -> Result<BTreeMap<String, Opened>, Refusal> {
@@ -111,23 +116,38 @@ impl Sockets {
         if faults.is_empty() { Ok(opened) } else { Err(Refusal::Precondition(faults.join("\n"))) }
     }
 
-    fn open_one(&self, listener: &Listener, ours: &[Address]) -> Result<Opened, String> {
+    fn open_one(&mut self, listener: &Listener, ours: &[Address]) -> Result<Opened, String> {
         if let Some(inherited) = self.inherited.get(&listener.name).filter(|each| each.address == listener.address) {
             let bound = self.adopt(&inherited.fds).map_err(|error| format!("its socket from systemd: {error}"))?;
             return Ok(Opened { bound, inherited: true });
+        }
+        let again = !is_ours(listener, ours);
+        if let Some(kept) = self.kept.get(&listener.address).filter(|_| again) {
+            let bound = kept.listen(listener.backlog).map_err(|error| error.to_string())?;
+            return Ok(Opened { bound, inherited: false });
         }
         let options = BindOptions {
             address: bind_address(&listener.address),
             backlog: listener.backlog,
             v6only: listener.v6only,
             mode: listener.mode,
+            owner: self.owner,
             rebind: is_ours(listener, ours),
         };
-        let bound = self.binder.bind(&options, self.workers).map_err(|error| {
+        let mut bound = self.binder.bind(&options, self.workers).map_err(|error| {
             let (text, address) = (error.to_string(), listener.address.to_string());
             if text.contains(&address) { text } else { format!("cannot listen on {address}: {text}") }
         })?;
+        if self.owner.is_some_and(|(uid, _)| uid != 0) && is_privileged(&listener.address) {
+            let kept = bound.keep().map_err(|error| format!("no duplicate of its socket: {error}"))?;
+            self.kept.insert(listener.address.clone(), kept);
+        }
         Ok(Opened { bound, inherited: false })
+    }
+
+    /// A worker has died: nobody accepts on its sockets any more.
+    pub(super) fn abandon(&self, worker: usize) {
+        self.kept.values().for_each(|kept| kept.abandon(worker));
     }
 
     /// Several sockets of one name (ReusePort=) are dealt out over the workers.
@@ -182,6 +202,12 @@ fn overlap(a: &Address, b: &Address) -> bool {
         (Address::Unix(a), Address::Unix(b)) => a == b,
         _ => false,
     }
+}
+
+/// Whether binding it takes CAP_NET_BIND_SERVICE (as `ip_unprivileged_port_start`
+/// has it by default).
+fn is_privileged(address: &Address) -> bool {
+    matches!(address, Address::Inet(address) if (1..1024).contains(&address.port()))
 }
 
 fn is_wild(address: &SocketAddr) -> bool {

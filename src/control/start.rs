@@ -113,6 +113,8 @@ pub struct Start {
     pub config_path: Option<String>,
     /// Sockets that systemd made, by the name of the listener they belong to.
     pub inherited: HashMap<String, Vec<OwnedFd>>,
+    /// The user and group that netd becomes before [`Prepared::launch`].
+    pub owner: Option<(u32, u32)>,
     /// CPUs that the process may use.
     pub cpus: Vec<u32>,
     /// Tells the time.
@@ -160,7 +162,8 @@ impl Prepared {
         let started = start.clock.now();
         let inherited = std::mem::take(&mut start.inherited);
         let binder = std::mem::replace(&mut start.binder, Box::new(super::SystemBinder));
-        let sockets = Sockets::new(binder, inherited, &start.config.listeners, worker_count(&start));
+        let workers = worker_count(&start);
+        let mut sockets = Sockets::new(binder, inherited, &start.config.listeners, workers, start.owner);
         let opened = sockets.open(start.config.listeners.iter(), &[]).map_err(|refusal| refusal.to_string())?;
         Ok(Self { start, started, sockets, opened })
     }

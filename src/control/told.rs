@@ -273,7 +273,7 @@ fn is_in_force(told: &ToldPool, pool: &Arc<Pool>, state: &State) -> bool {
 
 /// Whether the change needs other sockets.
 fn needs_sockets(old: &Listener, new: &Listener) -> bool {
-    old.address != new.address || old.backlog != new.backlog || old.v6only != new.v6only || old.mode != new.mode
+    old.address != new.address || old.v6only != new.v6only || old.mode != new.mode
 }
 
 fn take<T>(list: &mut Vec<T>, matches: impl Fn(&T) -> bool) -> Option<T> {

@@ -164,7 +164,7 @@ pub(super) fn prepare(
     let supervisor = Supervisor::new(notify);
     let inherited = match_inherited(std::mem::take(&mut arrival.activation), &config);
     loader.keep_spare();
-    let start = start(Arc::clone(&config), loader, inherited, &supervisor, &logging).map_err(Failure::new)?;
+    let start = start(Arc::clone(&config), loader, inherited, owner, &supervisor, &logging).map_err(Failure::new)?;
     let control = control::Prepared::new(start).map_err(Failure::new)?;
     if let Some(identity) = &identity {
         logging.give_to(identity.uid, identity.gid).map_err(Failure::new)?;
@@ -268,6 +268,7 @@ fn start(
     config: Arc<Config>,
     loader: Loader,
     inherited: HashMap<String, Vec<OwnedFd>>,
+    owner: Option<(u32, u32)>,
     supervisor: &Supervisor,
     logging: &Arc<Logging>,
 ) -> io::Result<Start> {
@@ -290,6 +291,7 @@ fn start(
         }),
         config_path,
         inherited,
+        owner,
         cpus: limits::usable_cpus(),
         clock,
         set_log_level: Box::new(move |level| set_level.set_level(level)),

@@ -12,6 +12,7 @@ fn loopback() -> BindOptions {
         backlog: 16,
         v6only: true,
         mode: 0o666,
+        owner: None,
         rebind: false,
     }
 }
@@ -109,4 +110,61 @@ fn only_a_listening_stream_socket_is_adopted() {
     let local = listener.local_addr().unwrap().to_string();
     let bound = adopt(listener.into(), 2).unwrap();
     assert_eq!((bound.sockets.len(), bound.local), (2, local));
+}
+
+/// On a port that is named, since the kernel's choice cannot be kept.
+fn bind_named(workers: usize) -> Bound {
+    for _ in 0..100 {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        match bind(&BindOptions { address: BindAddress::Inet(free), ..loopback() }, workers) {
+            Ok(bound) => return bound,
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::AddrInUse),
+        }
+    }
+    panic!("no free port");
+}
+
+#[test]
+fn kept_sockets_can_listen_again_where_they_did() {
+    let mut bound = bind_named(2);
+    let address: SocketAddr = bound.local.parse().unwrap();
+    let kept = bound.keep().unwrap();
+    // Twice, since there may be many drains.
+    for _ in 0..2 {
+        let waiting = TcpStream::connect(address).unwrap();
+        for socket in std::mem::take(&mut bound.sockets) {
+            socket.refuse_new();
+            socket.close();
+        }
+        drop(waiting);
+        assert_eq!(TcpStream::connect(address).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+
+        bound = kept.listen(128).unwrap();
+        assert_eq!(bound.local, address.to_string());
+        let clients: Vec<_> = (0..60).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let accept = |socket: &ListenSocket| sys::socket::accept(socket.fd.as_fd()).is_ok();
+        let accepted: Vec<usize> =
+            bound.sockets.iter().map(|socket| std::iter::repeat(()).take_while(|()| accept(socket)).count()).collect();
+        assert_eq!(accepted.iter().sum::<usize>(), clients.len());
+        assert!(accepted.iter().all(|&each| each > 5), "the kernel spreads connections over both: {accepted:?}");
+    }
+    kept.abandon(0);
+    kept.abandon(1);
+    assert_eq!(TcpStream::connect(address).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn sockets_of_the_user_that_netd_becomes_share_their_address_with_later_ones() {
+    if !nix::unistd::Uid::effective().is_root() {
+        eprintln!("skipped: only root can give a socket to somebody else");
+        return;
+    }
+    let owned = BindOptions { owner: Some((65534, 65534)), ..loopback() };
+    let bound = bind(&owned, 1).unwrap();
+    let address = BindAddress::Inet(bound.local.parse().unwrap());
+    let again = BindOptions { address: address.clone(), rebind: true, ..owned };
+    bind(&again, 1).unwrap();
+    // Another user's cannot, as without netd.
+    let foreign = BindOptions { address, rebind: true, ..loopback() };
+    assert_eq!(bind(&foreign, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
 }

@@ -240,6 +240,9 @@ impl Handler for Worker {
             Command::UpdateListener(spec) => {
                 let slot = self.listener_slots.get(&spec.id).copied();
                 if let Some(listener) = slot.and_then(|slot| self.listeners.get_mut(slot)) {
+                    if listener.spec.config.backlog != spec.config.backlog {
+                        listener.socket.set_backlog(spec.config.backlog);
+                    }
                     listener.spec = spec;
                 }
             }

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     os::unix::net::UnixListener,
+    time::Duration,
 };
 
 use clap::Parser;
@@ -136,7 +137,12 @@ async fn a_daemon_that_goes_at_once_has_done_what_shutdown_now_asks() {
     for (words, status) in [(&["shutdown", "--now"][..], 0), (&["shutdown"], 3)] {
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).unwrap();
-        let daemon = std::thread::spawn(move || drop(listener.accept().unwrap()));
+        // It goes when it has heard the request.
+        let daemon = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            io::copy(&mut stream, &mut io::sink()).unwrap_err();
+        });
         let args = parse(&[&["--admin", &admin], words].concat()).unwrap();
         let ran = netctl(args, &around()).await;
         assert_eq!(ran.status, status, "{ran:?}");

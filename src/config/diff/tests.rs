@@ -41,7 +41,7 @@ fn listener_details(difference: &Difference) -> (bool, &[String]) {
 fn a_listener_that_changed() {
     for (from, to, rebind, details) in [
         ("127.0.0.1:80\"", "[::1]:80\"", true, "address: 127.0.0.1:80 -> [::1]:80"),
-        ("pool = \"app\"", "pool = \"app\"\nbacklog = 9", true, "backlog: 4096 -> 9"),
+        ("pool = \"app\"", "pool = \"app\"\nbacklog = 9", false, "backlog: 4096 -> 9"),
         ("pool = \"app\"", "pool = \"app\"\nidle_timeout = \"30s\"", false, "idle_timeout: 1h -> 30s"),
         ("pool = \"app\"", "pool = \"app\"\nidle_timeout = \"off\"", false, "idle_timeout: 1h -> off"),
         ("\"respond\"", "\"respond\"\ntext = \"x\"", false, "text: \"Hello from daemon\\n\" -> \"x\""),

@@ -109,7 +109,7 @@ fn a_pool_is_forgotten_after_its_listeners_have_stopped() {
         world.told();
         let mut config = usual();
         config.listeners[0] = relay("web", "127.0.0.1:8080", "new");
-        config.listeners[1] = Arc::new(Listener { backlog: 9, ..(*config.listeners[1]).clone() });
+        config.listeners[1] = Arc::new(Listener { mode: 0o600, ..(*config.listeners[1]).clone() });
         config.pools = vec![pool("new", &[("10.0.0.9:1", 1)])];
         world.set_source(Ok(config));
         world.ask(|reply| Request::Reload(request(), reply)).await.unwrap();

@@ -160,6 +160,7 @@ fn start(
         log_destination: Box::new(|| "the journal".to_owned()),
         config_path: Some("/etc/netd/netd.toml".to_owned()),
         inherited,
+        owner: None,
         cpus: vec![0, 1],
         clock: Clock::system(),
         set_log_level: Box::new(move |new| std::mem::replace(&mut *lock(&level), new)),
@@ -204,7 +205,7 @@ impl FakeBinder {
 
     fn sockets(workers: usize, local: String) -> io::Result<Bound> {
         let address = BindAddress::Inet(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let options = BindOptions { address, backlog: 1, v6only: true, mode: 0o666, rebind: false };
+        let options = BindOptions { address, backlog: 1, v6only: true, mode: 0o666, owner: None, rebind: false };
         Ok(Bound { local, ..listen::bind(&options, workers)? })
     }
 }

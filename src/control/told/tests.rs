@@ -58,7 +58,7 @@ fn each_kind_of_change_has_its_own_way() {
     let mut told = Told::default();
     tell(&mut told, &state(usual()));
     let mut config = usual();
-    config.listeners[0] = Arc::new(Listener { backlog: 5, ..(*config.listeners[0]).clone() });
+    config.listeners[0] = Arc::new(Listener { mode: 0o600, ..(*config.listeners[0]).clone() });
     config.listeners[1] =
         Arc::new(Listener { idle_timeout: Some(Default::default()), ..(*config.listeners[1]).clone() });
     config.listeners.push(echo("more", "127.0.0.1:9"));

@@ -213,7 +213,8 @@ impl Front {
 }
 
 fn bind(address: BindAddress, workers: usize) -> listen::Bound {
-    listen::bind(&BindOptions { address, backlog: 512, v6only: true, mode: 0o666, rebind: false }, workers).unwrap()
+    listen::bind(&BindOptions { address, backlog: 512, v6only: true, mode: 0o666, owner: None, rebind: false }, workers)
+        .unwrap()
 }
 
 fn unix(path: &Path) -> BindAddress {

@@ -2,16 +2,19 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::atomic::{AtomicU16, Ordering::Relaxed},
 };
 
 use nix::sys::signal::Signal;
 
 use crate::support::{Client, Daemon, Setup, eventually, is_root};
 
-/// A port that only root may bind.
+/// A port that only root may bind, another one each time: tests run at once.
 fn low_port() -> Option<SocketAddr> {
-    (600..1000).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).find(|address| TcpListener::bind(address).is_ok())
+    static NEXT: AtomicU16 = AtomicU16::new(600);
+    let ports = std::iter::repeat_with(|| NEXT.fetch_add(1, Relaxed)).take_while(|port| *port < 1000);
+    ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port))).find(|address| TcpListener::bind(address).is_ok())
 }
 
 fn config(address: SocketAddr, more: &str) -> String {
@@ -78,4 +81,49 @@ fn it_goes_on_working_as_nobody() {
     eventually("it ends", || (!daemon.process.is_alive()).then_some(()));
     let left = fs::read_to_string(daemon.path("netd.pid")).unwrap_or_default();
     assert_eq!(left, "", "the pid file names a daemon that has ended");
+}
+
+/// What took root to bind can be stopped, drained and taken back without it.
+#[test]
+fn a_low_port_comes_back_without_root() {
+    if !is_root("giving up root") {
+        return;
+    }
+    let address = low_port().expect("a free low port");
+    let daemon = Setup::config(&config(address, "")).start();
+    let refused = || eventually("it refuses", || TcpStream::connect(address).is_err().then_some(()));
+    for _ in 0..2 {
+        daemon.ask(&["drain"]);
+        refused();
+        daemon.ask(&["undrain"]);
+        Client::connect(address).echo(b"after the drain");
+        daemon.ask(&["stop", "low"]);
+        refused();
+        daemon.ask(&["start", "low"]);
+        Client::connect(address).echo(b"after the stop");
+    }
+    daemon.rewrite(&config(address, "backlog = 77"));
+    daemon.ask(&["reload"]);
+    Client::connect(address).echo(b"with another backlog");
+}
+
+/// Sockets that were made as root do not stand in the way of later ones.
+#[test]
+fn a_listener_can_be_renamed_after_root_is_gone() {
+    if !is_root("giving up root") {
+        return;
+    }
+    let named = |name: &str, address: &str| {
+        format!(
+            "[process]\nuser = \"nobody\"\n[[listener]]\nname = \"{name}\"\naddress = \"{address}\"\nprotocol = \"echo\"\n"
+        )
+    };
+    let daemon = Setup::config(&named("old", "127.0.0.1:0")).start();
+    let mut before = daemon.connect("old");
+    let address = daemon.address("old");
+    // Port 0 stays as it is: a name for the port that it got.
+    daemon.rewrite(&named("new", &address.to_string()));
+    daemon.ask(&["reload"]);
+    before.echo(b"still there");
+    Client::connect(address).echo(b"under its new name");
 }
