@@ -1,10 +1,23 @@
 //! Who may use the admin API.
 
-use std::{ffi::CString, io, net::SocketAddr, sync::Arc};
+use std::{
+    ffi::CString,
+    future::ready,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use nix::unistd::{self, Gid, Uid, User};
-use tokio::sync::oneshot;
-use tonic::{Request, Status};
+use tokio::{sync::oneshot, time::Instant};
+use tonic::{
+    Status,
+    body::Body,
+    codegen::{BoxFuture, Service, http},
+    server::NamedService,
+};
 
 use super::reserve::Reserve;
 
@@ -131,15 +144,86 @@ impl Peer {
     }
 }
 
-/// Stands before every service that is not open to all.
-///
-/// # Errors
-/// PERMISSION_DENIED, saying whose uid it was and what would help.
-pub(super) fn check(request: Request<()>) -> Result<Request<()>, Status> {
-    match request.extensions().get::<Peer>() {
-        Some(Peer { refusal: None, .. }) => Ok(request),
+/// Stands before every service that is not open to all: answers
+/// PERMISSION_DENIED, saying whose uid it was and what would help, and has it
+/// logged.
+#[derive(Debug, Clone)]
+pub(super) struct Checked<S> {
+    inner: S,
+    refusals: Arc<Refusals>,
+}
+
+impl<S> Checked<S> {
+    pub(super) fn new(inner: S, refusals: &Arc<Refusals>) -> Self {
+        Self { inner, refusals: Arc::clone(refusals) }
+    }
+}
+
+impl<S: NamedService> NamedService for Checked<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S, B> Service<http::Request<B>> for Checked<S>
+where
+    S: Service<http::Request<B>, Response = http::Response<Body>>,
+    S::Error: Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = BoxFuture<S::Response, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let peer = request.extensions().get::<Peer>();
+        match check(peer) {
+            Ok(()) => Box::pin(self.inner.call(request)),
+            Err(status) => {
+                let name = peer.map_or("unknown", Peer::name);
+                self.refusals.tell(name, request.uri().path(), Instant::now());
+                Box::pin(ready(Ok(status.into_http())))
+            }
+        }
+    }
+}
+
+fn check(peer: Option<&Peer>) -> Result<(), Status> {
+    match peer {
+        Some(Peer { refusal: None, .. }) => Ok(()),
         Some(Peer { refusal: Some(reason), .. }) => Err(Status::permission_denied(&**reason)),
         None => Err(Status::permission_denied("the peer is not known")),
+    }
+}
+
+/// Logs refused peers, so that nobody knocks in secret; not every one of them,
+/// so that nobody fills the log.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(Mutex<(Option<Instant>, u64)>);
+
+impl Refusals {
+    /// At most one line in this time.
+    const EVERY: Duration = Duration::from_secs(10);
+
+    fn tell(&self, peer: &str, method: &str, now: Instant) {
+        if let Some(untold) = self.due(now) {
+            let untold = Some(untold).filter(|&untold| untold > 0);
+            tracing::warn!(peer, method, untold, "the admin API was refused to a peer that may not use it");
+        }
+    }
+
+    /// Whether it is time for a line, and how many refusals had none.
+    fn due(&self, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, untold) = &mut *state;
+        if last.is_some_and(|last| now.saturating_duration_since(last) < Self::EVERY) {
+            *untold += 1;
+            return None;
+        }
+        *last = Some(now);
+        Some(std::mem::take(untold))
     }
 }
 
@@ -191,17 +275,25 @@ mod tests {
 
     #[test]
     fn a_request_without_a_known_peer_is_refused() {
-        let status = check(Request::new(())).expect_err("refused");
+        let status = check(None).expect_err("refused");
         assert_eq!(status.code(), tonic::Code::PermissionDenied);
     }
 
     #[test]
     fn only_peers_without_refusal_pass() {
         for (peer, passes) in [(Peer::tcp(None), true), (Peer::unknown(), false)] {
-            let mut request = Request::new(());
-            request.extensions_mut().insert(peer);
-            assert_eq!(check(request).is_ok(), passes);
+            assert_eq!(check(Some(&peer)).is_ok(), passes);
         }
+    }
+
+    #[test]
+    fn refusals_are_told_at_most_once_in_a_while() {
+        let (refusals, now) = (Refusals::default(), Instant::now());
+        assert_eq!(refusals.due(now), Some(0));
+        assert_eq!(refusals.due(now + Duration::from_secs(1)), None);
+        assert_eq!(refusals.due(now + Duration::from_secs(9)), None);
+        assert_eq!(refusals.due(now + Duration::from_secs(10)), Some(2));
+        assert_eq!(refusals.due(now + Duration::from_secs(20)), Some(0));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,15 +16,12 @@ use tokio::{
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{
-    service::interceptor::InterceptedService,
-    transport::server::{Connected, Router, Server},
-};
+use tonic::transport::server::{Connected, Router, Server};
 use tonic_health::server::HealthReporter;
 
 use super::{
     accept::{Gate, Guarded, Socket},
-    auth::{self, Access, Peer},
+    auth::{Access, Checked, Peer, Refusals},
     bind::AdminListeners,
     health,
     service::Service,
@@ -102,14 +100,15 @@ fn services(service: Service) -> io::Result<Router> {
     let admin = AdminServer::new(service).max_decoding_message_size(MAX_REQUEST);
     let v1 = reflection().build_v1().map_err(io::Error::other)?;
     let v1alpha = reflection().build_v1alpha().map_err(io::Error::other)?;
+    let refusals = Arc::new(Refusals::default());
     Ok(Server::builder()
         .concurrency_limit_per_connection(MAX_CALLS as usize)
         .max_concurrent_streams(MAX_CALLS)
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .add_service(InterceptedService::new(admin, auth::check))
-        .add_service(InterceptedService::new(v1, auth::check))
-        .add_service(InterceptedService::new(v1alpha, auth::check)))
+        .add_service(Checked::new(admin, &refusals))
+        .add_service(Checked::new(v1, &refusals))
+        .add_service(Checked::new(v1alpha, &refusals)))
 }
 
 type Connections = mpsc::Sender<io::Result<Incoming>>;

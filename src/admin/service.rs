@@ -70,7 +70,7 @@ impl Admin for Service {
 
     async fn list_pools(&self, request: Request<pb::ListPoolsRequest>) -> Answer<pb::ListPoolsResponse> {
         let all = self.ask(control::Request::Pools).await?;
-        let some = outgoing::only("pool", &request.get_ref().name, all, |view| &view.config.name)?;
+        let some = outgoing::only("pool", &request.get_ref().name, all, |view| &view.name)?;
         Ok(Response::new(pb::ListPoolsResponse { pools: some.into_iter().map(outgoing::pool).collect() }))
     }
 
@@ -100,6 +100,7 @@ impl Admin for Service {
             generation: view.generation,
             path: view.path.unwrap_or_default(),
             applied_at: outgoing::at(view.applied_at),
+            candidate_by: view.candidate_by.unwrap_or_default(),
         }))
     }
 
@@ -176,8 +177,8 @@ impl Admin for Service {
     async fn shutdown(&self, request: Request<pb::ShutdownRequest>) -> Answer<pb::ShutdownResponse> {
         let (peer, request) = split(request);
         let request = checked(incoming::shutdown(request, peer.name()))?;
-        self.ask(|reply| control::Request::Shutdown(request, reply)).await?;
-        Ok(Response::new(pb::ShutdownResponse {}))
+        let deadline = self.ask(|reply| control::Request::Shutdown(request, reply)).await?;
+        Ok(Response::new(outgoing::shutdown(deadline)))
     }
 }
 

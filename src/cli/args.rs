@@ -62,8 +62,9 @@ pub struct Args {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Globals {
-    /// Where netd serves its admin API: unix:PATH, http://ADDRESS:PORT or ADDRESS:PORT
-    #[arg(long, global = true, value_name = "ADDRESS", env = "NETD_ADMIN", value_parser = target::parse)]
+    /// Where netd serves its admin API: unix:PATH, http://ADDRESS:PORT or ADDRESS:PORT [env: NETD_ADMIN]
+    // Not by clap, which takes an empty variable for an empty address.
+    #[arg(long, global = true, value_name = "ADDRESS", value_parser = target::parse)]
     pub admin: Option<Address>,
     /// table, for people, or json, for scripts
     #[arg(long, short, global = true, value_enum, default_value_t, value_name = "FORMAT", hide_possible_values = true)]

@@ -12,6 +12,8 @@ use nix::unistd::{Uid, User, geteuid, getuid};
 /// Environment, user, clock and terminal.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
+    /// `$NETD_ADMIN`, unless it is empty: where netd serves its admin API.
+    pub admin: Option<String>,
     /// Who asks, unless `--who` says otherwise.
     pub user: String,
     /// Numeric id of the process's user.
@@ -36,6 +38,7 @@ impl Surroundings {
     pub fn read() -> Self {
         let tty = stdout().is_terminal();
         Self {
+            admin: variable("NETD_ADMIN"),
             user: user_name(),
             uid: geteuid().as_raw(),
             system_socket: PathBuf::from(Self::SYSTEM_SOCKET),

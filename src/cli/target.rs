@@ -21,15 +21,19 @@ pub(crate) fn parse(text: &str) -> Result<Address, String> {
     }
 }
 
-/// The address to use: the one asked for, else the first of netd's usual
-/// places that applies.
+/// The address to use: the one asked for, that of `$NETD_ADMIN`, else the first
+/// of netd's usual places that applies.
 ///
 /// # Errors
+/// [`Failure::Usage`] if the variable holds no address.
 /// [`Failure::Unreachable`] if the last resort, a directory in `/tmp`, belongs
 /// to somebody else: who listens there is not this user's netd.
 pub(crate) fn find(asked: Option<&Address>, around: &Surroundings) -> Result<Address, Failure> {
     if let Some(address) = asked {
         return Ok(address.clone());
+    }
+    if let Some(text) = &around.admin {
+        return parse(text).map_err(|error| Failure::Usage(format!("NETD_ADMIN: {error}")));
     }
     // A directory that may not be searched hides a socket that is there: try it, and so tell the true reason.
     if around.system_socket.try_exists().unwrap_or(true) {
@@ -66,6 +70,7 @@ mod tests {
 
     fn around(system_socket: PathBuf, runtime_dir: Option<&str>) -> Surroundings {
         Surroundings {
+            admin: None,
             user: "anna".to_owned(),
             // Nobody has this id, nor a directory in /tmp.
             uid: 4_294_000_123,
@@ -116,6 +121,10 @@ mod tests {
         assert_eq!(found(Some(&asked), &everything), "unix:/asked");
         assert_eq!(found(None, &everything), format!("unix:{}", present.display()));
         assert_eq!(found(None, &around(absent.clone(), Some("/run/user/1000"))), "unix:/run/user/1000/netd/admin.sock");
+        let variable = |text: &str| Surroundings { admin: Some(text.to_owned()), ..around(present.clone(), None) };
+        assert_eq!(found(None, &variable("localhost:1")), "127.0.0.1:1");
+        assert_eq!(found(Some(&asked), &variable("localhost:1")), "unix:/asked");
+        assert!(find(None, &variable("/x")).unwrap_err().message().starts_with("NETD_ADMIN: for a Unix socket"));
         assert_eq!(found(None, &around(absent, None)), "unix:/tmp/netd-4294000123/admin.sock");
     }
 }

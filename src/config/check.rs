@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
 };
 
@@ -282,25 +282,64 @@ fn references(facts: &Facts, findings: &mut Vec<Finding>) {
 /// A listener that relays to itself would eat all file descriptors with the
 /// first connection.
 fn loops(facts: &Facts, findings: &mut Vec<Finding>) {
-    let own: HashMap<(&str, &Address), usize> = facts
-        .listeners
-        .iter()
-        .enumerate()
-        .filter_map(|(index, listener)| Some(((listener.pool.as_deref()?, listener.address.as_ref()?), index)))
-        .collect();
-    for (index, pool) in facts.pools.iter().enumerate() {
-        let Some(name) = pool.name.as_deref() else { continue };
-        for (position, address) in pool.endpoints.iter().enumerate() {
-            let Some(address) = address else { continue };
-            if let Some(listener) = own.get(&(name, address)) {
-                let title = listener_title(&facts.listeners[*listener]);
-                let message = format!("endpoint `{address}` is the address of {title}, which would relay to itself");
-                let other = Some(Place::ListenerAddress(*listener));
-                let help = "write the address of the server behind it";
-                findings.push(Finding { other, ..finding(Place::Endpoint(index, position), message, help) });
-            }
+    let mut relaying: HashMap<&str, Vec<(usize, &ListenerFacts)>> = HashMap::new();
+    for (index, listener) in facts.listeners.iter().enumerate() {
+        if let Some(pool) = listener.pool.as_deref() {
+            relaying.entry(pool).or_default().push((index, listener));
         }
     }
+    for (index, pool) in facts.pools.iter().enumerate() {
+        let Some(relaying) = pool.name.as_deref().and_then(|name| relaying.get(name)) else { continue };
+        for (position, address) in pool.endpoints.iter().enumerate() {
+            let Some(address) = address else { continue };
+            let Some((listener, own)) = relaying.iter().find(|(_, listener)| leads_to(address, listener)) else {
+                continue;
+            };
+            let title = listener_title(own);
+            let message = match &own.address {
+                Some(bound) if bound != address => {
+                    format!("endpoint `{address}` leads to `{bound}` of {title}, which would relay to itself")
+                }
+                _ => format!("endpoint `{address}` is the address of {title}, which would relay to itself"),
+            };
+            let other = Some(Place::ListenerAddress(*listener));
+            let help = "write the address of the server behind it";
+            findings.push(Finding { other, ..finding(Place::Endpoint(index, position), message, help) });
+        }
+    }
+}
+
+/// Whether a connect to the endpoint comes to the listener, as far as the
+/// addresses tell. A wildcard also has the machine's other addresses, which
+/// are not known here.
+fn leads_to(endpoint: &Address, listener: &ListenerFacts) -> bool {
+    let (target, own) = match (endpoint, &listener.address) {
+        (Address::Inet(target), Some(Address::Inet(own))) => (target, own),
+        (endpoint, own) => return own.as_ref() == Some(endpoint),
+    };
+    if target.port() != own.port() {
+        return false;
+    }
+    if target == own {
+        return true;
+    }
+    let destination = match target.ip().to_canonical() {
+        // A connect to the wildcard address goes to the loopback one (ip(7)).
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let ip = own.ip().to_canonical();
+    if ip.is_unspecified() {
+        let takes = ip.is_ipv4() == destination.is_ipv4() || (ip.is_ipv6() && !listener.v6only);
+        return takes && destination.is_loopback();
+    }
+    // Link-local addresses are told apart by their interfaces.
+    let scope = |address: &SocketAddr| match address {
+        SocketAddr::V6(address) => address.scope_id(),
+        SocketAddr::V4(_) => 0,
+    };
+    ip == destination && scope(target) == scope(own)
 }
 
 fn listener_title(listener: &ListenerFacts) -> String {

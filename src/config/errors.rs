@@ -94,6 +94,16 @@ impl Errors {
         self.problems.len() + self.dropped
     }
 
+    /// One line: the first problem, its place, and how many there are.
+    pub fn summary(&self) -> String {
+        let Some(first) = self.problems.first() else { return self.name.clone() };
+        let rank = match self.count() {
+            1 => String::new(),
+            count => format!(" (the first of {count} errors)"),
+        };
+        format!("{}:{}:{}: {}{rank}", self.name, first.line, first.column, first.message)
+    }
+
     fn show(&self, problem: &Problem) -> String {
         let excerpt = Excerpt::of(&self.text, &problem.span);
         let mut group = Group::with_title(Level::ERROR.primary_title(problem.message.as_str()));

@@ -357,6 +357,19 @@ fn hint(text: &str) -> String {
     if text.starts_with('/') {
         return format!("for a Unix socket write `unix:{text}`");
     }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        return format!("`{scheme}://` does not belong here: write `{}`", rest.trim_end_matches('/'));
+    }
+    if let Some((ip, zone)) = text.trim_start_matches('[').split_once('%')
+        && ip.parse::<Ipv6Addr>().is_ok()
+    {
+        let port = zone.rsplit_once(':').map_or("8080", |(_, port)| port);
+        let name = zone.split([']', ':']).next().unwrap_or_default();
+        return format!(
+            "an IPv6 address with a zone is written with brackets and the interface's number, as in `[{ip}%2]:{port}` \
+             (`cat /sys/class/net/{name}/ifindex` tells it)"
+        );
+    }
     match text.rsplit_once(':') {
         Some((host, port)) if port.parse::<u16>().is_ok() && host.chars().any(|c| c.is_ascii_alphabetic()) => format!(
             "`{host}` is a host name; write the IP address (`getent hosts {host}` tells it), as in `127.0.0.1:{port}`"

@@ -18,6 +18,7 @@ use super::{
     told::Told,
 };
 use crate::{
+    config::format_duration,
     protocol::CloseReason,
     worker::{self, ConnectionInfo, EndpointId, Filter, ListenerId, Query, Selection},
 };
@@ -26,6 +27,8 @@ use crate::{
 const PAGE: usize = 1000;
 /// Ids in one close request.
 const IDS: usize = 1000;
+/// Ids of one close request that are told in its event.
+const LISTED: usize = 8;
 
 impl<P: WorkerPort> Controller<P> {
     /// Asks the workers for one page; answers when they have.
@@ -57,6 +60,7 @@ impl<P: WorkerPort> Controller<P> {
             Ok(selections) => selections,
             Err(refusal) => return answer(reply, Err(refusal)),
         };
+        let which = described(&request);
         let gather = self.fleet.close(&selections, CloseReason::KILL);
         self.after(gather, move |controller, gather| {
             let outcome = complete(gather, controller.pace.confirm).map(|answers| {
@@ -65,7 +69,8 @@ impl<P: WorkerPort> Controller<P> {
                 CloseOutcome { closed: ended.len() as u64, unknown }
             });
             if let Ok(outcome) = &outcome {
-                let text = format!("{} connections closed", outcome.closed);
+                let s = if outcome.closed == 1 { "" } else { "s" };
+                let text = format!("{} connection{s} closed, asked for {which}", outcome.closed);
                 controller.journal.asked(EventKind::ConnectionsClosed, "", &text, &request.by);
             }
             answer(reply, outcome);
@@ -90,6 +95,37 @@ impl<P: WorkerPort> Controller<P> {
         }
         Ok(selections)
     }
+}
+
+/// Which connections a request is about, in a line of bounded length.
+fn described(request: &CloseRequest) -> String {
+    let mut parts = Vec::new();
+    if !request.ids.is_empty() {
+        let ids: Vec<String> = request.ids.iter().take(LISTED).map(|id| format!("{id:x}")).collect();
+        let more = match request.ids.len().saturating_sub(LISTED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        parts.push(format!("id {}{more}", ids.join(", ")));
+    }
+    match &request.filter {
+        Some(all) if *all == ConnectionFilter::default() => parts.push("all".to_owned()),
+        Some(filter) => {
+            let ConnectionFilter { listener, pool, endpoint, source, min_age, min_idle } = filter;
+            let time = |time: &Option<Duration>| time.map(format_duration);
+            let fields = [
+                ("listener", listener.clone()),
+                ("pool", pool.clone()),
+                ("endpoint", endpoint.clone()),
+                ("source", source.map(|(network, prefix)| format!("{network}/{prefix}"))),
+                ("min-age", time(min_age)),
+                ("min-idle", time(min_idle)),
+            ];
+            parts.extend(fields.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?))));
+        }
+        None => {}
+    }
+    parts.join(", ")
 }
 
 /// Gives an answer; nobody waiting for it is no fault.

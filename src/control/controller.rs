@@ -60,6 +60,8 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     /// An expiry that failed is not tried again before.
     pub(super) expire_after: Option<std::time::Instant>,
     pub(super) config_path: Option<String>,
+    /// Who sent the configuration in force, if it is a candidate.
+    pub(super) candidate_by: Option<String>,
     pub(super) log_level: LogLevel,
     pub(super) last_reload: Option<Result<(), String>>,
     /// Applied and refused.
@@ -68,6 +70,7 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) parse: Parse,
     pub(super) set_log_level: Box<dyn FnMut(LogLevel) -> LogLevel + Send>,
     pub(super) apply_log: ApplyLog,
+    pub(super) log_destination: Box<dyn Fn() -> String + Send>,
     pub(super) usage: Box<dyn Fn() -> Usage + Send>,
     hooks: Box<dyn FnMut(Hook) + Send>,
     version: String,
@@ -118,6 +121,8 @@ impl<P: WorkerPort> Controller<P> {
             busy: false,
             expire_after: None,
             config_path: start.config_path,
+            candidate_by: None,
+            log_destination: start.log_destination,
             last_reload: None,
             reloads: (0, 0),
             source: start.source,
@@ -304,10 +309,10 @@ impl<P: WorkerPort> Controller<P> {
 
     fn signal(&mut self, signal: Signal) {
         match signal {
-            Signal::Term => {
+            Signal::Term(name) => {
                 let again = self.lifecycle.is_signalled();
                 let text = if again { "stopping at once" } else { "draining, then stopping" };
-                self.leaving_by = by_signal("SIGTERM, SIGINT or SIGQUIT");
+                self.leaving_by = by_signal(name);
                 self.journal.asked(EventKind::Shutdown, "", text, &self.leaving_by);
                 let timeout = self.state.config().drain.timeout;
                 self.live(Input::Term { timeout });
@@ -334,8 +339,8 @@ impl<P: WorkerPort> Controller<P> {
             Request::Why(object, reply) => answer(reply, self.explain(&object)),
             Request::SetLogLevel(level, by, reply) => answer(reply, Ok(self.change_log_level(level, &by))),
             Request::Shutdown(request, reply) => {
-                self.shutdown(request);
-                answer(reply, Ok(()));
+                let deadline = self.shutdown(request);
+                answer(reply, Ok(deadline));
             }
             Request::Snapshot(reply) => answer(reply, Ok(self.snapshot())),
             change if self.waiting.len() >= WAITING => {
@@ -408,12 +413,13 @@ impl<P: WorkerPort> Controller<P> {
         before
     }
 
-    fn shutdown(&mut self, request: ShutdownRequest) {
+    fn shutdown(&mut self, request: ShutdownRequest) -> Option<Duration> {
         let text = if request.now { "stopping at once" } else { "draining, then stopping" };
         self.journal.asked(EventKind::Shutdown, "", text, &request.by);
-        let deadline = self.deadline(request.deadline);
+        let deadline = self.deadline(request.deadline).filter(|_| !request.now);
         self.leaving_by = request.by;
         self.live(if request.now { Input::ShutdownNow } else { Input::Shutdown { deadline } });
+        deadline
     }
 
     fn tick(&mut self) {

@@ -1,5 +1,7 @@
 //! What happened, told to those who watch and to the log.
 
+use std::borrow::Cow;
+
 use tokio::sync::broadcast;
 
 use super::{
@@ -21,6 +23,7 @@ impl Journal {
 
     /// Something that somebody asked for.
     pub(super) fn asked(&self, kind: EventKind, object: &str, text: &str, by: &Provenance) {
+        let text = &one_line(text);
         let (event, about, why) = (kind.as_str(), some(object), some(&by.why));
         if kind == EventKind::ReloadRefused {
             tracing::warn!(event, object = about, who = by.who, why, "{text}");
@@ -32,6 +35,7 @@ impl Journal {
 
     /// Something that came by itself.
     pub(super) fn seen(&self, kind: EventKind, object: &str, text: &str) {
+        let text = &one_line(text);
         let (event, about) = (kind.as_str(), some(object));
         match kind {
             EventKind::ListenerPaused | EventKind::EndpointFailing => {
@@ -49,7 +53,33 @@ impl Journal {
     }
 }
 
+/// An event is a line; a report of several lines is told whole to who asked, and
+/// in the status.
+fn one_line(text: &str) -> Cow<'_, str> {
+    let text = text.trim_end();
+    match text.split_once('\n') {
+        None => text.into(),
+        Some((first, rest)) => {
+            let (more, s) = (rest.lines().count(), if rest.lines().nth(1).is_some() { "s" } else { "" });
+            format!("{} ({more} more line{s})", first.trim_end()).into()
+        }
+    }
+}
+
 /// The daemon has no name, and not everybody says why: no field then.
 fn some(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line() {
+        assert_eq!(one_line("plain"), "plain");
+        assert_eq!(one_line("plain\n"), "plain");
+        assert_eq!(one_line("wrong: x\n --> netd.toml:1:1"), "wrong: x (1 more line)");
+        assert_eq!(one_line("wrong: x\n\n --> netd.toml:1:1\n"), "wrong: x (2 more lines)");
+    }
 }

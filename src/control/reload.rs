@@ -85,7 +85,13 @@ impl<P: WorkerPort> Controller<P> {
             return Err(Refusal::Precondition(obstacles.join("\n")));
         }
         let changes = plan::changes(&difference, self.fleet.told());
+        let candidate_by = match request.candidate {
+            Candidate::Source => None,
+            Candidate::Text(_) => Some(request.by.who.clone()),
+        };
         if difference.is_empty() {
+            // A candidate that equals what runs does not replace it; the daemon's own file confirms it.
+            self.candidate_by = self.candidate_by.take().filter(|_| candidate_by.is_some());
             return Ok(Begun { outcome: ReloadOutcome { generation, changes }, dropped: Vec::new(), commit: None });
         }
         let log = new.log.clone();
@@ -112,6 +118,7 @@ impl<P: WorkerPort> Controller<P> {
         if log != old.log {
             self.log_level = log.level;
         }
+        self.candidate_by = candidate_by;
         let outcome = ReloadOutcome { generation: self.state.generation(), changes };
         Ok(Begun { outcome, dropped, commit: Some(commit) })
     }

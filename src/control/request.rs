@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    config::{Config, Listener, LogLevel, Pool},
+    config::{Config, Listener, LogLevel},
     metrics::HistogramSnapshot,
     protocol::CloseReason,
 };
@@ -61,7 +61,8 @@ pub enum Request {
     /// Sets the log level; answers the one before.
     SetLogLevel(LogLevel, Provenance, Reply<LogLevel>),
     /// Drains and stops, or stops at once.
-    Shutdown(ShutdownRequest, Reply<()>),
+    /// Answers after what time the rest is cut; `None`: at once, or never.
+    Shutdown(ShutdownRequest, Reply<Option<Duration>>),
     /// All figures for `/metrics`.
     Snapshot(Reply<Snapshot>),
 }
@@ -130,8 +131,11 @@ pub struct Status {
     pub applied_at: SystemTime,
     /// How the last reload ended: `None` before the first.
     pub last_reload: Option<Result<(), String>>,
-    /// File it came from.
+    /// The daemon's own file.
     pub config_path: Option<String>,
+    /// Who sent the configuration in force as a candidate; `None`: it is the
+    /// daemon's own.
+    pub candidate_by: Option<String>,
     /// All listeners together.
     pub figures: Figures,
     /// File descriptors in use.
@@ -146,6 +150,8 @@ pub struct Status {
     pub overrides: usize,
     /// Log level in force.
     pub log_level: LogLevel,
+    /// Where the log goes, in words.
+    pub log_destination: String,
 }
 
 /// One worker.
@@ -244,6 +250,54 @@ pub enum EndpointState {
     Draining,
     /// Takes none: maintenance.
     Maintenance,
+    /// Gone from the configuration; connections are open.
+    Removed,
+}
+
+impl EndpointState {
+    /// The word of the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Failing => "failing",
+            Self::Draining => "draining",
+            Self::Maintenance => "maintenance",
+            Self::Removed => "removed",
+        }
+    }
+
+    /// Whether it is given new connections.
+    pub fn takes(self) -> bool {
+        matches!(self, Self::Up | Self::Failing)
+    }
+}
+
+/// What is seen of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolState {
+    /// An endpoint takes connections, and the last connect to it did not fail.
+    Up,
+    /// The last connect to every endpoint that takes connections failed.
+    Failing,
+    /// Drained by an operator.
+    Draining,
+    /// No endpoint takes connections.
+    Down,
+    /// Gone from the configuration; connections are open.
+    Removed,
+}
+
+impl PoolState {
+    /// The word of the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Failing => "failing",
+            Self::Draining => "draining",
+            Self::Down => "down",
+            Self::Removed => "removed",
+        }
+    }
 }
 
 /// A listener, three layers.
@@ -268,16 +322,31 @@ pub struct ListenerView {
 /// A pool, three layers.
 #[derive(Debug, Clone)]
 pub struct PoolView {
-    /// Configured.
-    pub config: Arc<Pool>,
+    /// Its name.
+    pub name: String,
     /// Override.
     pub override_: Option<Override<PoolOverride>>,
-    /// In the order of the file.
+    /// Observed.
+    pub state: PoolState,
+    /// In the order of the file; then those that are gone from it and have
+    /// connections open.
     pub endpoints: Vec<EndpointView>,
     /// All endpoints together.
     pub figures: Figures,
     /// Names of the listeners that relay to it.
     pub listeners: Vec<String>,
+}
+
+impl PoolView {
+    /// Endpoints that are given new connections.
+    pub fn taking(&self) -> usize {
+        self.endpoints.iter().filter(|each| each.state.takes()).count()
+    }
+
+    /// Endpoints that take connections and are not failing.
+    pub fn reachable(&self) -> usize {
+        self.endpoints.iter().filter(|each| each.state == EndpointState::Up).count()
+    }
 }
 
 /// An endpoint, three layers.
@@ -405,8 +474,10 @@ pub struct ConfigView {
     pub config: Arc<Config>,
     /// Its number.
     pub generation: u64,
-    /// File it came from.
+    /// The daemon's own file.
     pub path: Option<String>,
+    /// Who sent it as a candidate; `None`: it is the daemon's own.
+    pub candidate_by: Option<String>,
     /// When it was applied.
     pub applied_at: SystemTime,
 }
@@ -755,6 +826,8 @@ pub struct EndpointSnapshot {
     pub weight: u16,
     /// It takes new connections.
     pub accepting: bool,
+    /// The last connect to it failed.
+    pub failing: bool,
     /// Connections established.
     pub connected: u64,
     /// Connections open.

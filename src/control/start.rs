@@ -29,8 +29,8 @@ const FDS_OF_A_WORKER: u64 = 4;
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// Drain, then stop; a second one: stop at once.
-    Term,
+    /// Drain, then stop; a second one: stop at once. With its name.
+    Term(&'static str),
     /// Read the configuration anew.
     Reload,
 }
@@ -107,6 +107,8 @@ pub struct Start {
     pub source: Source,
     /// For reloads and plans of candidates that came over the API.
     pub parse: Parse,
+    /// Where the log goes, in words.
+    pub log_destination: Box<dyn Fn() -> String + Send>,
     /// File that the configuration came from.
     pub config_path: Option<String>,
     /// Sockets that systemd made, by the name of the listener they belong to.

@@ -1,18 +1,23 @@
 //! What the daemon shows of itself: three layers an object, and all figures.
 
+use std::collections::BTreeSet;
+
 use super::{
     controller::Controller,
     figures,
     port::WorkerPort,
     request::{
         ConfigView, EndpointOverride, EndpointSnapshot, EndpointState, EndpointView, Explanation, Figures,
-        ListenerSnapshot, ListenerState, ListenerView, PoolSnapshot, PoolView, Refusal, Snapshot, Status,
+        ListenerSnapshot, ListenerState, ListenerView, PoolSnapshot, PoolState, PoolView, Refusal, Snapshot, Status,
         WorkerSnapshot, WorkerView,
     },
     told::{ToldEndpoint, ToldListener},
     why::{self, Object},
 };
-use crate::{config::Endpoint, metrics::HistogramSnapshot};
+use crate::{
+    config::{Endpoint, Pool},
+    metrics::HistogramSnapshot,
+};
 
 impl<P: WorkerPort> Controller<P> {
     pub(super) fn status(&self) -> Status {
@@ -24,6 +29,7 @@ impl<P: WorkerPort> Controller<P> {
             applied_at: self.state.applied_at(),
             last_reload: self.last_reload.clone(),
             config_path: self.config_path.clone(),
+            candidate_by: self.candidate_by.clone(),
             figures: self.total(),
             fds_used: usage.fds_used,
             fds_limit: usage.fds_limit,
@@ -31,6 +37,7 @@ impl<P: WorkerPort> Controller<P> {
             workers: self.fleet.workers().enumerate().map(|(index, worker)| self.worker_view(index, worker)).collect(),
             overrides: self.state.overrides(),
             log_level: self.log_level,
+            log_destination: (self.log_destination)(),
         }
     }
 
@@ -51,7 +58,11 @@ impl<P: WorkerPort> Controller<P> {
 
     pub(super) fn pool_views(&self) -> Vec<PoolView> {
         let mut views: Vec<PoolView> = self.state.config().pools.iter().map(|pool| self.pool_view(pool)).collect();
-        views.sort_by(|a, b| a.config.name.cmp(&b.config.name));
+        let removed: BTreeSet<&str> =
+            self.fleet.told().retired_endpoints.iter().map(|each| each.pool.as_str()).collect();
+        let removed = removed.into_iter().filter(|name| self.state.pool(name).is_err());
+        views.extend(removed.map(|name| self.removed_pool(name)).filter(|view| !view.endpoints.is_empty()));
+        views.sort_by(|a, b| a.name.cmp(&b.name));
         views
     }
 
@@ -77,6 +88,7 @@ impl<P: WorkerPort> Controller<P> {
             config: self.state.config().clone(),
             generation: self.state.generation(),
             path: self.config_path.clone(),
+            candidate_by: self.candidate_by.clone(),
             applied_at: self.state.applied_at(),
         }
     }
@@ -88,14 +100,13 @@ impl<P: WorkerPort> Controller<P> {
                 why::listener(&self.state, self.state.listener(&name)?, listener_word(observed))
             }
             Object::Pool(name) => {
-                let pool = self.state.pool(&name)?;
-                let up = pool.endpoints.iter().any(|each| self.state.weight(&name, each) > 0);
-                why::pool(&self.state, pool, if up { "up" } else { "down" })
+                let view = self.pool_view(self.state.pool(&name)?);
+                why::pool(&view, self.clock.now().wall)
             }
             Object::Endpoint(pool, address) => {
                 let config = self.state.endpoint(&pool, &address)?;
-                let observed = endpoint_word(self.endpoint_state(&pool, config));
-                why::endpoint(&self.state, &pool, config, observed)
+                let view = self.endpoint_view(&pool, config);
+                why::endpoint(&pool, self.state.pool_override(&pool), &view, self.clock.now().wall)
             }
         })
     }
@@ -139,20 +150,55 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    fn pool_view(&self, config: &std::sync::Arc<crate::config::Pool>) -> PoolView {
-        let endpoints: Vec<EndpointView> =
-            config.endpoints.iter().map(|each| self.endpoint_view(&config.name, each)).collect();
-        let mut sum = Figures::default();
-        endpoints.iter().for_each(|each| figures::add(&mut sum, each.figures));
+    fn pool_view(&self, config: &Pool) -> PoolView {
+        let endpoints = config.endpoints.iter().map(|each| self.endpoint_view(&config.name, each));
+        let endpoints: Vec<EndpointView> = endpoints.chain(self.removed_endpoints(&config.name)).collect();
+        let state = match self.state.pool_override(&config.name) {
+            Some(_) => PoolState::Draining,
+            None if endpoints.iter().any(|each| each.state == EndpointState::Up) => PoolState::Up,
+            None if endpoints.iter().any(|each| each.state.takes()) => PoolState::Failing,
+            None => PoolState::Down,
+        };
         let relaying = self.state.config().listeners.iter();
         let relaying = relaying.filter(|each| each.protocol.pool() == Some(&config.name));
         PoolView {
-            config: config.clone(),
+            name: config.name.clone(),
             override_: self.state.pool_override(&config.name).cloned(),
+            state,
+            figures: sum(&endpoints),
             endpoints,
-            figures: sum,
             listeners: relaying.map(|each| each.name.clone()).collect(),
         }
+    }
+
+    /// A pool that is gone from the configuration.
+    fn removed_pool(&self, name: &str) -> PoolView {
+        let endpoints: Vec<EndpointView> = self.removed_endpoints(name).collect();
+        PoolView {
+            name: name.to_owned(),
+            override_: None,
+            state: PoolState::Removed,
+            figures: sum(&endpoints),
+            endpoints,
+            listeners: Vec::new(),
+        }
+    }
+
+    /// Endpoints that are gone from the configuration and have connections.
+    fn removed_endpoints(&self, pool: &str) -> impl Iterator<Item = EndpointView> {
+        let of_pool = self.fleet.told().retired_endpoints.iter().filter(move |each| each.pool == pool);
+        let views = of_pool.map(|each| EndpointView {
+            address: each.address.to_string(),
+            configured_weight: 0,
+            override_: None,
+            weight: 0,
+            state: EndpointState::Removed,
+            figures: figures::endpoint(&each.shards),
+            connect_failures: figures::connect_failures(&each.shards),
+            last_failure: figures::last_failure(&each.shards, self.started.wall),
+            mean_connect_time: figures::connect_time(&each.shards).mean(),
+        });
+        views.filter(|view| view.figures.active > 0)
     }
 
     fn endpoint_state(&self, pool: &str, config: &Endpoint) -> EndpointState {
@@ -236,13 +282,10 @@ fn listener_word(state: ListenerState) -> &'static str {
     }
 }
 
-fn endpoint_word(state: EndpointState) -> &'static str {
-    match state {
-        EndpointState::Up => "up",
-        EndpointState::Failing => "failing",
-        EndpointState::Draining => "draining",
-        EndpointState::Maintenance => "maintenance",
-    }
+fn sum(endpoints: &[EndpointView]) -> Figures {
+    let mut sum = Figures::default();
+    endpoints.iter().for_each(|each| figures::add(&mut sum, each.figures));
+    sum
 }
 
 fn listener_snapshot(told: &ToldListener) -> ListenerSnapshot {
@@ -264,6 +307,7 @@ fn endpoint_snapshot(told: &ToldEndpoint, weight: u16) -> EndpointSnapshot {
         address: told.address.to_string(),
         weight,
         accepting: weight > 0,
+        failing: figures::is_failing(&told.shards),
         connected: figures.total,
         active: figures.active,
         bytes_to_upstream: figures.bytes_from_downstream,

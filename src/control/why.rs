@@ -1,13 +1,24 @@
 //! Which layer decides about an object, and why. Pure.
 
-use std::fmt::Display;
+use std::{
+    fmt::Display,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     names,
-    request::{Explanation, Layer, Override, Provenance, Refusal},
+    request::{
+        EndpointOverride, EndpointState, EndpointView, Explanation, Layer, Override, PoolOverride, PoolState, PoolView,
+        Provenance, Refusal,
+    },
     state::State,
 };
-use crate::config::{Listener, Pool};
+use crate::config::{Listener, format_duration};
+
+/// Endpoints of a pool that one explanation tells about.
+const LISTED: usize = 10;
+/// What `paused` means.
+const PAUSED: &str = "paused: out of file descriptors, until one is free";
 
 /// An object that can be explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +82,10 @@ pub(super) fn listener(state: &State, config: &Listener, observed: &str) -> Expl
         }
         None if observed != "accepting" => (
             Layer::Observed,
-            format!("{subject} is {observed}, although the file says `{configured}` and no override stands above it"),
+            format!(
+                "{subject} is {}, although the file says `{configured}` and no override stands above it",
+                if observed == "paused" { PAUSED } else { observed }
+            ),
         ),
         None => {
             (Layer::Configured, format!("{subject} is {configured}, as the file says; no override stands above it"))
@@ -83,82 +97,136 @@ pub(super) fn listener(state: &State, config: &Listener, observed: &str) -> Expl
         decided_by,
         configured,
         override_: standing.map(as_text),
-        observed: observed.to_owned(),
+        observed: if observed == "paused" { PAUSED } else { observed }.to_owned(),
         sentence,
     }
 }
 
-/// Explains a pool; `observed` as above, `up` if all is well.
-pub(super) fn pool(state: &State, config: &Pool, observed: &str) -> Explanation {
-    let standing = state.pool_override(&config.name);
-    let configured = format!("{} endpoints", config.endpoints.len());
-    let subject = format!("pool `{}`", config.name);
-    let taking = config.endpoints.iter().filter(|each| state.weight(&config.name, each) > 0).count();
-    let (decided_by, effective, sentence) = match standing {
+/// Explains a pool.
+pub(super) fn pool(view: &PoolView, now: SystemTime) -> Explanation {
+    let configured: Vec<&EndpointView> =
+        view.endpoints.iter().filter(|each| each.state != EndpointState::Removed).collect();
+    let (taking, reachable) = (view.taking(), view.reachable());
+    let subject = format!("pool `{}`", view.name);
+    let mut text = format!("{taking} of {} take connections", counted(configured.len(), "endpoint"));
+    if reachable < taking {
+        text.push_str(&format!(", of which {reachable} can be reached"));
+    }
+    let own = configured.iter().any(|each| each.override_.is_some());
+    let (decided_by, effective, sentence) = match &view.override_ {
         Some(each) => (
             Layer::Override,
             each.value.to_string(),
             format!("{subject} takes no new connections: it is {}, {}", each.value, provenance(each)),
         ),
         None => {
-            let own = config
-                .endpoints
-                .iter()
-                .any(|each| state.endpoint_override(&config.name, &each.address.to_string()).is_some());
-            let layer = if own { Layer::Override } else { Layer::Configured };
-            let by = if own { "overrides of endpoints count in" } else { "as the file says" };
-            let text = format!("{taking} of {} endpoints take connections", config.endpoints.len());
-            (layer, text.clone(), format!("{subject}: {text}; {by}"))
+            let layer = match view.state {
+                PoolState::Failing => Layer::Observed,
+                _ if own => Layer::Override,
+                _ => Layer::Configured,
+            };
+            let remarks = listed(configured.iter().filter_map(|each| remark(each, now)));
+            let remarks = if remarks.is_empty() { "as the file says".to_owned() } else { remarks };
+            (layer, text.clone(), format!("{subject}: {text}; {remarks}"))
         }
     };
     Explanation {
-        object: names::pool(&config.name),
+        object: names::pool(&view.name),
         effective,
         decided_by,
-        configured,
-        override_: standing.map(as_text),
-        observed: observed.to_owned(),
+        configured: counted(configured.len(), "endpoint"),
+        override_: view.override_.as_ref().map(as_text),
+        observed: view.state.as_str().to_owned(),
         sentence,
     }
 }
 
-/// Explains an endpoint; `observed` as above, `up` if all is well.
-pub(super) fn endpoint(state: &State, pool: &str, config: &crate::config::Endpoint, observed: &str) -> Explanation {
-    let address = config.address.to_string();
-    let weight = state.weight(pool, config);
-    let configured = format!("weight {}", config.weight);
+/// Explains an endpoint; `whole`: the override of its pool.
+pub(super) fn endpoint(
+    pool: &str,
+    whole: Option<&Override<PoolOverride>>,
+    view: &EndpointView,
+    now: SystemTime,
+) -> Explanation {
+    let EndpointView { address, weight, configured_weight, .. } = view;
+    let configured = format!("weight {configured_weight}");
     let subject = format!("endpoint `{address}` of pool `{pool}`");
-    let own = state.endpoint_override(pool, &address);
-    let whole = state.pool_override(pool);
-    let (decided_by, sentence) = match (whole, own) {
+    let own = view.override_.as_ref();
+    let failed = failure(view, now).filter(|_| view.state == EndpointState::Failing);
+    let (decided_by, mut sentence) = match (whole, own) {
         (Some(each), _) => (
             Layer::Override,
             format!("{subject} takes no new connections: its pool is {}, {}", each.value, provenance(each)),
         ),
         (None, Some(each)) => (
             Layer::Override,
-            format!("{subject} has weight {weight} and not {}: {}, {}", config.weight, each.value, provenance(each)),
+            format!("{subject} has weight {weight} and not {configured_weight}: {}, {}", each.value, provenance(each)),
         ),
-        (None, None) if observed == "failing" => (
-            Layer::Observed,
-            format!("{subject} has weight {weight}, as the file says, but the last connect to it failed"),
-        ),
-        (None, None) if weight == 0 => {
+        (None, None) if failed.is_some() => {
+            (Layer::Observed, format!("{subject} has weight {weight}, as the file says"))
+        }
+        (None, None) if *weight == 0 => {
             (Layer::Configured, format!("{subject} takes no new connections: its weight in the file is 0"))
         }
         (None, None) => {
             (Layer::Configured, format!("{subject} has weight {weight}, as the file says; no override stands above it"))
         }
     };
+    let mut observed = view.state.as_str().to_owned();
+    if let Some(failed) = failed {
+        sentence.push_str(&format!(", but the last connect to it failed {failed}"));
+        observed.push_str(&format!(": the last connect failed {failed}"));
+    }
     Explanation {
-        object: names::endpoint(pool, &address),
+        object: names::endpoint(pool, address),
         effective: format!("weight {weight}"),
         decided_by,
         configured,
         override_: whole.map(as_text).or_else(|| own.map(as_text)),
-        observed: observed.to_owned(),
+        observed,
         sentence,
     }
+}
+
+/// Why an endpoint does not take connections as the file says it should.
+fn remark(view: &EndpointView, now: SystemTime) -> Option<String> {
+    let address = &view.address;
+    let over = view.override_.as_ref().map(|each| {
+        let what = match each.value {
+            EndpointOverride::Weight(weight) => format!("has weight {weight}"),
+            EndpointOverride::Draining => "is drained".to_owned(),
+            EndpointOverride::Maintenance => "is under maintenance".to_owned(),
+        };
+        format!("`{address}` {what}, {}", provenance(each))
+    });
+    match view.state {
+        EndpointState::Failing => {
+            Some(format!("the last connect to `{address}` failed {}", failure(view, now).unwrap_or_default()))
+        }
+        EndpointState::Draining => over.or_else(|| Some(format!("`{address}` has weight 0 in the file"))),
+        _ => over,
+    }
+}
+
+/// `12s ago: Connection refused`.
+fn failure(view: &EndpointView, now: SystemTime) -> Option<String> {
+    let (why, at) = view.last_failure.as_ref()?;
+    let ago = Duration::from_secs(now.duration_since(*at).unwrap_or_default().as_secs());
+    Some(format!("{} ago: {why}", format_duration(ago)))
+}
+
+/// The first of them, and how many more there are.
+fn listed(mut texts: impl Iterator<Item = String>) -> String {
+    let mut text = texts.by_ref().take(LISTED).collect::<Vec<_>>().join("; ");
+    match texts.count() {
+        0 => {}
+        more => text.push_str(&format!("; and {more} more like these")),
+    }
+    text
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 fn as_text<V: Display>(each: &Override<V>) -> Override<String> {

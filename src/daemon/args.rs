@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, group = "mode")]
     pub stop: bool,
 
-    /// Say whether the daemon of the pid file runs: 0 yes, 1 it died, 3 no.
+    /// Say whether the daemon of the pid file runs; see the exit status below.
     #[arg(long, group = "mode")]
     pub status: bool,
 
@@ -105,7 +105,13 @@ Examples:
   netd --daemon --config /etc/netd/netd.toml
 
 Signals: TERM, INT, QUIT drain and stop (a second one stops at once); HUP reloads; USR1 reopens the log.
-Exit status: 0 done; 78 the configuration is wrong; 1 anything else.";
+Exit status:
+   0  done; --status: it runs; --stop: it has stopped
+   1  it could not start or go on; --status: it died and left its pid file; --stop: it still drains
+   2  wrong command line
+   3  --status, --stop: it does not run
+   4  --status: that could not be found out, for example of a daemon that is just starting
+  78  the configuration is wrong";
 
 /// What `netd` is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

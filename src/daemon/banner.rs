@@ -24,6 +24,11 @@ pub(super) fn checked(loader: &Loader, config: &Config) -> String {
     )
 }
 
+/// What a configuration without any listener lets one know.
+pub(super) fn idle(config: &Config) -> Option<&'static str> {
+    config.listeners.is_empty().then_some("the configuration has no [[listener]]: netd accepts no connection")
+}
+
 /// For a start with neither a file nor flags: what listens where, and what to
 /// try next.
 pub(super) fn embedded_default(banner: &Banner) -> String {

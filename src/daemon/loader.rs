@@ -153,9 +153,10 @@ fn is_there(path: &Path) -> bool {
     path.try_exists().unwrap_or(true)
 }
 
-/// A report begins on a line of its own.
+/// The first line says the most important, for those who show one line only;
+/// the report proper begins on a line of its own.
 fn report(errors: config::Errors) -> Failure {
-    Failure::config(format!("the configuration is not valid\n{errors}"))
+    Failure::config(format!("the configuration is not valid: {}\n{errors}", errors.summary()))
 }
 
 #[cfg(test)]

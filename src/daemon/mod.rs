@@ -58,6 +58,9 @@ fn act(args: &Args) -> Result<u8, Failure> {
         Mode::Check => {
             let config = loader.load()?;
             tell(&mut io::stdout(), &banner::checked(&loader, &config));
+            if let Some(warning) = banner::idle(&config) {
+                tell(&mut io::stderr(), &format!("netd: warning: {warning}\n"));
+            }
             Ok(0)
         }
         Mode::PrintConfig => {

@@ -31,6 +31,7 @@ pub(super) fn status(path: &Path) -> Result<u8, Failure> {
         Holder::Stale(Some(pid)) => format!("netd is dead: process {pid} left {}", path.display()),
         Holder::Stale(None) => format!("netd is dead: {} holds no pid", path.display()),
         Holder::Missing => format!("netd does not run ({} does not exist)", path.display()),
+        Holder::Empty => format!("netd does not run; it has ended in order and left {} empty", path.display()),
     };
     tell(&mut io::stdout(), &format!("{text}\n"));
     Ok(holder.exit_code())

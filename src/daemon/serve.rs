@@ -134,9 +134,9 @@ async fn edge(name: &str, serving: impl Future<Output = io::Result<()>>) {
 fn listen_to_signals(logging: &Arc<Logging>) -> io::Result<mpsc::Receiver<Signal>> {
     let (sender, receiver) = mpsc::channel(SIGNALS);
     let meanings = [
-        (SignalKind::terminate(), Signal::Term),
-        (SignalKind::interrupt(), Signal::Term),
-        (SignalKind::quit(), Signal::Term),
+        (SignalKind::terminate(), Signal::Term("SIGTERM")),
+        (SignalKind::interrupt(), Signal::Term("SIGINT")),
+        (SignalKind::quit(), Signal::Term("SIGQUIT")),
         (SignalKind::hangup(), Signal::Reload),
     ];
     for (kind, meaning) in meanings {

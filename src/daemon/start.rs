@@ -18,6 +18,7 @@ use crate::{
     control::{self, Clock, Pace, Start, SystemBinder},
     daemon::{
         args::Args,
+        banner,
         environment::{self, Environment},
         failure::Failure,
         loader::Loader,
@@ -140,6 +141,9 @@ pub(super) fn prepare(
         Logging::start(&config.log, arrival.is_detached(), env("JOURNAL_STREAM").as_deref()).map_err(Failure::new)?;
     let logging = Arc::new(logging);
     report_arrival(arrival);
+    if let Some(warning) = banner::idle(&config) {
+        tracing::warn!("{warning}");
+    }
     let identity = identity(&config)?;
     if let Err(error) = limits::raise_fd_limit() {
         tracing::warn!(%error, "the limit on file descriptors stays as it is");
@@ -274,7 +278,7 @@ fn start(
     let clock = Clock::system();
     let since_epoch = clock.now().wall.duration_since(UNIX_EPOCH + SEQUENCE_EPOCH).unwrap_or_default();
     let usage = limits::Usage::open()?;
-    let (set_level, apply_log) = (Arc::clone(logging), Arc::clone(logging));
+    let [set_level, apply_log, destination] = std::array::from_fn(|_| Arc::clone(logging));
     Ok(Start {
         config,
         source: Box::new(move || {
@@ -292,6 +296,7 @@ fn start(
         clock,
         set_log_level: Box::new(move |level| set_level.set_level(level)),
         apply_log: Box::new(move |log| apply_log.apply(log)),
+        log_destination: Box::new(move || destination.destination()),
         usage: Box::new(move || control::Usage {
             fds_used: usage.open_fds().unwrap_or(0),
             fds_limit: limits::fd_limit().unwrap_or(0),

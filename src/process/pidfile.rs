@@ -75,9 +75,11 @@ pub enum Holder {
     Running(i32),
     /// Nobody has it locked; left by this process (`None`: it holds no id).
     Stale(Option<i32>),
-    /// There is none, or only the empty one of a daemon that ended in order
-    /// where it could not remove it.
+    /// There is none.
     Missing,
+    /// It is empty: left by a daemon that ended in order where it could not
+    /// remove it.
+    Empty,
 }
 
 impl Holder {
@@ -87,7 +89,7 @@ impl Holder {
         match self {
             Self::Running(_) => 0,
             Self::Stale(_) => 1,
-            Self::Missing => 3,
+            Self::Missing | Self::Empty => 3,
         }
     }
 }
@@ -207,7 +209,7 @@ pub fn holder(path: &Path) -> io::Result<Holder> {
     Ok(match (is_locked(&file)?, pid) {
         (true, Some(pid)) => Holder::Running(pid),
         (true, None) => return Err(io::Error::new(io::ErrorKind::WouldBlock, "a daemon is just starting")),
-        (false, None) if file.metadata()?.len() == 0 => Holder::Missing,
+        (false, None) if file.metadata()?.len() == 0 => Holder::Empty,
         (false, pid) => Holder::Stale(pid),
     })
 }
@@ -222,7 +224,7 @@ pub fn stop(path: &Path, timeout: Duration) -> Result<Stopped, StopError> {
     let running = || match holder(path)? {
         Holder::Running(pid) => Ok(pid),
         Holder::Stale(stale) => Err(StopError::NotRunning { stale }),
-        Holder::Missing => Err(StopError::NotRunning { stale: None }),
+        Holder::Missing | Holder::Empty => Err(StopError::NotRunning { stale: None }),
     };
     let pid = running()?;
     let pidfd = match pidfd_open(Pid::from_raw(pid)) {

@@ -57,7 +57,10 @@ fn status_listeners_and_pools_tell_what_is() {
         status["workers"].as_array().expect("a list").iter().all(|worker| worker["responsive"] == true),
         "{status}"
     );
-    daemon.ask(&["status"]).said("serving").said("1 open");
+    assert_eq!(status["log_destination"], "standard error", "{status}");
+    daemon.ask(&["status"]).said("serving").said("1 open").said("to standard error");
+    // An empty variable names no daemon.
+    Finished::run(daemon.netctl_command(&["status"]).env("NETD_ADMIN", "")).ended_with(0);
 
     let front = daemon.listener("front");
     assert_eq!(front["state"], "accepting");

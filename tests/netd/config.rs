@@ -155,6 +155,29 @@ fn variables_are_filled_in() {
 }
 
 #[test]
+fn a_listener_that_leads_back_to_itself_is_refused() {
+    let flags = ["--check", "--listen", "0.0.0.0:8180", "--upstream", "127.0.0.1:8180"];
+    netd(&flags).ended_with(78).complained("would relay to itself");
+    let dual = "v6only = false\n[[pool]]\nname = \"app\"\nendpoints = [\"127.0.0.1:8500\"]\n";
+    let text = "[[listener]]\nname = \"web\"\naddress = \"[::]:8500\"\nprotocol = \"tcp\"\npool = \"app\"\n";
+    check(format!("{text}{dual}").as_bytes()).ended_with(78).complained("would relay to itself");
+}
+
+#[test]
+fn a_configuration_that_serves_nothing_is_warned_of() {
+    check(b"").ended_with(0).said("0 listeners").complained("no [[listener]]");
+    Setup::config("").start().logs("no [[listener]]");
+}
+
+#[test]
+fn the_exit_statuses_are_in_the_help() {
+    let help = netd(&["--help"]).ended_with(0);
+    for status in ["   0  ", "   1  ", "   2  ", "   3  ", "   4  ", "  78  "] {
+        assert!(help.stdout.lines().any(|line| line.starts_with(status)), "{status}\n{}", help.story());
+    }
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("a bound socket").to_string();

@@ -209,3 +209,48 @@ fn what_a_reload_cannot_do_is_an_obstacle() {
     daemon.netctl(&["reload"]).ended_with(1).complained("workers");
     assert_eq!(generation(&daemon), 1);
 }
+
+#[test]
+fn a_candidate_is_shown_until_the_file_is_read_again() {
+    let a = Origin::saying("a");
+    let daemon = Setup::config(&front(&[&a], "")).start();
+    let candidate = daemon.path("candidate.toml");
+    std::fs::write(&candidate, front(&[&a], "retries = 1")).expect("a file to write");
+    let candidate = candidate.to_str().expect("UTF-8");
+    daemon.ask(&["reload", candidate, "--who", "anna"]).complained("reads the daemon's own file again");
+    daemon.ask(&["status"]).said("a candidate over the admin API (by anna)");
+    daemon.ask(&["reload"]);
+    assert_eq!(daemon.status()["candidate_by"], "");
+    assert!(daemon.ask(&["status"]).stdout.contains("netd.toml, applied"), "the file is not named");
+}
+
+#[test]
+fn a_refused_file_takes_one_line_of_the_log_and_the_status() {
+    let a = Origin::saying("a");
+    let daemon = Setup::config(&front(&[&a], "")).start();
+    daemon.rewrite(&front(&[&a], "colour = \"red\""));
+    daemon.signal(Signal::SIGHUP);
+    daemon.logs("reload refused");
+    let log = daemon.log();
+    let line = log.lines().find(|line| line.contains("reload refused")).expect("a line");
+    assert!(line.contains("colour") && line.contains("more lines)") && line.contains("SIGHUP"), "{line}");
+    assert!(!log.contains("\n    "), "a line of the log goes on\n{log}");
+    daemon.ask(&["status"]).said("more lines)");
+    assert!(daemon.status()["last_reload"].as_str().is_some_and(|text| text.lines().count() > 3));
+}
+
+#[test]
+fn an_endpoint_that_is_gone_is_shown_while_a_client_is_on_it() {
+    let [a, b] = [Origin::echoing(), Origin::echoing()];
+    let daemon = Setup::config(&front(&[&a], "")).start();
+    let mut client = daemon.connect("front");
+    client.echo(b"on a");
+    daemon.rewrite(&front(&[&b], ""));
+    daemon.ask(&["reload"]);
+    let gone = daemon.endpoint("back", 1);
+    assert_eq!((&gone["state"], &gone["figures"]["active"]), (&"removed".into(), &1.into()), "{gone}");
+    daemon.ask(&["pools"]).said("removed");
+    client.echo(b"still on a");
+    drop(client);
+    eventually("it is gone", || daemon.endpoint("back", 1).is_null().then_some(()));
+}

@@ -78,8 +78,8 @@ fn filter(filter: pb::ConnectionFilter) -> Checked<control::ConnectionFilter> {
         pool: given(filter.pool),
         endpoint: given(filter.endpoint),
         source: given(filter.source).map(|text| network(&text)).transpose()?,
-        min_age: filter.min_age.map(|age| duration("filter.min_age", age, MAX_AGE)).transpose()?,
-        min_idle: filter.min_idle.map(|idle| duration("filter.min_idle", idle, MAX_AGE)).transpose()?,
+        min_age: filter.min_age.map(|age| duration("filter.min_age (--min-age)", age, MAX_AGE)).transpose()?,
+        min_idle: filter.min_idle.map(|idle| duration("filter.min_idle (--min-idle)", idle, MAX_AGE)).transpose()?,
     })
 }
 
@@ -89,7 +89,7 @@ fn network(text: &str) -> Checked<(IpAddr, u8)> {
     let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
     let Ok(address) = address.parse::<IpAddr>() else {
         return invalid(format!(
-            "filter.source `{text}` is no IP address or network; write `192.0.2.7`, `192.0.2.0/24` or `2001:db8::/32`"
+            "filter.source (--source) `{text}` is no IP address or network; write `192.0.2.7`, `192.0.2.0/24` or `2001:db8::/32`"
         ));
     };
     let bits = if address.is_ipv4() { 32 } else { 128 };
@@ -97,7 +97,9 @@ fn network(text: &str) -> Checked<(IpAddr, u8)> {
         None => bits,
         Some(Ok(prefix)) if prefix <= bits => prefix,
         Some(_) => {
-            return invalid(format!("the prefix length in filter.source `{text}` must be a number from 0 to {bits}"));
+            return invalid(format!(
+                "the prefix length in filter.source (--source) `{text}` must be a number from 0 to {bits}"
+            ));
         }
     };
     Ok((masked(address, prefix), prefix))
@@ -251,11 +253,11 @@ pub(in crate::admin) fn shutdown(request: pb::ShutdownRequest, peer: &str) -> Ch
 
 fn deadline(deadline: Option<prost_types::Duration>) -> Checked<Deadline> {
     let Some(given) = deadline else { return Ok(Deadline::Configured) };
-    Ok(Deadline::After(duration("deadline", given, MAX_DURATION)?))
+    Ok(Deadline::After(duration("deadline (--deadline)", given, MAX_DURATION)?))
 }
 
 fn expires_in(expires_in: Option<prost_types::Duration>) -> Checked<Option<Duration>> {
-    expires_in.map(|given| duration("expires_in", given, MAX_DURATION)).transpose()
+    expires_in.map(|given| duration("expires_in (--for)", given, MAX_DURATION)).transpose()
 }
 
 fn duration(field: &str, given: prost_types::Duration, max: Duration) -> Checked<Duration> {

@@ -9,8 +9,8 @@ use tonic::Status;
 
 use crate::{
     control::{
-        self, ChangeKind, ConnectionState, DrainOutcome, EndpointOverride, EndpointState, Layer, ListenerOverride,
-        ListenerState, PoolOverride, Refusal,
+        self, ChangeKind, ConnectionState, DrainOutcome, EndpointOverride, Layer, ListenerOverride, ListenerState,
+        PoolOverride, Refusal,
     },
     pb,
 };
@@ -75,6 +75,8 @@ pub(in crate::admin) fn status(status: control::Status) -> pb::GetStatusResponse
         overrides: u32::try_from(status.overrides).unwrap_or(u32::MAX),
         log_level: status.log_level.as_str().to_owned(),
         memory_bytes: status.memory_bytes,
+        log_destination: status.log_destination,
+        candidate_by: status.candidate_by.unwrap_or_default(),
     }
 }
 
@@ -119,17 +121,10 @@ pub(in crate::admin) fn listener(view: control::ListenerView) -> pb::Listener {
 
 /// A pool.
 pub(in crate::admin) fn pool(view: control::PoolView) -> pb::Pool {
-    let takes = |endpoint: &control::EndpointView| {
-        matches!(endpoint.state, EndpointState::Up | EndpointState::Failing) && endpoint.weight > 0
-    };
-    let state = match &view.override_ {
-        Some(control::Override { value: PoolOverride::Draining, .. }) => "draining",
-        None if view.endpoints.iter().any(takes) => "up",
-        None => "down",
-    };
     pb::Pool {
-        name: view.config.name.clone(),
-        state: state.to_owned(),
+        state: view.state.as_str().to_owned(),
+        reachable: index(view.reachable()),
+        name: view.name,
         r#override: view.override_.map(|over| override_(over, |PoolOverride::Draining| "draining".to_owned())),
         endpoints: view.endpoints.into_iter().map(endpoint).collect(),
         figures: Some(figures(view.figures)),
@@ -151,13 +146,7 @@ pub(in crate::admin) fn endpoint(view: control::EndpointView) -> pb::Endpoint {
             })
         }),
         weight: view.weight.into(),
-        state: match view.state {
-            EndpointState::Up => "up",
-            EndpointState::Failing => "failing",
-            EndpointState::Draining => "draining",
-            EndpointState::Maintenance => "maintenance",
-        }
-        .to_owned(),
+        state: view.state.as_str().to_owned(),
         figures: Some(figures(view.figures)),
         connect_failures: view.connect_failures,
         last_failure: last_failure.unwrap_or_default(),
@@ -222,6 +211,11 @@ fn change(change: control::Change) -> pb::Change {
         drained: change.drained,
         cut: change.cut,
     }
+}
+
+/// A shutdown; `None`: what is open is not waited for.
+pub(in crate::admin) fn shutdown(deadline: Option<Duration>) -> pb::ShutdownResponse {
+    pb::ShutdownResponse { deadline: deadline.and_then(lasting) }
 }
 
 /// Progress of a drain.

@@ -16,12 +16,17 @@ pub(super) fn families(snapshots: &[PoolSnapshot]) -> Vec<Family> {
     );
     let mut retries =
         Family::counter("netd_pool_connect_retries_total", "Connects tried on another endpoint after one failed.");
+    let mut reachable = Family::gauge(
+        "netd_pool_endpoints_reachable",
+        "Endpoints that take new connections and whose last connect did not fail.",
+    );
     for pool in &pools {
         let labels = [("pool", pool.name.as_str())];
+        reachable.count(&labels, pool.endpoints.iter().filter(|each| each.accepting && !each.failing).count() as u64);
         no_endpoint.count(&labels, pool.no_endpoint);
         retries.count(&labels, pool.retries);
     }
-    let mut families = vec![no_endpoint, retries];
+    let mut families = vec![reachable, no_endpoint, retries];
     families.extend(endpoints(&pools));
     families
 }
@@ -74,6 +79,7 @@ fn merged(snapshots: &[PoolSnapshot]) -> Vec<PoolSnapshot> {
 fn add(sum: &mut EndpointSnapshot, other: &EndpointSnapshot) {
     if other.accepting {
         sum.weight = other.weight;
+        sum.failing = other.failing;
     }
     sum.accepting |= other.accepting;
     sum.connected += other.connected;

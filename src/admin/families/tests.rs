@@ -26,6 +26,7 @@ fn families_carry_the_figures() {
         "netd_listener_connections_closed_total{listener=\"web\",by=\"netd\",phase=\"dial\",cause=\"no-endpoint\"} 1",
         "netd_listener_bytes_total{listener=\"web\",direction=\"to_downstream\"} 4",
         "netd_listener_connection_duration_seconds_sum{listener=\"web\"} 1.5",
+        "netd_pool_endpoints_reachable{pool=\"db\"} 1",
         "netd_pool_connect_retries_total{pool=\"db\"} 2",
         "netd_endpoint_bytes_total{pool=\"db\",endpoint=\"10.0.0.1:5432\",direction=\"from_upstream\"} 7",
         "netd_endpoint_connect_time_seconds_bucket{pool=\"db\",endpoint=\"10.0.0.1:5432\",le=\"4.194304\"} 1",

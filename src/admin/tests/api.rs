@@ -27,6 +27,7 @@ fn status_listeners_and_pools() {
         assert_eq!((status.pid, status.version.as_str()), (std::process::id(), env!("CARGO_PKG_VERSION")));
         assert_eq!(status.started_at.map(|at| at.seconds), Some(5));
         assert_eq!(status.workers[0].cpu, Some(1));
+        assert_eq!((status.log_destination.as_str(), status.candidate_by.as_str()), ("the journal", ""));
 
         let all = client.list_listeners(pb::ListListenersRequest::default()).await.expect("answers").into_inner();
         assert_eq!(all.listeners.len(), 2);
@@ -39,7 +40,8 @@ fn status_listeners_and_pools() {
         assert_eq!((none.code(), none.message()), (Code::NotFound, "there is no listener `w`; there are: db, web"));
 
         let pools = client.list_pools(pb::ListPoolsRequest::default()).await.expect("answers").into_inner().pools;
-        assert_eq!((pools[0].state.as_str(), pools[0].endpoints[0].state.as_str()), ("up", "failing"));
+        assert_eq!((pools[0].state.as_str(), pools[0].endpoints[0].state.as_str()), ("failing", "failing"));
+        assert_eq!(pools[0].reachable, 0);
         assert_eq!(pools[0].endpoints[0].r#override.as_ref().expect("has one").value, "weight 3");
         assert_eq!(pools[0].endpoints[0].mean_connect_time.expect("known").nanos, 250_000);
         let none = client.list_pools(pb::ListPoolsRequest { name: "x".into() }).await.expect_err("none");

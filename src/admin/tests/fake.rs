@@ -95,6 +95,7 @@ impl Script {
                     config: config(),
                     generation: 3,
                     path: Some("/etc/netd/netd.toml".into()),
+                    candidate_by: Some("anna".into()),
                     applied_at: epoch(7)
                 }
             ),
@@ -113,7 +114,7 @@ impl Script {
             Request::SetEndpoint(_, reply) => reply!(reply, endpoint()),
             Request::Why(object, reply) => reply!(reply, explanation(object)),
             Request::SetLogLevel(_, _, reply) => reply!(reply, LogLevel::Info),
-            Request::Shutdown(_, reply) => reply!(reply, ()),
+            Request::Shutdown(_, reply) => reply!(reply, Some(Duration::from_secs(30))),
             Request::Snapshot(reply) => reply!(reply, self.snapshot()),
         }
     }
@@ -126,6 +127,7 @@ impl Script {
             applied_at: epoch(7),
             last_reload: Some(Err("bad file".into())),
             config_path: None,
+            candidate_by: None,
             figures: Figures { active: 1, total: 2, bytes_from_downstream: 3, bytes_to_downstream: 4 },
             fds_used: 10,
             fds_limit: 1024,
@@ -133,6 +135,7 @@ impl Script {
             workers: vec![WorkerView { index: 0, active: 1, accepted: 2, turns: 3, responsive: true, cpu: Some(1) }],
             overrides: 1,
             log_level: LogLevel::Info,
+            log_destination: "the journal".into(),
         }
     }
 
@@ -184,6 +187,7 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
                 address: "10.0.0.1:5432".into(),
                 weight: 3,
                 accepting: true,
+                failing: false,
                 connected: 4,
                 active: 5,
                 bytes_to_upstream: 6,
@@ -234,14 +238,9 @@ fn listener(name: &str) -> ListenerView {
 }
 
 fn pool() -> PoolView {
-    let endpoints = vec![config::Endpoint { address: "10.0.0.1:5432".parse().expect("an address"), weight: 1 }];
     PoolView {
-        config: Arc::new(config::Pool {
-            name: "db".into(),
-            endpoints,
-            connect_timeout: Duration::from_secs(5),
-            retries: 2,
-        }),
+        name: "db".into(),
+        state: PoolState::Failing,
         override_: None,
         endpoints: vec![endpoint()],
         figures: Figures::default(),

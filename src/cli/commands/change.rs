@@ -113,18 +113,20 @@ impl Session<'_, '_> {
         let client = self.connect().await?;
         let answer = match client.answer(client.rpc().shutdown(request)).await {
             // It was quicker to go than to say so.
-            Err(Failure::Lost(_)) if now => pb::ShutdownResponse {},
+            Err(Failure::Lost(_)) if now => pb::ShutdownResponse::default(),
             answer => answer?,
         };
-        self.console.answer(&answer, |_| match (now, deadline) {
-            (true, _) => "netd stops at once.\n".to_owned(),
-            (false, Some(deadline)) => format!(
-                "netd drains, cuts what is left after {}, and stops. `netctl status` shows how far it is.\n",
-                units::duration(deadline)
-            ),
-            (false, None) => "netd drains, cuts what is left after the configured drain.timeout, and stops. `netctl \
-                              status` shows how far it is.\n"
-                .to_owned(),
+        self.console.answer(&answer, |_| {
+            if now {
+                return "netd stops at once.\n".to_owned();
+            }
+            let configured = if deadline.is_some() { "" } else { " (drain.timeout)" };
+            let after = match units::span(answer.deadline.as_ref()).or(deadline) {
+                Some(deadline) => format!("{}{configured}", units::duration(deadline)),
+                // An older netd does not say.
+                None => "the configured drain.timeout".to_owned(),
+            };
+            format!("netd drains, cuts what is left after {after}, and stops. `netctl status` shows how far it is.\n")
         })
     }
 }

@@ -47,7 +47,11 @@ impl Session<'_, '_> {
         let request = pb::ReloadRequest { toml, expected_generation: expect.unwrap_or_default(), by: self.by() };
         let client = self.connect().await?;
         let answer = client.answer(client.rpc().reload(request)).await?;
-        self.console.answer(&answer, |_| changes::reload(&answer))
+        self.console.answer(&answer, |_| changes::reload(&answer))?;
+        if file.is_some() {
+            self.console.hint("The next reload without FILE, SIGHUP or restart reads the daemon's own file again");
+        }
+        Ok(())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         object,
         output::{Console, ToJson, progress, units},
     },
-    pb,
+    pb::{self, target::Of},
 };
 
 use super::Session;
@@ -55,7 +55,17 @@ impl Session<'_, '_> {
         };
         view.end_of_line()?;
         match interrupted {
-            Some(outcome) => view.report(&outcome?, &target),
+            Some(outcome) => {
+                let outcome = outcome?;
+                view.report(&outcome)?;
+                if self.console.json {
+                    return Ok(());
+                }
+                let way_back = way_back(&client, &target).await;
+                let stop = if name == "netd" { "; `netctl shutdown` stops netd" } else { "" };
+                self.console.hint(&format!("{way_back}{stop}"));
+                Ok(())
+            }
             None => Err(Failure::Interrupted(format!(
                 "interrupted; the drain of {name} goes on in the daemon. `{}` takes it back",
                 object::undrain_command(&target)
@@ -148,16 +158,44 @@ impl<'a, 'c> View<'a, 'c> {
         if self.live() && self.last.is_some() { self.console.rewrite("") } else { Ok(()) }
     }
 
-    fn report(&mut self, progress: &pb::DrainProgress, target: &pb::Target) -> Result<(), Failure> {
+    fn report(&mut self, progress: &pb::DrainProgress) -> Result<(), Failure> {
         if !progress::is_drained(progress) {
             return Err(Failure::ConnectionsLeft(progress::left(self.name, progress)));
         }
         if self.console.json {
             return Ok(());
         }
-        self.console.line(&progress::drained(self.name, progress))?;
-        let stop = if self.name == "netd" { "; `netctl shutdown` stops netd" } else { "" };
-        self.console.hint(&format!("`{}` takes new connections again{stop}", object::undrain_command(target)));
-        Ok(())
+        self.console.line(&progress::drained(self.name, progress))
+    }
+}
+
+/// What gives the target new connections again. A stop or a maintenance that
+/// was there before the drain is still there, and then that is to be lifted.
+async fn way_back(client: &Client, target: &pb::Target) -> String {
+    let stands = match &target.of {
+        Some(Of::Listener(name)) => {
+            let request = pb::ListListenersRequest { name: name.clone() };
+            let answer = client.answer(client.rpc().list_listeners(request)).await;
+            let above = answer.ok().and_then(|answer| answer.listeners.into_iter().next()?.r#override);
+            above.filter(|above| above.value == "stopped").map(|_| ("stopped", format!("netctl start {name}")))
+        }
+        Some(Of::Endpoint(name)) => {
+            let request = pb::ListPoolsRequest { name: name.pool.clone() };
+            let answer = client.answer(client.rpc().list_pools(request)).await;
+            let pool = answer.ok().and_then(|answer| answer.pools.into_iter().next());
+            let endpoint =
+                pool.and_then(|pool| pool.endpoints.into_iter().find(|endpoint| endpoint.address == name.address));
+            let above = endpoint.and_then(|endpoint| endpoint.r#override);
+            above
+                .filter(|above| above.value == "maintenance")
+                .map(|_| ("under maintenance", format!("netctl set {} {} --clear", name.pool, name.address)))
+        }
+        _ => None,
+    };
+    match stands {
+        Some((state, command)) => {
+            format!("{} was {state} before and stays so; `{command}` lifts that", object::name(target))
+        }
+        None => format!("`{}` takes new connections again", object::undrain_command(target)),
     }
 }

@@ -55,7 +55,7 @@ impl Session<'_, '_> {
         let address = target::find(self.globals.admin.as_ref(), self.around)?;
         let system = &self.around.system_socket;
         let elsewhere = match &address {
-            Address::Unix(path) if self.globals.admin.is_none() && path != system => {
+            Address::Unix(path) if self.globals.admin.is_none() && self.around.admin.is_none() && path != system => {
                 format!("There is no {} either; another address is named with --admin or NETD_ADMIN", system.display())
             }
             _ => "Another address is named with --admin or NETD_ADMIN".to_owned(),

@@ -15,5 +15,5 @@ pub(crate) fn line(event: &pb::Event) -> String {
         Some(by) => format!(" [by {by}]"),
         None => String::new(),
     };
-    format!("{at}  {:<18}  {object}: {}{by}", event.kind, event.text)
+    format!("{at}  {:<18}  {object}: {}{by}", event.kind, units::first_line(&event.text))
 }

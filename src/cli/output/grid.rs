@@ -100,6 +100,12 @@ pub(super) fn text(content: impl AsRef<str>) -> Cell {
 
 /// A cell with a word for a state, in the colour of its meaning.
 pub(super) fn state(word: &str) -> Cell {
+    state_with(word, "")
+}
+
+/// As above, with something behind the word.
+pub(super) fn state_with(word: &str, more: &str) -> Cell {
+    let text = text(format!("{word}{more}"));
     let colour = match word {
         "accepting" | "serving" | "up" | "open" | "ok" => Some(Color::Green),
         "down" | "failing" | "stopping" | "late" => Some(Color::Red),
@@ -107,7 +113,7 @@ pub(super) fn state(word: &str) -> Cell {
         _ => None,
     };
     match colour {
-        Some(colour) => text(word).fg(colour),
-        None => text(word),
+        Some(colour) => text.fg(colour),
+        None => text,
     }
 }

@@ -29,14 +29,14 @@ fields!(pb::Provenance: who, why);
 fields!(pb::Override: value, by, set_at, expires_at);
 fields!(pb::Figures: active, total, bytes_from_downstream, bytes_to_downstream);
 fields!(pb::GetStatusResponse: version, pid, state, started_at, generation, applied_at, last_reload, config_path,
-    figures, fds_used, fds_limit, workers, overrides, log_level, memory_bytes);
+    candidate_by, figures, fds_used, fds_limit, workers, overrides, log_level, log_destination, memory_bytes);
 fields!(pb::Worker: index, active, accepted, turns, responsive, cpu);
 fields!(pb::ListListenersResponse: listeners);
 fields!(pb::Listener: name, address, protocol, pool, r#override, state, figures, accept_errors, bound, origin);
 fields!(pb::ListPoolsResponse: pools);
-fields!(pb::Pool: name, endpoints, r#override, state, figures, listeners);
+fields!(pb::Pool: name, endpoints, r#override, state, reachable, figures, listeners);
 fields!(pb::CloseConnectionResponse: closed, unknown_ids);
-fields!(pb::GetConfigResponse: toml, generation, path, applied_at);
+fields!(pb::GetConfigResponse: toml, generation, path, candidate_by, applied_at);
 fields!(pb::PlanResponse: changes, generation, obstacles);
 fields!(pb::Change: object, kind, details, untouched, drained, cut);
 fields!(pb::ReloadResponse: generation, changes);
@@ -47,7 +47,12 @@ fields!(pb::Event: at, kind, object, text, by);
 fields!(pb::UndrainResponse:);
 fields!(pb::StartListenerResponse:);
 fields!(pb::StopListenerResponse:);
-fields!(pb::ShutdownResponse:);
+
+impl ToJson for pb::ShutdownResponse {
+    fn to_json(&self) -> Value {
+        json!({ "deadline_seconds": self.deadline.to_json() })
+    }
+}
 
 impl ToJson for pb::Endpoint {
     fn to_json(&self) -> Value {

@@ -151,7 +151,7 @@ fn pool_rows(pool: &pb::Pool, grid: &mut Grid) {
     };
     grid.styled_row([
         grid::text(format!("{} ({users})", pool.name)),
-        grid::state(&pool.state),
+        grid::state_with(&pool.state, &reachable(pool)),
         grid::text(""),
         grid::text(open),
         grid::text(total),
@@ -174,6 +174,16 @@ fn pool_rows(pool: &pb::Pool, grid: &mut Grid) {
             grid::text(units::span(endpoint.mean_connect_time.as_ref()).map(units::duration).unwrap_or_default()),
         ]);
     }
+}
+
+/// `, 1 of 2`: how many endpoints can be reached, unless all that are configured
+/// can.
+fn reachable(pool: &pb::Pool) -> String {
+    let configured = pool.endpoints.iter().filter(|endpoint| endpoint.state != "removed").count();
+    if pool.reachable as usize == configured || pool.state == "removed" {
+        return String::new();
+    }
+    format!(", {} of {configured}", pool.reachable)
 }
 
 /// The weight in force, and the file's where that is another.

@@ -60,9 +60,11 @@ pub(crate) fn left(name: &str, progress: &pb::DrainProgress) -> String {
     format!("the drain of {name} ended with {left} left: {reason}")
 }
 
-/// Whole seconds: a line that is rewritten should not flicker.
+/// The nearest whole second: a line that is rewritten should not flicker, and a
+/// drain of 30 s should begin with 30 s.
 fn seconds(duration: Duration) -> String {
-    units::duration(Duration::from_secs(duration.as_secs()))
+    let rounded = duration.saturating_add(Duration::from_millis(500));
+    units::duration(Duration::from_secs(rounded.as_secs()))
 }
 
 #[cfg(test)]
@@ -97,6 +99,9 @@ mod tests {
             line("pool/db", &progress(0, 0, None), second),
             "draining pool/db: 0 connections left, 30 finished; 5s so far, no deadline"
         );
+        let left = Some(prost_types::Duration { seconds: 29, nanos: 990_000_000 });
+        let begun = pb::DrainProgress { left, elapsed: None, ..progress(1, 0, None) };
+        assert!(line("netd", &begun, Duration::ZERO).ends_with("; 0s so far, 30s to the deadline"));
     }
 
     #[test]

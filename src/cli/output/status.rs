@@ -35,7 +35,7 @@ fn summary(status: &pb::GetStatusResponse, look: Look) -> String {
     );
     fact("open files", open_files(status));
     fact("memory", units::bytes(status.memory_bytes));
-    fact("log level", status.log_level.clone());
+    fact("log", log(status));
     fact("overrides", overrides(status.overrides));
     grid.render()
 }
@@ -48,9 +48,13 @@ fn uptime(status: &pb::GetStatusResponse, look: Look) -> String {
 }
 
 fn configuration(status: &pb::GetStatusResponse, look: Look) -> String {
-    let source = match status.config_path.as_str() {
+    let own = match status.config_path.as_str() {
         "" => "flags or the built-in default",
         path => path,
+    };
+    let source = match status.candidate_by.as_str() {
+        "" => own.to_owned(),
+        who => format!("a candidate over the admin API (by {who}), not from {own}"),
     };
     let applied = match units::time(status.applied_at.as_ref()) {
         Some(at) => format!(", applied {}", units::ago(at, look.now)),
@@ -64,10 +68,18 @@ fn last_reload(outcome: &str) -> String {
         "" => "none yet".to_owned(),
         "ok" => "ok".to_owned(),
         report => match report.split_once('\n') {
-            // The whole report stands in the log.
-            Some((first, _)) => format!("failed: {first}; `netctl plan` tells the rest"),
+            Some(_) => format!("failed: {}; `netctl status -o json` has them", units::first_line(report)),
             None => format!("failed: {report}"),
         },
+    }
+}
+
+/// `info, to the journal`; an older netd does not say where.
+fn log(status: &pb::GetStatusResponse) -> String {
+    match status.log_destination.as_str() {
+        "" => status.log_level.clone(),
+        nowhere if nowhere.starts_with("nowhere") => format!("{}, {nowhere}", status.log_level),
+        destination => format!("{}, to {destination}", status.log_level),
     }
 }
 
@@ -114,7 +126,24 @@ mod tests {
         assert_eq!(last_reload(""), "none yet");
         assert_eq!(last_reload("ok"), "ok");
         assert_eq!(last_reload("worker 0 did not answer"), "failed: worker 0 did not answer");
-        let report = "the configuration is not valid\nerror: unknown key";
-        assert_eq!(last_reload(report), "failed: the configuration is not valid; `netctl plan` tells the rest");
+        let report = "the configuration is not valid: a:1:1: unknown key\nerror: unknown key\n --> a:1:1\n";
+        assert_eq!(
+            last_reload(report),
+            "failed: the configuration is not valid: a:1:1: unknown key … (2 more lines); `netctl status -o json` has \
+             them"
+        );
+    }
+
+    #[test]
+    fn a_candidate_is_not_taken_for_the_file() {
+        let look = Look { width: None, colour: false, now: std::time::SystemTime::UNIX_EPOCH };
+        let mut status =
+            pb::GetStatusResponse { generation: 2, config_path: "/a.toml".to_owned(), ..Default::default() };
+        assert_eq!(configuration(&status, look), "generation 2 from /a.toml");
+        status.candidate_by = "anna".to_owned();
+        assert_eq!(
+            configuration(&status, look),
+            "generation 2 from a candidate over the admin API (by anna), not from /a.toml"
+        );
     }
 }

@@ -100,6 +100,18 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if text.contains(steers) { text.replace(steers, "\u{fffd}").into() } else { text.into() }
 }
 
+/// The first line, and how many more there are.
+pub(crate) fn first_line(text: &str) -> Cow<'_, str> {
+    let text = text.trim_end();
+    match text.split_once('\n') {
+        None => text.into(),
+        Some((first, rest)) => {
+            let more = counted(rest.lines().count() as u64, "more line", "more lines");
+            format!("{} … ({more})", first.trim_end()).into()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -10,6 +10,8 @@ pub(crate) fn page(why: &pb::WhyResponse, look: Look) -> String {
         units::printable(&format!("{}: {}\n{}\n\n", why.object, why.effective, why.explanation)).into_owned();
     let above = match &why.r#override {
         Some(above) => objects::describe(above, look.now),
+        // A pool's endpoints have overrides of their own, which the sentence names.
+        None if why.decided_by == "override" => "none of its own; those of its endpoints count".to_owned(),
         None => "none".to_owned(),
     };
     let mut grid = Grid::plain(look);

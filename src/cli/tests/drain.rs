@@ -17,6 +17,13 @@ async fn a_line_a_change_where_there_is_no_terminal() {
 }
 
 #[tokio::test]
+async fn a_stop_that_was_there_before_is_what_has_to_be_lifted() {
+    let ran = Daemon::start().netctl(&["drain", "listener", "health"]).await;
+    assert_eq!(ran.status, 0);
+    assert_eq!(ran.err, "listener/health was stopped before and stays so; `netctl start health` lifts that\n");
+}
+
+#[tokio::test]
 async fn cut_connections_are_told_and_nothing_is_left() {
     let ran = Daemon::start().netctl(&["drain", "pool", "app"]).await;
     assert_eq!(ran.status, 0);

@@ -26,6 +26,11 @@ impl Fake {
         self.seen.lock().unwrap().last().cloned().unwrap_or_default()
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
     fn see<T: Debug>(&self, request: Request<T>) -> T {
         let request = request.into_inner();
         self.seen.lock().unwrap().push(format!("{request:?}"));
@@ -96,6 +101,7 @@ impl pb::admin_server::Admin for Fake {
             generation: 3,
             path: "/etc/netd/netd.toml".to_owned(),
             applied_at: at(-192),
+            candidate_by: String::new(),
         }))
     }
 
@@ -188,6 +194,7 @@ impl pb::admin_server::Admin for Fake {
             "busy" => Err(Status::aborted("a reload is in flight; try again when it is done")),
             "hostile" => Err(Status::invalid_argument("\x1b[2Jgone")),
             "unknown" => Err(Status::unimplemented("")),
+            "pool/app" => Ok(Response::new(why_pool())),
             _ => Ok(Response::new(why())),
         }
     }
@@ -205,8 +212,8 @@ impl pb::admin_server::Admin for Fake {
     }
 
     async fn shutdown(&self, request: Request<pb::ShutdownRequest>) -> Answer<pb::ShutdownResponse> {
-        self.see(request);
-        Ok(Response::new(pb::ShutdownResponse {}))
+        let deadline = self.see(request).deadline;
+        Ok(Response::new(pb::ShutdownResponse { deadline: deadline.or_else(|| span(30, 0)) }))
     }
 }
 
@@ -258,6 +265,8 @@ fn status() -> pb::GetStatusResponse {
         overrides: 2,
         log_level: "info".to_owned(),
         memory_bytes: 24_536_678,
+        log_destination: "the journal".to_owned(),
+        candidate_by: String::new(),
     }
 }
 
@@ -327,6 +336,7 @@ fn pool() -> pb::Pool {
         ],
         r#override: None,
         state: "up".to_owned(),
+        reachable: 1,
         figures: figures(1234, 5_666_556, 1_288_490_189, 3_650_499_992),
         listeners: vec!["web".to_owned()],
     }
@@ -402,6 +412,22 @@ fn why() -> pb::WhyResponse {
         r#override: listeners().swap_remove(0).r#override,
         observed: "no socket is bound".to_owned(),
         explanation: "Stopped by an override, whatever the file says, until it expires or is cleared.".to_owned(),
+    }
+}
+
+fn why_pool() -> pb::WhyResponse {
+    let effective = "2 of 2 endpoints take connections, of which 1 can be reached".to_owned();
+    pb::WhyResponse {
+        object: "pool/app".to_owned(),
+        explanation: format!(
+            "pool `app`: {effective}; `10.0.0.1:8443` has weight 1, set by anna; the last connect to `10.0.0.2:8443` failed \
+             12s ago: connection refused"
+        ),
+        effective,
+        decided_by: "override".to_owned(),
+        configured: "2 endpoints".to_owned(),
+        r#override: None,
+        observed: "up".to_owned(),
     }
 }
 

@@ -72,6 +72,7 @@ async fn netctl(args: Args, around: &Surroundings) -> Ran {
 /// A pipe, and a clock that stands.
 fn around() -> Surroundings {
     Surroundings {
+        admin: None,
         user: "anna".to_owned(),
         uid: 1000,
         system_socket: PathBuf::from("/absent/netd/admin.sock"),

@@ -13,6 +13,14 @@ async fn asks(words: &[&str], request: impl Debug) {
     assert_eq!(daemon.fake.last(), format!("{request:?}"), "{words:?}");
 }
 
+/// As above, with another request behind it.
+async fn asked(words: &[&str], request: impl Debug) {
+    let daemon = Daemon::start();
+    let ran = daemon.netctl(words).await;
+    assert_eq!(ran.status, 0, "{words:?}: {}", ran.err);
+    assert!(daemon.fake.all().contains(&format!("{request:?}")), "{words:?}: {:?}", daemon.fake.all());
+}
+
 fn text(text: &str) -> String {
     text.to_owned()
 }
@@ -87,10 +95,10 @@ async fn drains_name_their_target_and_deadline() {
     asks(&["drain", "--no-deadline"], request(Of::Daemon(true), None, true)).await;
     asks(&["drain", "--deadline", "0s"], request(Of::Daemon(true), span(0), false)).await;
     let listener = request(Of::Listener(text("web")), span(90), false);
-    asks(&["drain", "listener", "web", "--deadline", "1m 30s"], listener).await;
+    asked(&["drain", "listener", "web", "--deadline", "1m 30s"], listener).await;
     asks(&["drain", "pool/app"], request(Of::Pool(text("app")), None, false)).await;
     let endpoint = pb::EndpointName { pool: text("app"), address: text("unix:/run/app.sock") };
-    asks(&["drain", "endpoint", "app", "unix:/run/app.sock"], request(Of::Endpoint(endpoint.clone()), None, false))
+    asked(&["drain", "endpoint", "app", "unix:/run/app.sock"], request(Of::Endpoint(endpoint.clone()), None, false))
         .await;
     let undrain = pb::UndrainRequest { target: Some(pb::Target { of: Some(Of::Endpoint(endpoint)) }), by: by_anna("") };
     asks(&["undrain", "endpoint/app/unix:/run/app.sock"], undrain).await;

@@ -318,6 +318,22 @@ fn wrong_addresses_and_paths() {
         "",
     );
     assert_problem(
+        &at("tcp://127.0.0.1:80"),
+        4,
+        11,
+        "`address`: `tcp://` does not belong here: write `127.0.0.1:80`",
+        "",
+    );
+    for zone in ["fe80::1%eth0:80", "[fe80::1%eth0]:80"] {
+        assert_problem(
+            &at(zone),
+            4,
+            11,
+            "`address`: an IPv6 address with a zone is written with brackets and the interface's number, as in `[fe80::1%2]:80` (`cat /sys/class/net/eth0/ifindex` tells it)",
+            "",
+        );
+    }
+    assert_problem(
         &at("[::ffff:127.0.0.1]:80"),
         4,
         11,

@@ -113,6 +113,10 @@ fn flags_that_do_not_go_together() {
             "--upstream 127.0.0.1:1: endpoint `127.0.0.1:1` is the address of listener `listen-1`, which would relay to itself (--listen 127.0.0.1:1); write the address of the server behind it",
         ),
         (
+            serving(&["0.0.0.0:1"], &["127.0.0.1:1"], None),
+            "--upstream 127.0.0.1:1: endpoint `127.0.0.1:1` leads to `0.0.0.0:1` of listener `listen-1`, which would relay to itself (--listen 0.0.0.0:1); write the address of the server behind it",
+        ),
+        (
             serving(&["127.0.0.1:1", "127.0.0.1:1"], &[], Some("echo")),
             "--listen 127.0.0.1:1: `127.0.0.1:1` is taken by listener `listen-1` already; use another port or address",
         ),

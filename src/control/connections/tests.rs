@@ -68,12 +68,29 @@ fn connections_end_by_id_and_by_filter() {
         let world = busy_world().await;
         let filter = ConnectionFilter { listener: Some("echo".to_owned()), ..Default::default() };
         let request = CloseRequest { ids: vec![0, 5, 77], filter: Some(filter), by: by("ann") };
+        let mut events = world.handle.events();
         let outcome = world.ask(|reply| Request::Close(request, reply)).await.unwrap();
         assert_eq!(outcome, CloseOutcome { closed: 6, unknown: vec![77] });
+        let told = events.recv().await.unwrap();
+        assert_eq!(told.text, "6 connections closed, asked for id 0, 5, 4d, listener echo");
         assert_eq!(ids(&world, query(Default::default(), None, 100)).await.0, [1, 2, 3, 4]);
+        let all = CloseRequest { ids: Vec::new(), filter: Some(ConnectionFilter::default()), by: by("ann") };
+        assert_eq!(described(&all), "all");
         let nothing = CloseRequest { ids: Vec::new(), filter: None, by: by("ann") };
         assert!(matches!(world.ask(|reply| Request::Close(nothing, reply)).await, Err(Refusal::Invalid(_))));
     });
+}
+
+#[test]
+fn what_is_told_of_a_close_is_bounded() {
+    let filter = ConnectionFilter {
+        source: Some(("10.0.0.0".parse().unwrap(), 8)),
+        min_idle: Some(Duration::from_secs(90)),
+        ..Default::default()
+    };
+    let request = CloseRequest { ids: (0..1000).collect(), filter: Some(filter), by: by("ann") };
+    let text = described(&request);
+    assert_eq!(text, "id 0, 1, 2, 3, 4, 5, 6, 7 and 992 more, source 10.0.0.0/8, min-idle 1m30s");
 }
 
 #[test]

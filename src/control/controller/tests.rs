@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     config::{Config, LogLevel},
     control::{
-        request::{ConnectionQuery, Deadline, ListenerState, StopRequest},
+        request::{ConnectionQuery, Deadline, Layer, ListenerState, PoolState, StopRequest},
         testing::{FakeWorker, World, by, echo, empty, on_control_thread, quick, usual},
     },
 };
@@ -59,8 +59,12 @@ fn term_drains_and_stops() {
     on_control_thread(async {
         let world = World::serving(usual()).await;
         world.workers[0].accept("echo", 1);
-        world.signals.send(Signal::Term).await.unwrap();
+        let mut events = world.handle.events();
+        world.signals.send(Signal::Term("SIGINT")).await.unwrap();
         world.until("it drains", || world.workers[0].inner().listeners.is_empty()).await;
+        let told = events.recv().await.unwrap();
+        let by = Provenance { who: "signal".to_owned(), why: "SIGINT".to_owned() };
+        assert_eq!((told.kind, told.by), (EventKind::Shutdown, Some(by)));
         let status = world.ask(Request::Status).await.unwrap();
         assert_eq!((status.state, status.figures.active), (DaemonState::Draining, 1));
         assert_eq!(world.ask(|reply| Request::StopListener(stop("web"), reply)).await, Err(Refusal::ShuttingDown));
@@ -78,11 +82,11 @@ fn a_second_term_stops_at_once_and_drains_end() {
     on_control_thread(async {
         let world = World::serving(usual()).await;
         world.workers[1].accept("echo", 1);
-        world.signals.send(Signal::Term).await.unwrap();
+        world.signals.send(Signal::Term("SIGTERM")).await.unwrap();
         world.until("it drains", || world.workers[0].inner().listeners.is_empty()).await;
         let request = DrainRequest { target: Target::Daemon, deadline: Deadline::Never, by: by("ann") };
         let mut progress = world.ask(|reply| Request::Drain(request, reply)).await.unwrap();
-        world.signals.send(Signal::Term).await.unwrap();
+        world.signals.send(Signal::Term("SIGTERM")).await.unwrap();
         let mut last = None;
         while let Some(each) = progress.recv().await {
             last = Some(each);
@@ -95,13 +99,32 @@ fn a_second_term_stops_at_once_and_drains_end() {
 }
 
 #[test]
+fn a_pool_that_cannot_be_reached_is_failing() {
+    on_control_thread(async {
+        let world = World::serving(usual()).await;
+        let pool = async || world.ask(Request::Pools).await.unwrap().remove(0);
+        assert_eq!((pool().await.state, pool().await.reachable()), (PoolState::Up, 2));
+        world.workers[0].fail_connects();
+        assert_eq!((pool().await.state, pool().await.reachable(), pool().await.taking()), (PoolState::Failing, 0, 2));
+        let why = world.ask(|reply| Request::Why("pool/db".to_owned(), reply)).await.unwrap();
+        assert_eq!((why.observed.as_str(), why.decided_by), ("failing", Layer::Observed));
+        assert!(why.sentence.contains("Connection refused"), "{}", why.sentence);
+        let why = world.ask(|reply| Request::Why("10.0.0.1:5432".to_owned(), reply)).await.unwrap();
+        assert!(why.sentence.contains("ago: Connection refused"), "{}", why.sentence);
+        let snapshot = world.ask(Request::Snapshot).await.unwrap();
+        assert!(snapshot.pools[0].endpoints.iter().all(|each| each.failing && each.accepting));
+    });
+}
+
+#[test]
 fn shutdown_cuts_at_its_deadline() {
     on_control_thread(async {
         let world = World::serving(usual()).await;
         world.workers[1].accept("echo", 1);
         let deadline = Deadline::After(Duration::from_millis(20));
         let request = ShutdownRequest { now: false, deadline, by: by("ann") };
-        world.ask(|reply| Request::Shutdown(request, reply)).await.unwrap();
+        let answer = world.ask(|reply| Request::Shutdown(request, reply)).await.unwrap();
+        assert_eq!(answer, Some(Duration::from_millis(20)));
         let worker = world.workers[1].clone();
         world.ended().await.unwrap();
         assert!(worker.inner().log.contains(&"close 1 drain".to_owned()));
@@ -319,7 +342,7 @@ fn the_supervisor_sees_the_figures_of_a_drain_that_was_under_way_before_the_stop
         world.ask(|reply| Request::Drain(request, reply)).await.unwrap();
         let figures = Hook::Status("draining: 1 connection, 0 listeners".to_owned());
         world.until("the drain is told", || world.hooks().contains(&figures)).await;
-        world.signals.send(Signal::Term).await.unwrap();
+        world.signals.send(Signal::Term("SIGTERM")).await.unwrap();
         world
             .until("they are told after the stop", || {
                 let hooks = world.hooks();
@@ -337,11 +360,11 @@ fn the_first_term_after_an_operators_shutdown_drains_still() {
         world.workers[0].accept("echo", 1);
         let request = ShutdownRequest { now: false, deadline: Deadline::Never, by: by("ann") };
         world.ask(|reply| Request::Shutdown(request, reply)).await.unwrap();
-        world.signals.send(Signal::Term).await.unwrap();
+        world.signals.send(Signal::Term("SIGTERM")).await.unwrap();
         let extended = || world.hooks().iter().filter(|hook| matches!(hook, Hook::ExtendTimeout(_))).count();
         world.until("the signal is heard", || extended() == 2).await;
         assert_eq!(world.ask(Request::Status).await.unwrap().state, DaemonState::Draining);
-        world.signals.send(Signal::Term).await.unwrap();
+        world.signals.send(Signal::Term("SIGTERM")).await.unwrap();
         world.ended().await.unwrap();
     });
 }

@@ -5,8 +5,8 @@ use crate::{
     config::{Listener, LogFormat, LogLevel},
     control::{
         Pace, Signal,
-        request::{ListenerState, Request},
-        testing::{World, by, echo, on_control_thread, pool, quick, relay, usual},
+        request::{EndpointState, ListenerState, PoolState, Request},
+        testing::{World, by, echo, empty, on_control_thread, pool, quick, relay, usual},
     },
 };
 
@@ -43,6 +43,62 @@ fn what_did_not_change_is_not_touched() {
         assert_eq!(listeners[0].figures.active, 1);
         let status = world.ask(Request::Status).await.unwrap();
         assert_eq!((status.last_reload, status.figures.active), (Some(Ok(())), 2));
+    });
+}
+
+#[test]
+fn a_candidate_is_told_from_the_daemons_own_file() {
+    on_control_thread(async {
+        let world = World::serving(usual()).await;
+        let candidate = || ReloadRequest { candidate: Candidate::Text("nothing".to_owned()), ..request() };
+        let by = async || world.ask(Request::Status).await.unwrap().candidate_by;
+        world.ask(|reply| Request::Reload(candidate(), reply)).await.unwrap();
+        assert_eq!(by().await.as_deref(), Some("ann"));
+        assert_eq!(world.ask(Request::Config).await.unwrap().candidate_by.as_deref(), Some("ann"));
+        world.ask(|reply| Request::Reload(request(), reply)).await.unwrap();
+        assert_eq!(by().await, None);
+
+        world.set_source(Ok(empty()));
+        world.ask(|reply| Request::Reload(request(), reply)).await.unwrap();
+        world.ask(|reply| Request::Reload(candidate(), reply)).await.unwrap();
+        assert_eq!(by().await, None, "nothing of the candidate is in force that was not before");
+    });
+}
+
+#[test]
+fn a_long_report_is_one_line_for_watchers_and_whole_for_the_status() {
+    on_control_thread(async {
+        let world = World::serving(usual()).await;
+        let report = "not valid: netd.toml:1:1: unknown key\n\nerror: unknown key\n --> netd.toml:1:1";
+        world.set_source(Err(report.to_owned()));
+        let mut events = world.handle.events();
+        let refused = world.ask(|reply| Request::Reload(request(), reply)).await.unwrap_err();
+        assert_eq!(refused.to_string(), report);
+        let told = events.recv().await.unwrap();
+        assert_eq!(told.text, "reload refused: not valid: netd.toml:1:1: unknown key (3 more lines)");
+        assert_eq!(world.ask(Request::Status).await.unwrap().last_reload, Some(Err(report.to_owned())));
+    });
+}
+
+#[test]
+fn endpoints_and_pools_that_are_gone_are_shown_while_connections_are_open() {
+    on_control_thread(async {
+        let world = World::serving(usual()).await;
+        world.workers[0].accept("web", 1);
+        let mut config = usual();
+        config.pools = vec![pool("db", &[("10.0.0.2:5432", 2)])];
+        world.set_source(Ok(config));
+        world.ask(|reply| Request::Reload(request(), reply)).await.unwrap();
+        let db = world.ask(Request::Pools).await.unwrap().remove(0);
+        let shown: Vec<_> = db.endpoints.iter().map(|each| (each.address.as_str(), each.state)).collect();
+        assert_eq!(shown, [("10.0.0.2:5432", EndpointState::Up), ("10.0.0.1:5432", EndpointState::Removed)]);
+        assert_eq!((db.state, db.figures.active, db.reachable()), (PoolState::Up, 1, 1));
+
+        world.set_source(Ok(empty()));
+        world.ask(|reply| Request::Reload(request(), reply)).await.unwrap();
+        let pools = world.ask(Request::Pools).await.unwrap();
+        assert_eq!((pools.len(), pools[0].name.as_str(), pools[0].state), (1, "db", PoolState::Removed));
+        assert_eq!((pools[0].endpoints.len(), pools[0].figures.active), (1, 1));
     });
 }
 

@@ -17,7 +17,7 @@ use crate::{
     config::{Config, LogLevel},
     control::{
         Binder, Clock, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, SystemBinder, Usage,
-        WorkerPort,
+        WorkerPort, testing::empty,
     },
     listen::{self, BindAddress, BindOptions, Bound},
     metrics::WorkerShard,
@@ -153,7 +153,11 @@ fn start(
             *lock(&reads) += 1;
             lock(&source).clone()
         }),
-        parse: Box::new(|text| Err(format!("cannot read {text:?}"))),
+        parse: Box::new(|text| match text {
+            "nothing" => Ok(empty()),
+            text => Err(format!("cannot read {text:?}")),
+        }),
+        log_destination: Box::new(|| "the journal".to_owned()),
         config_path: Some("/etc/netd/netd.toml".to_owned()),
         inherited,
         owner: None,
@@ -278,6 +282,14 @@ impl FakeWorker {
             bytes_to_downstream: 2,
         };
         inner.connections.push((info, spec));
+    }
+
+    /// The last connect to each endpoint of every pool has failed.
+    pub(in crate::control) fn fail_connects(&self) {
+        for endpoint in self.inner().pools.values().flat_map(|pool| &pool.endpoints) {
+            endpoint.counters.last_failure.set(111);
+            endpoint.counters.last_failure_at.set(u64::from(u16::MAX));
+        }
     }
 
     /// A connection ends by itself.

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     config::Config,
     control::{
-        request::{EndpointOverride, Target},
+        request::Target,
         testing::{by, pool as pool_of, relay, usual},
     },
 };
@@ -45,7 +45,9 @@ fn each_layer_can_decide_about_a_listener() {
     let plain = explain(&state, "accepting");
     assert_eq!(plain.decided_by, Layer::Configured);
     assert_eq!(plain.configured, "accepting tcp on 127.0.0.1:8080 to pool `db`");
-    assert_eq!(explain(&state, "paused").decided_by, Layer::Observed);
+    let paused = explain(&state, "paused");
+    assert_eq!((paused.decided_by, paused.effective.as_str()), (Layer::Observed, "paused"));
+    assert!(paused.sentence.contains("out of file descriptors"), "{}", paused.sentence);
     state.drain(&Target::Daemon, &by("bob"), T0).unwrap();
     let drained = explain(&state, "stopped");
     assert_eq!(drained.decided_by, Layer::Override);
@@ -56,21 +58,105 @@ fn each_layer_can_decide_about_a_listener() {
     assert_eq!(stopped.override_.map(|each| each.value), Some("stopped".to_owned()));
 }
 
+fn over<V>(value: V) -> Option<Override<V>> {
+    Some(Override { value, by: by("ann"), set_at: T0, expires_at: None })
+}
+
+fn view(address: &str, state: EndpointState) -> EndpointView {
+    EndpointView {
+        address: address.to_owned(),
+        configured_weight: 1,
+        override_: None,
+        weight: u16::from(state.takes()),
+        state,
+        figures: Default::default(),
+        connect_failures: 0,
+        last_failure: None,
+        mean_connect_time: None,
+    }
+}
+
+fn failing(address: &str) -> EndpointView {
+    EndpointView { last_failure: Some(("Connection refused".to_owned(), T0)), ..view(address, EndpointState::Failing) }
+}
+
 #[test]
 fn each_layer_can_decide_about_an_endpoint() {
-    let mut state = state();
-    let address = "10.0.0.1:5432";
-    let explain = |state: &State, observed| endpoint(state, "db", state.endpoint("db", address).unwrap(), observed);
-    assert_eq!(explain(&state, "up").decided_by, Layer::Configured);
-    assert_eq!(explain(&state, "failing").decided_by, Layer::Observed);
-    state.set_endpoint("db", address, Some(EndpointOverride::Maintenance), None, &by("ann"), T0).unwrap();
-    let own = explain(&state, "maintenance");
+    let now = T0 + Duration::from_millis(12_900);
+    let explain = |view: &EndpointView| endpoint("db", None, view, now);
+    assert_eq!(explain(&view("10.0.0.1:1", EndpointState::Up)).decided_by, Layer::Configured);
+    let failed = explain(&failing("10.0.0.1:1"));
+    assert_eq!((failed.decided_by, failed.effective.as_str()), (Layer::Observed, "weight 1"));
+    assert_eq!(failed.observed, "failing: the last connect failed 12s ago: Connection refused");
+    assert!(
+        failed.sentence.ends_with("as the file says, but the last connect to it failed 12s ago: Connection refused"),
+        "{}",
+        failed.sentence
+    );
+    let own = EndpointView {
+        override_: over(EndpointOverride::Maintenance),
+        ..view("10.0.0.1:1", EndpointState::Maintenance)
+    };
+    let own = explain(&own);
     assert_eq!((own.effective.as_str(), own.decided_by), ("weight 0", Layer::Override));
     assert!(own.sentence.contains("maintenance, set by ann"), "{}", own.sentence);
-    let whole = pool(&state, state.pool("db").unwrap(), "up");
-    assert_eq!((whole.decided_by, whole.effective.as_str()), (Layer::Override, "1 of 2 endpoints take connections"));
-    state.drain(&Target::Pool("db".to_owned()), &by("bob"), T0).unwrap();
-    let whole = explain(&state, "draining");
-    assert!(whole.sentence.contains("its pool is draining, set by bob"), "{}", whole.sentence);
-    assert_eq!(pool(&state, state.pool("db").unwrap(), "down").effective, "draining");
+    let own = EndpointView { override_: over(EndpointOverride::Weight(3)), weight: 3, ..failing("10.0.0.1:1") };
+    let own = explain(&own);
+    assert_eq!(own.decided_by, Layer::Override);
+    assert!(
+        own.sentence.contains("weight 3, set by ann (test), but the last connect to it failed"),
+        "{}",
+        own.sentence
+    );
+    let whole = over(PoolOverride::Draining);
+    let whole = endpoint("db", whole.as_ref(), &view("10.0.0.1:1", EndpointState::Draining), now);
+    assert!(whole.sentence.contains("its pool is draining, set by ann"), "{}", whole.sentence);
+}
+
+fn whole(state: PoolState, endpoints: Vec<EndpointView>) -> PoolView {
+    PoolView {
+        name: "db".to_owned(),
+        override_: None,
+        state,
+        endpoints,
+        figures: Default::default(),
+        listeners: Vec::new(),
+    }
+}
+
+#[test]
+fn a_pool_is_explained_by_its_endpoints() {
+    let now = T0 + Duration::from_secs(12);
+    let up = |address| view(address, EndpointState::Up);
+    let plain = pool(&whole(PoolState::Up, vec![up("a"), up("b"), view("c", EndpointState::Removed)]), now);
+    assert_eq!((plain.decided_by, plain.effective.as_str()), (Layer::Configured, "2 of 2 endpoints take connections"));
+    assert!(plain.sentence.ends_with("; as the file says"), "{}", plain.sentence);
+
+    let maintenance = |address| EndpointView {
+        override_: over(EndpointOverride::Maintenance),
+        ..view(address, EndpointState::Maintenance)
+    };
+    let down = pool(&whole(PoolState::Down, vec![maintenance("a"), maintenance("b")]), now);
+    assert_eq!((down.decided_by, down.observed.as_str()), (Layer::Override, "down"));
+    assert_eq!(
+        down.sentence,
+        "pool `db`: 0 of 2 endpoints take connections; `a` is under maintenance, set by ann (test); `b` is under \
+         maintenance, set by ann (test)"
+    );
+
+    let dead = pool(&whole(PoolState::Failing, vec![failing("a"), view("b", EndpointState::Draining)]), now);
+    assert_eq!((dead.decided_by, dead.observed.as_str()), (Layer::Observed, "failing"));
+    assert_eq!(dead.effective, "1 of 2 endpoints take connections, of which 0 can be reached");
+    assert!(
+        dead.sentence
+            .ends_with("the last connect to `a` failed 12s ago: Connection refused; `b` has weight 0 in the file"),
+        "{}",
+        dead.sentence
+    );
+
+    let many = pool(&whole(PoolState::Failing, (0..30).map(|n| failing(&format!("e{n}"))).collect()), now);
+    assert!(many.sentence.ends_with("; and 20 more like these"), "{}", many.sentence);
+
+    let drained = PoolView { override_: over(PoolOverride::Draining), ..whole(PoolState::Draining, vec![up("a")]) };
+    assert_eq!(pool(&drained, now).effective, "draining");
 }

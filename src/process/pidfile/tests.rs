@@ -149,7 +149,10 @@ fn only_positive_numbers_are_ids() {
 
 #[test]
 fn exit_codes_are_those_of_the_lsb() {
-    assert_eq!([Holder::Running(1), Holder::Stale(None), Holder::Missing].map(Holder::exit_code), [0, 1, 3]);
+    assert_eq!(
+        [Holder::Running(1), Holder::Stale(None), Holder::Missing, Holder::Empty].map(Holder::exit_code),
+        [0, 1, 3, 3]
+    );
 }
 
 /// Starts a process that holds the pid file until it is killed.
@@ -227,7 +230,7 @@ fn where_it_cannot_be_removed_it_is_emptied() {
     let output = command.env("NETD_TEST_PID_FILE", &path).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(fs::metadata(&path).unwrap().len(), 0);
-    assert_eq!(holder(&path).unwrap(), Holder::Missing);
+    assert_eq!(holder(&path).unwrap(), Holder::Empty);
     drop(PidFile::acquire(&path).unwrap());
 }
 

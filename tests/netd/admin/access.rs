@@ -39,6 +39,8 @@ fn others_are_refused_with_the_reason() {
     fs::set_permissions(daemon.admin(), fs::Permissions::from_mode(0o666)).expect("root may");
     as_nobody(&daemon, &["status"]).ended_with(1).complained("uid 65534").complained("admin.group");
     as_nobody(&daemon, &["shutdown", "--now"]).ended_with(1).complained("uid 65534");
+    daemon.logs("the admin API was refused");
+    daemon.logs("/netd.admin.v1.Admin/GetStatus");
     daemon.ask(&["status"]).said("serving");
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{config, daemon};
-use crate::support::{Client, End, Origin, eventually};
+use crate::support::{Client, End, Origin, Setup, eventually, ports};
 
 #[test]
 fn connections_are_listed_filtered_and_paged() {
@@ -58,6 +58,26 @@ fn connections_are_listed_filtered_and_paged() {
 }
 
 #[test]
+fn a_pool_that_nobody_answers_for_is_failing() {
+    let [dead, more] = [ports::free(), ports::free()];
+    let daemon =
+        Setup::flags(&["--listen", "127.0.0.1:0", "--upstream", &dead.to_string(), "--upstream", &more.to_string()])
+            .start();
+    let pool = || daemon.json(&["pools"])["pools"][0].clone();
+    assert_eq!((&pool()["state"], &pool()["reachable"]), (&"up".into(), &2.into()), "nobody has tried yet");
+    let address = daemon.address("listen-1");
+    eventually("the pool is failing", || {
+        let _ = Client::what_comes(address);
+        (pool()["state"] == "failing").then_some(())
+    });
+    assert_eq!(pool()["reachable"], 0);
+    daemon.ask(&["pools"]).said("failing, 0 of 2");
+    daemon.ask(&["why", "pool/upstream"]).said("of which 0 can be reached").said("ago: Connection refused");
+    daemon.ask(&["why", &dead.to_string()]).said("but the last connect to it failed").said("Connection refused");
+    assert_eq!(daemon.metrics().one("netd_pool_endpoints_reachable", &[("pool", "upstream")]), 0.0);
+}
+
+#[test]
 fn close_ends_what_it_names_and_nothing_else() {
     let (a, b) = (Origin::echoing(), Origin::echoing());
     let daemon = daemon(&a, &b);
@@ -71,6 +91,7 @@ fn close_ends_what_it_names_and_nothing_else() {
     daemon.ask(&["close", id]).said("Closed 1 connection");
     assert_eq!(one.rest(), (Vec::new(), End::Reset));
     daemon.ask(&["close", id]).said("Closed 0 connections");
+    daemon.logs(&format!("1 connection closed, asked for id {id}"));
 
     daemon.ask(&["close", "--pool", "back", "--why", "cleaning"]).said("Closed 1 connection");
     assert_eq!(front.rest(), (Vec::new(), End::Reset));
@@ -95,6 +116,8 @@ fn a_stopped_listener_refuses_and_its_connections_go_on() {
     assert_eq!(view["override"]["value"], "stopped", "{view}");
     assert_eq!(view["override"]["by"]["why"], "repair", "{view}");
     daemon.ask(&["why", "echo"]).said("repair");
+    drop(open);
+    daemon.ask(&["drain", "listener", "echo"]).complained("`netctl start echo` lifts that");
     daemon.ask(&["start", "echo"]);
     daemon.connect("echo").echo(b"3");
 

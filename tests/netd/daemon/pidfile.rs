@@ -101,3 +101,14 @@ fn stop_waits_for_the_drain_and_not_for_ever() {
     drop(client);
     eventually("it ends", || (!daemon.process.is_alive()).then_some(()));
 }
+
+#[test]
+fn an_empty_pid_file_is_not_said_to_be_missing() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("netd.pid");
+    let said = netd(&["--status"], &path).ended_with(3);
+    assert!(said.stdout.contains("does not exist"), "{}", said.story());
+    fs::write(&path, "").expect("a file to write");
+    let said = netd(&["--status"], &path).ended_with(3);
+    assert!(said.stdout.contains("empty") && !said.stdout.contains("does not exist"), "{}", said.story());
+}

@@ -168,6 +168,48 @@ fn endpoints() {
 }
 
 #[test]
+fn a_listener_does_not_relay_to_itself_by_another_name() {
+    let text = |listener: &str, more: &str, endpoint: &str| {
+        format!(
+            "[[pool]]\nname = \"p\"\nendpoints = [\"{endpoint}\"]\n\
+             [[listener]]\nname = \"a\"\nprotocol = \"tcp\"\npool = \"p\"\naddress = \"{listener}\"\n{more}"
+        )
+    };
+    let dual = "v6only = false";
+    for (listener, endpoint) in [
+        ("0.0.0.0:8180", "127.0.0.1:8180"),
+        ("0.0.0.0:8180", "127.1.2.3:8180"),
+        ("0.0.0.0:8180", "0.0.0.0:8180"),
+        ("0.0.0.0:8180", "[::ffff:127.0.0.1]:8180"),
+        ("[::]:8500", "[::1]:8500"),
+        ("127.0.0.1:8200", "0.0.0.0:8200"),
+        ("127.0.0.1:8200", "[::ffff:127.0.0.1]:8200"),
+        ("[::1]:8200", "[::]:8200"),
+        ("10.0.0.1:8200", "[::ffff:10.0.0.1]:8200"),
+    ] {
+        let found = bad(&text(listener, "", endpoint)).to_string();
+        assert!(found.contains("would relay to itself"), "{listener} {endpoint}: {found}");
+    }
+    for endpoint in ["127.0.0.1:8500", "[::1]:8500", "0.0.0.0:8500"] {
+        let found = bad(&text("[::]:8500", dual, endpoint)).to_string();
+        assert!(found.contains("leads to `[::]:8500` of listener `a`"), "{endpoint}: {found}");
+    }
+    for (listener, endpoint) in [
+        ("0.0.0.0:8180", "127.0.0.1:8181"),
+        ("0.0.0.0:8180", "10.0.0.1:8180"),
+        ("0.0.0.0:8180", "[::1]:8180"),
+        ("[::]:8500", "127.0.0.1:8500"),
+        ("127.0.0.1:8200", "127.0.0.2:8200"),
+        ("127.0.0.2:8200", "0.0.0.0:8200"),
+        ("[::1]:8200", "127.0.0.1:8200"),
+        ("10.0.0.1:8200", "127.0.0.1:8200"),
+    ] {
+        good(&text(listener, "", endpoint));
+    }
+    good(&text("[::]:8500", dual, "10.0.0.1:8500"));
+}
+
+#[test]
 fn limits() {
     let listeners = |n: usize| {
         (0..n)
