@@ -115,12 +115,13 @@ impl<P: WorkerPort> Controller<P> {
         self.serial += 1;
         let serial = self.serial;
         self.drains.push(Drain::new(serial, target.clone(), deadline, start, now.instant));
+        let open = names::counted(start.active, "connection");
         let text = match deadline {
             Some(after) => {
                 let after = format_duration(after);
-                format!("draining: {} connections are open, what is left after {after} is cut", start.active)
+                format!("draining: {open} open, what is left after {after} is cut")
             }
-            None => format!("draining: {} connections are open, none is cut", start.active),
+            None => format!("draining: {open} open, none is cut"),
         };
         self.journal.asked(EventKind::DrainStarted, &names::target(target), &text, by);
         if *target == Target::Daemon {
@@ -180,9 +181,11 @@ impl<P: WorkerPort> Controller<P> {
             let last = drain.end(outcome, self.measure(&target), now);
             let (finished, cut, remaining) = (last.finished, last.cut, last.remaining);
             let text = match outcome {
-                DrainOutcome::Drained => format!("drained: {finished} connections finished, {cut} were cut"),
-                DrainOutcome::Undrained => format!("drain taken back: {finished} finished, {remaining} are open"),
-                DrainOutcome::Shutdown => format!("drain ended by the stop of netd: {remaining} are cut"),
+                DrainOutcome::Drained => {
+                    format!("drained: {} finished, {cut} cut", names::counted(finished, "connection"))
+                }
+                DrainOutcome::Undrained => format!("drain taken back: {finished} finished, {remaining} open"),
+                DrainOutcome::Shutdown => format!("drain ended by the stop of netd: {remaining} cut"),
             };
             self.journal.seen(EventKind::DrainEnded, &object, &text);
             if target == Target::Daemon && outcome == DrainOutcome::Drained {

@@ -18,6 +18,7 @@ use super::{
     gather::{Gather, workers_named},
     journal::Journal,
     lifecycle::{Effect, Input, Lifecycle},
+    names,
     observe::Observer,
     port::WorkerPort,
     request::{
@@ -265,7 +266,11 @@ impl<P: WorkerPort> Controller<P> {
     pub(super) fn status_text(&self) -> String {
         let listeners = self.fleet.told().listeners.values().filter(|told| told.id.is_some()).count();
         let state = self.lifecycle.state().as_str();
-        format!("{state}: {}, {}", counted(self.total().active, "connection"), counted(listeners as u64, "listener"))
+        format!(
+            "{state}: {}, {}",
+            names::counted(self.total().active, "connection"),
+            names::counted(listeners as u64, "listener")
+        )
     }
 
     /// Refuses when too many waits for workers are under way.
@@ -485,10 +490,6 @@ impl<P: WorkerPort> std::fmt::Debug for Controller<P> {
 
 fn by_signal(signal: &str) -> Provenance {
     Provenance { who: "signal".to_owned(), why: signal.to_owned() }
-}
-
-fn counted(count: u64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 fn refuse(change: Request, refusal: Refusal) {

@@ -105,6 +105,11 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// "1 connection", "3 connections".
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -108,7 +108,7 @@ pub(super) fn pool(view: &PoolView, now: SystemTime) -> Explanation {
         view.endpoints.iter().filter(|each| each.state != EndpointState::Removed).collect();
     let (taking, reachable) = (view.taking(), view.reachable());
     let subject = format!("pool `{}`", view.name);
-    let mut text = format!("{taking} of {} take connections", counted(configured.len(), "endpoint"));
+    let mut text = format!("{taking} of {} take connections", names::counted(configured.len() as u64, "endpoint"));
     if reachable < taking {
         text.push_str(&format!(", of which {reachable} can be reached"));
     }
@@ -134,7 +134,7 @@ pub(super) fn pool(view: &PoolView, now: SystemTime) -> Explanation {
         object: names::pool(&view.name),
         effective,
         decided_by,
-        configured: counted(configured.len(), "endpoint"),
+        configured: names::counted(configured.len() as u64, "endpoint"),
         override_: view.override_.as_ref().map(as_text),
         observed: view.state.as_str().to_owned(),
         sentence,
@@ -223,10 +223,6 @@ fn listed(mut texts: impl Iterator<Item = String>) -> String {
         more => text.push_str(&format!("; and {more} more like these")),
     }
     text
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 fn as_text<V: Display>(each: &Override<V>) -> Override<String> {

@@ -151,7 +151,9 @@ fn with_not_a_single_descriptor_to_be_had_it_is_still_in_hand() {
     let source = clients[0].local().to_string();
     let id = daemon.connections().iter().find(|each| each["source"] == source.as_str()).expect("it")["id"].clone();
     daemon.ask(&["close", id.as_str().expect("an id")]).said("Closed 1 connection");
-    assert_eq!(waiting.receive(1), b"?", "who waits is served as soon as one leaves");
+    // The first to leave may leave its descriptor to the admin plane's reserve.
+    clients.clear();
+    assert_eq!(waiting.receive(1), b"?", "who waits is served when others leave");
     let cut = daemon.ask(&["drain", "--deadline", "300ms"]);
     assert!(cut.stdout.contains("is drained"), "{}", cut.story());
 }
