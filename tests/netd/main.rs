@@ -10,6 +10,7 @@ mod drain;
 mod limits;
 mod metrics;
 mod protocols;
+mod readme;
 mod relay;
 mod reload;
 mod service;
