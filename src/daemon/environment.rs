@@ -10,6 +10,7 @@ use crate::sys;
 pub(super) struct Environment(HashMap<String, String>);
 
 impl Environment {
+    #[expect(clippy::disallowed_methods, reason = "the daemon reads its environment here, once")]
     pub(super) fn read() -> Self {
         Self(
             std::env::vars_os()

@@ -150,6 +150,7 @@ pub fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// If more than one thread runs (environ(7) has no lock that C code knows).
+#[expect(clippy::disallowed_methods, reason = "what is removed must be found first")]
 pub fn edit_environment(remove: impl Fn(&OsStr) -> bool, set: &[(&str, &str)]) -> io::Result<()> {
     require_single_thread("change the environment")?;
     let names: Vec<_> = std::env::vars_os().map(|(name, _)| name).filter(|name| remove(name)).collect();
