@@ -185,7 +185,13 @@ impl Worker {
         match turn.watch_listener(&listener.socket.fd, Key::Listener(slot).token()) {
             Ok(()) => self.accept(slot, turn),
             Err(error) => {
-                tracing::error!(listener = %listener.spec.config.name, %error, "epoll takes no further listener");
+                // Closed, the kernel gives its share to the other workers.
+                tracing::error!(
+                    listener = %listener.spec.config.name, worker = self.index, %error,
+                    "epoll takes no further listener; this worker does not accept on it"
+                );
+                self.listener_slots.remove(&id);
+                self.close_listener(slot, turn);
             }
         }
     }
