@@ -2,6 +2,7 @@
 
 mod bulk;
 mod choice;
+mod cost;
 mod families;
 
 use std::{sync::mpsc, time::Duration};

@@ -1,0 +1,132 @@
+//! What a relayed request and a relayed connection cost in system calls. A
+//! count is the same on any machine, so it may be asserted.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::support::{Client, Daemon, End, Origin, Setup};
+
+const TIMES: u64 = 300;
+/// Answers to heartbeats and the like, during the whole test.
+const SLACK: u64 = 30;
+
+/// A relay with one worker.
+fn relay(origin: &Origin) -> Daemon {
+    Setup::config(&format!(
+        r#"
+        [[listener]]
+        name = "front"
+        address = "127.0.0.1:0"
+        protocol = "tcp"
+        pool = "back"
+        [[pool]]
+        name = "back"
+        endpoints = ["{}"]
+        "#,
+        origin.address
+    ))
+    .args(&["--workers", "1"])
+    .start()
+}
+
+/// System calls of the daemon's worker while `work` is done; `None` without
+/// strace.
+fn count(daemon: &Daemon, work: impl FnOnce()) -> Option<BTreeMap<String, u64>> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.process.0)).expect("threads");
+    let worker = tasks
+        .map(|task| task.expect("a thread").path())
+        .find(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "netd-w0"))
+        .expect("a worker");
+    let id = worker.file_name().and_then(|name| name.to_str()).expect("a number").to_owned();
+    let table = daemon.path("strace");
+    let strace = Command::new("strace")
+        .args(["-c", "-p", &id, "-o"])
+        .arg(&table)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut strace) = strace else {
+        eprintln!("skipped: strace is not installed");
+        return None;
+    };
+    let mut said = String::new();
+    let mut stderr = BufReader::new(strace.stderr.take().expect("a pipe"));
+    stderr.read_line(&mut said).expect("a line");
+    if !said.contains("attached") {
+        eprintln!("skipped: {said}");
+        let _ = strace.wait();
+        return None;
+    }
+    work();
+    kill(Pid::from_raw(i32::try_from(strace.id()).expect("a pid")), Signal::SIGINT).expect("a signal to send");
+    strace.wait().expect("its end");
+    let table = fs::read_to_string(table).expect("its table");
+    let rows = table.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        Some((words.last()?.to_string(), words.get(3)?.parse().ok()?))
+    });
+    let mut counts: BTreeMap<String, u64> = rows.filter(|(name, _)| name != "total").collect();
+    // Debug builds of the standard library look whether what they close is open.
+    counts.remove("fcntl");
+    Some(counts)
+}
+
+fn of(counts: &BTreeMap<String, u64>, name: &str) -> u64 {
+    counts.get(name).copied().unwrap_or(0)
+}
+
+#[test]
+fn a_request_and_its_answer_take_two_reads_and_two_writes() {
+    let origin = Origin::echoing();
+    let daemon = relay(&origin);
+    let mut client = daemon.connect("front");
+    client.echo(b"before");
+    let work = || (0..TIMES).for_each(|_| client.echo(&[7; 64]));
+    let Some(counts) = count(&daemon, work) else { return };
+    assert_eq!(of(&counts, "sendto"), 2 * TIMES, "{counts:?}");
+    assert_eq!(of(&counts, "recvfrom"), 2 * TIMES, "no read finds nothing: {counts:?}");
+    assert!(of(&counts, "epoll_wait") <= 2 * TIMES + SLACK, "{counts:?}");
+    let others: u64 = counts.values().sum::<u64>() - 4 * TIMES - of(&counts, "epoll_wait");
+    assert!(others <= SLACK, "nothing else: {counts:?}");
+}
+
+#[test]
+fn a_connection_with_one_exchange_takes_fifteen_besides_waiting() {
+    let origin = Origin::echoing();
+    let daemon = relay(&origin);
+    let address = daemon.address("front");
+    let work = || {
+        for _ in 0..TIMES {
+            let mut client = Client::connect(address);
+            client.echo(&[7; 64]);
+            client.finish();
+            assert_eq!(client.rest(), (Vec::new(), End::Eof));
+        }
+    };
+    let Some(counts) = count(&daemon, work) else { return };
+    let limits = [
+        ("accept4", 2),
+        ("socket", 1),
+        ("connect", 1),
+        ("epoll_ctl", 2),
+        ("recvfrom", 4),
+        ("sendto", 2),
+        ("shutdown", 1),
+        ("close", 2),
+    ];
+    for (name, limit) in limits {
+        assert!(of(&counts, name) <= limit * TIMES + SLACK, "{name}: {counts:?}");
+    }
+    // How often it waits depends on what comes together.
+    let total: u64 = counts.values().sum::<u64>() - of(&counts, "epoll_wait");
+    assert!(total <= 15 * TIMES + SLACK, "{total} for {TIMES} connections: {counts:?}");
+}
