@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    bring_up,
     connections::answer,
     controller::Controller,
     drain::{Act, Drain, Measure},
@@ -16,6 +17,7 @@ use super::{
         Deadline, DrainOutcome, DrainProgress, DrainRequest, EndpointView, EventKind, Provenance, Refusal, Reply,
         SetEndpoint, StopRequest, Target,
     },
+    sockets::Faults,
     state::State,
 };
 use crate::{
@@ -138,17 +140,24 @@ impl<P: WorkerPort> Controller<P> {
 
     pub(super) fn undrain(&mut self, target: Target, by: Provenance, reply: Reply<()>) {
         let running = self.drains.iter().any(|drain| drain.target == target);
-        let result = self.change(|state| state.undrain(&target, running));
-        if result.is_ok() {
-            self.end_drains(|drain| drain.target == target, DrainOutcome::Undrained);
-            if target == Target::Daemon {
-                self.live(Input::Undrained);
-            }
-        }
-        self.conclude(result, reply, move |controller| {
-            let text = "the drain is taken back";
-            controller.journal.asked(EventKind::Undrained, &names::target(&target), text, &by);
+        let mut next = self.state.clone();
+        let result = next.undrain(&target, running).and_then(|()| match target {
+            // One listener of many does not keep the others away.
+            Target::Daemon => self.bring_up(next),
+            _ => Ok((self.transition(next)?, Faults(Vec::new()))),
         });
+        let (commit, faults) = match result {
+            Ok(done) => done,
+            Err(refusal) => return answer(reply, Err(refusal)),
+        };
+        self.end_drains(|drain| drain.target == target, DrainOutcome::Undrained);
+        if target == Target::Daemon {
+            self.live(Input::Undrained);
+        }
+        let text = "the drain is taken back";
+        self.journal.asked(EventKind::Undrained, &names::target(&target), text, &by);
+        let told = if faults.0.is_empty() { Ok(()) } else { Err(bring_up::refusal(faults)) };
+        self.settle(commit, |_| (), move |_, confirmed| answer(reply, confirmed.and(told)));
     }
 
     /// Looks after every drain: progress, deadline, end.
@@ -211,9 +220,10 @@ impl<P: WorkerPort> Controller<P> {
         }
         let mut next = self.state.clone();
         let ended = next.expire(now.wall);
-        match self.transition(next) {
-            Ok(commit) => {
-                for each in ended {
+        match self.bring_up(next) {
+            Ok((commit, Faults(faults))) => {
+                let stays = |object: &str| faults.iter().any(|(name, _)| names::listener(name) == object);
+                for each in ended.iter().filter(|each| !stays(&each.object)) {
                     let text = format!("{} override has expired", each.value);
                     self.journal.seen(EventKind::OverrideExpired, &each.object, &text);
                 }

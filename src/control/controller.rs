@@ -1,7 +1,10 @@
 //! The loop that decides: requests, signals, answers of workers and time in;
 //! changes, one at a time, out.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use tokio::{
     sync::{broadcast, mpsc},
@@ -25,9 +28,10 @@ use super::{
         Candidate, DaemonState, DrainOutcome, DrainRequest, Event, EventKind, Provenance, Refusal, ReloadRequest,
         Reply, Request, ShutdownRequest, Target,
     },
-    sockets::Sockets,
+    sockets::{Opened, Sockets},
     start::{ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Usage},
     state::State,
+    told::Delta,
 };
 
 use crate::{config::LogLevel, worker};
@@ -225,10 +229,15 @@ impl<P: WorkerPort> Controller<P> {
     pub(super) fn force(&mut self, next: State) -> Result<Commit, Refusal> {
         let delta = self.fleet.told().delta(&next);
         let opened = self.sockets.open(delta.start.iter().chain(&delta.rebind), &self.fleet.addresses())?;
+        Ok(self.carry_out(next, delta, opened))
+    }
+
+    /// Makes `next` the state; `opened` has the sockets that it needs.
+    pub(super) fn carry_out(&mut self, next: State, delta: Delta, opened: BTreeMap<String, Opened>) -> Commit {
         self.state = next;
         let commit = self.fleet.carry_out(&self.state, delta, opened);
         self.end_lifted_drains();
-        Ok(commit)
+        commit
     }
 
     /// Tells the lifecycle, and does what follows.

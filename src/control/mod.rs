@@ -8,6 +8,7 @@
 //! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`); the edges
 //! are async (`controller`, `gather`).
 
+mod bring_up;
 mod changes;
 mod clock;
 mod connections;

@@ -8,6 +8,7 @@ use super::{
     controller::Controller,
     figures,
     fleet::Commit,
+    names,
     plan::{self, Live},
     port::WorkerPort,
     request::{Candidate, EventKind, PlanView, Refusal, ReloadOutcome, ReloadRequest, Reply},
@@ -15,7 +16,7 @@ use super::{
     state::Lifted,
     told::Told,
 };
-use crate::config::{self, Config};
+use crate::config::{self, Config, Difference, ListenerChange};
 
 impl Live for Told {
     fn listener(&self, name: &str) -> u64 {
@@ -44,8 +45,22 @@ impl<P: WorkerPort> Controller<P> {
         Ok(PlanView {
             changes: plan::changes(&difference, self.fleet.told()),
             generation: self.state.generation(),
-            obstacles: plan::obstacles(&difference),
+            obstacles: self.obstacles(&difference),
         })
+    }
+
+    /// What a reload cannot do, as far as that is known without trying.
+    fn obstacles(&self, difference: &Difference) -> Vec<String> {
+        let ours = self.fleet.addresses();
+        let wanted = difference.listeners.iter().filter_map(|change| match change {
+            ListenerChange::Added(new) | ListenerChange::Changed { new, rebind: true, .. } => Some(new),
+            ListenerChange::Removed(_) | ListenerChange::Changed { .. } => None,
+        });
+        let sockets = wanted.filter_map(|listener| {
+            let obstacle = self.sockets.obstacle(listener, &ours)?;
+            Some(format!("{}: {obstacle}", names::listener(&listener.name)))
+        });
+        plan::obstacles(difference).into_iter().chain(sockets).collect()
     }
 
     /// Applies a candidate; answers when every worker has it in force.
@@ -80,7 +95,7 @@ impl<P: WorkerPort> Controller<P> {
         let new = self.read(&request.candidate)?;
         let old = self.state.config().clone();
         let difference = config::diff(&old, &new);
-        let obstacles = plan::obstacles(&difference);
+        let obstacles = self.obstacles(&difference);
         if !obstacles.is_empty() {
             return Err(Refusal::Precondition(obstacles.join("\n")));
         }

@@ -44,6 +44,18 @@ impl Binder for SystemBinder {
     }
 }
 
+/// Listeners that cannot have their sockets, each with the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Faults(pub(super) Vec<(String, String)>);
+
+impl From<Faults> for Refusal {
+    fn from(faults: Faults) -> Self {
+        let lines: Vec<String> =
+            faults.0.into_iter().map(|(name, error)| format!("listener `{name}`: {error}")).collect();
+        Self::Precondition(lines.join("\n"))
+    }
+}
+
 /// One listener's new sockets.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -95,7 +107,7 @@ impl Sockets {
         &mut self,
         listeners: impl Iterator<Item = &'a Arc<Listener>>,
         ours: &[Address],
-    ) -> Result<BTreeMap<String, Opened>, Refusal> {
+    ) -> Result<BTreeMap<String, Opened>, Faults> {
         // The file of a Unix socket can only be replaced, not shared: that comes
         // last, when nothing else can fail any more.
         let replaces = |listener: &Listener| matches!(listener.address, Address::Unix(_)) && is_ours(listener, ours);
@@ -110,10 +122,10 @@ impl Sockets {
                 Ok(each) => {
                     opened.insert(listener.name.clone(), each);
                 }
-                Err(error) => faults.push(format!("listener `{}`: {error}", listener.name)),
+                Err(error) => faults.push((listener.name.clone(), error)),
             }
         }
-        if faults.is_empty() { Ok(opened) } else { Err(Refusal::Precondition(faults.join("\n"))) }
+        if faults.is_empty() { Ok(opened) } else { Err(Faults(faults)) }
     }
 
     fn open_one(&mut self, listener: &Listener, ours: &[Address]) -> Result<Opened, String> {
@@ -143,6 +155,24 @@ impl Sockets {
             self.kept.insert(listener.address.clone(), kept);
         }
         Ok(Opened { bound, inherited: false })
+    }
+
+    /// Why sockets for this listener cannot be had, if that is known without
+    /// trying.
+    pub(super) fn obstacle(&self, listener: &Listener, ours: &[Address]) -> Option<String> {
+        let inherited = self.inherited.get(&listener.name).is_some_and(|each| each.address == listener.address);
+        let kept = self.kept.contains_key(&listener.address);
+        let unprivileged = self.owner.is_some_and(|(uid, _)| uid != 0);
+        if inherited || !unprivileged || !is_privileged(&listener.address) || (kept && !is_ours(listener, ours)) {
+            return None;
+        }
+        Some(match kept {
+            true => format!(
+                "{} is in use by another listener, and netd has given up root: free it by one reload and take it by the next",
+                listener.address
+            ),
+            false => format!("{}: netd has given up root, and a port below 1024 takes a restart", listener.address),
+        })
     }
 
     /// A worker has died: nobody accepts on its sockets any more.

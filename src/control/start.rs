@@ -15,6 +15,7 @@ use super::{
     fleet::Fleet,
     handle::Handle,
     port::WorkerPort,
+    request::Refusal,
     sockets::{Binder, Opened, Sockets},
     state::State,
 };
@@ -164,7 +165,8 @@ impl Prepared {
         let binder = std::mem::replace(&mut start.binder, Box::new(super::SystemBinder));
         let workers = worker_count(&start);
         let mut sockets = Sockets::new(binder, inherited, &start.config.listeners, workers, start.owner);
-        let opened = sockets.open(start.config.listeners.iter(), &[]).map_err(|refusal| refusal.to_string())?;
+        let opened =
+            sockets.open(start.config.listeners.iter(), &[]).map_err(|faults| Refusal::from(faults).to_string())?;
         Ok(Self { start, started, sockets, opened })
     }
 
