@@ -12,9 +12,11 @@ use std::{
 
 use nix::sys::signal::Signal;
 
+use nix::unistd::{AccessFlags, access};
+
 use crate::{
     admin::{AdminListeners, AdminOptions, Group, MetricsListener},
-    config::{AdminSocket, Config},
+    config::{Address, AdminSocket, Config},
     control::{self, Clock, Pace, Start, SystemBinder},
     daemon::{
         args::Args,
@@ -170,8 +172,25 @@ pub(super) fn prepare(
         logging.give_to(identity.uid, identity.gid).map_err(Failure::new)?;
         drop_privileges(identity, config.process.core_dumps)
             .map_err(|error| Failure::new(format!("cannot become user {}: {error}", identity.user)))?;
+        warn_of_closed_directories(&config, identity);
     }
     Ok(Prepared { control, admin, admin_group, metrics, logging, pid_file, banner })
+}
+
+/// Unix sockets that were bound as root, where only root can bind them again.
+fn warn_of_closed_directories(config: &Config, identity: &Identity) {
+    for listener in &config.listeners {
+        let Address::Unix(path) = &listener.address else { continue };
+        let Some(directory) = path.parent() else { continue };
+        if access(directory, AccessFlags::W_OK).is_err() {
+            tracing::warn!(
+                listener = %listener.name,
+                "user {} may not write to {}: the listener cannot accept again after a drain or a stop",
+                identity.user,
+                directory.display()
+            );
+        }
+    }
 }
 
 /// A reload or a rotated log must not kill a netd that still starts: it has
