@@ -1,8 +1,9 @@
-//! The origin: a process of its own with an echo server and a server for bulk.
+//! The origin: a process of its own with an echo server and a server for bulk,
+//! which can echo, too, where a workload has both.
 
 use std::{
     collections::HashMap,
-    io::{self, ErrorKind, Read},
+    io::{self, ErrorKind, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::fd::AsRawFd,
     process::{Child, Command, Stdio},
@@ -106,17 +107,19 @@ impl Bulk {
 }
 
 fn advance(pump: &mut Pump, flow: &mut Option<Flow>, buffer: &mut [u8]) -> io::Result<()> {
-    if flow.is_none() {
-        let mut first = [0];
-        match pump.stream.read(&mut first) {
-            Ok(1) => *flow = Flow::of(first[0]),
-            Ok(_) => return Err(ErrorKind::UnexpectedEof.into()),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+    match flow {
+        Some(Flow::Echo) => pump.echo(buffer),
+        Some(_) => pump.turn(buffer).map(drop),
+        None => {
+            let taken = pump.take(buffer)?;
+            *flow = buffer[..taken].first().and_then(|&byte| Flow::of(byte));
+            pump.starts_to_send(matches!(flow, Some(Flow::Down | Flow::Both)));
+            match flow {
+                Some(Flow::Echo) => pump.stream.write_all(&buffer[..taken]),
+                _ => Ok(()),
+            }
         }
-        pump.starts_to_send(matches!(flow, Some(Flow::Down | Flow::Both)));
     }
-    pump.turn(buffer).map(drop)
 }
 
 impl Role {

@@ -24,6 +24,8 @@ pub(crate) enum Peer {
 pub(crate) enum Tuning {
     Small,
     Bulk,
+    /// Both at once.
+    Mixed,
 }
 
 /// A way that is open. The proxy ends with it.
@@ -38,6 +40,7 @@ impl Peer {
     pub(crate) fn of(tuning: Tuning) -> &'static [Self] {
         match tuning {
             Tuning::Small => &[Self::Direct, Self::Netd, Self::Haproxy, Self::Nginx],
+            Tuning::Mixed => &[Self::Direct, Self::Netd, Self::HaproxySplice, Self::Nginx],
             Tuning::Bulk => {
                 &[Self::Direct, Self::Netd, Self::NetdCopy, Self::HaproxySplice, Self::Haproxy, Self::Nginx]
             }
@@ -68,7 +71,7 @@ impl Peer {
             Self::NetdCopy => netd(origin, "off"),
             Self::Haproxy => haproxy(origin, ""),
             Self::HaproxySplice => haproxy(origin, "option splice-auto"),
-            Self::Nginx => nginx(origin, if tuning == Tuning::Bulk { "64k" } else { "16k" }),
+            Self::Nginx => nginx(origin, if tuning == Tuning::Small { "16k" } else { "64k" }),
         })?;
         Ok(Way { address: proxy.address(), proxy: Some(proxy) })
     }

@@ -10,15 +10,14 @@ use mio::event::Event;
 /// Most bytes moved at once.
 pub(crate) const CHUNK: usize = 256 * 1024;
 
-/// Chunks in each direction before another connection has its turn.
-const TURN: usize = 4;
-
-/// Which end sends. The first byte that the client sends names it.
+/// Which end sends. The first byte that the client sends names it: that of a
+/// request is an echo's.
 #[derive(Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Flow {
     Down,
     Up,
     Both,
+    Echo,
 }
 
 impl Flow {
@@ -27,11 +26,12 @@ impl Flow {
             Self::Down => b'd',
             Self::Up => b'u',
             Self::Both => b'b',
+            Self::Echo => b'x',
         }
     }
 
     pub(crate) fn of(byte: u8) -> Option<Self> {
-        [Self::Down, Self::Up, Self::Both].into_iter().find(|flow| flow.byte() == byte)
+        [Self::Down, Self::Up, Self::Both, Self::Echo].into_iter().find(|flow| flow.byte() == byte)
     }
 }
 
@@ -63,30 +63,48 @@ impl Pump {
         self.can_read || (self.sends && self.can_write)
     }
 
-    /// Moves what can be moved in one turn; answers how many bytes, in both
-    /// directions together.
+    /// Moves a chunk in each direction if that can be done without waiting;
+    /// answers how many bytes, in both together.
     ///
     /// # Errors
     /// The connection ended or failed.
     pub(crate) fn turn(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut moved = 0;
-        for _ in 0..TURN {
-            if self.can_read {
-                match self.stream.read(buffer) {
-                    Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                    Ok(read) => moved += read,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => self.can_read = false,
-                    Err(error) => return Err(error),
-                }
-            }
-            if self.sends && self.can_write {
-                match self.stream.write(buffer) {
-                    Ok(written) => moved += written,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => self.can_write = false,
-                    Err(error) => return Err(error),
-                }
+        let mut moved = self.take(buffer)?;
+        if self.sends && self.can_write {
+            match self.stream.write(buffer) {
+                Ok(written) => moved += written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.can_write = false,
+                Err(error) => return Err(error),
             }
         }
         Ok(moved)
+    }
+
+    /// Fills `buffer` with what is there; answers how much.
+    ///
+    /// # Errors
+    /// The connection ended or failed.
+    pub(crate) fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.can_read {
+            return Ok(0);
+        }
+        match self.stream.read(buffer) {
+            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+            Ok(read) => Ok(read),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.can_read = false;
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends back what is there: little, so that the socket has room for it.
+    ///
+    /// # Errors
+    /// The connection ended or failed.
+    pub(crate) fn echo(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        let taken = self.take(buffer)?;
+        self.stream.write_all(&buffer[..taken])
     }
 }

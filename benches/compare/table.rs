@@ -15,6 +15,9 @@ use crate::workload::Figure;
 /// The way that others are compared with.
 const BASE: &str = "netd";
 
+/// Figures that are only recorded, not shown.
+const RECORDED: &[&str] = &["of it system %", "longest us"];
+
 /// The file of measurements, one a line.
 pub(crate) struct Record {
     file: File,
@@ -39,7 +42,7 @@ impl Record {
 /// The measurements of one case.
 #[derive(Default)]
 pub(crate) struct Table {
-    /// Figures and ways in the order in which they came.
+    /// The rows: as the way with the most of them has them.
     figures: Vec<&'static str>,
     ways: Vec<&'static str>,
     /// Values by round.
@@ -48,10 +51,10 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn add(&mut self, round: usize, way: &'static str, figures: &[Figure]) {
+        if figures.len() > self.figures.len() {
+            self.figures = figures.iter().map(|(name, _)| *name).collect();
+        }
         for &(figure, value) in figures {
-            if !self.figures.contains(&figure) {
-                self.figures.push(figure);
-            }
             self.values.entry((figure, way)).or_default().insert(round, value);
         }
     }
@@ -64,7 +67,7 @@ impl Table {
     /// A table in Markdown that can be read as text.
     pub(crate) fn text(&self) -> String {
         let mut rows = vec![["figure", "way", "median", "min .. max", "x netd", "min .. max"].map(str::to_owned)];
-        for &figure in &self.figures {
+        for &figure in self.figures.iter().filter(|figure| self.is_shown(figure)) {
             for &way in &self.ways {
                 rows.extend(self.row(figure, way));
             }
@@ -90,6 +93,14 @@ impl Table {
             }
         }
         text
+    }
+
+    /// Failures only if there was one.
+    fn is_shown(&self, figure: &'static str) -> bool {
+        let is_nonzero = |way: &&'static str| {
+            self.values.get(&(figure, *way)).is_some_and(|values| values.values().any(|&value| value != 0.0))
+        };
+        !RECORDED.contains(&figure) && self.ways.iter().any(is_nonzero)
     }
 
     fn row(&self, figure: &'static str, way: &'static str) -> Option<[String; 6]> {

@@ -14,15 +14,26 @@ use crate::{
 /// on a slow CPU.
 const RATE: u32 = 5_000;
 
+/// Those beside bulk.
+const MIX_RATE: u32 = 2_000;
+
 /// The workloads, in the order in which they are measured.
-pub(crate) const WORKLOADS: &[&str] = &["rr", "rr_open", "crr", "stream", "stream_both", "idle"];
+pub(crate) const WORKLOADS: &[&str] = &["rr", "rr_open", "crr", "stream", "stream_both", "idle", "mix"];
 
 /// A workload with a number of connections.
 #[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) workload: &'static str,
     pub(crate) connections: usize,
-    load: Load,
+    plan: Plan,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Plan {
+    One(Load),
+    /// Small requests, first alone, then beside bulk, and idle connections all
+    /// the time.
+    Mix,
 }
 
 /// How long a measurement takes.
@@ -38,17 +49,18 @@ pub(crate) type Figure = (&'static str, f64);
 /// The cases of the named workloads.
 pub(crate) fn cases(named: &[String], is_quick: bool) -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut add = |workload: &'static str, load, connections: &[usize]| {
+    let mut add = |workload: &'static str, plan, connections: &[usize]| {
         if named.is_empty() || named.iter().any(|name| name == workload) {
-            cases.extend(connections.iter().map(|&connections| Case { workload, connections, load }));
+            cases.extend(connections.iter().map(|&connections| Case { workload, connections, plan }));
         }
     };
-    add("rr", Load::Closed, &[1, 64, 512]);
-    add("rr_open", Load::Open { rate: RATE }, &[64]);
-    add("crr", Load::Connect, &[64]);
-    add("stream", Load::Stream { flow: Flow::Down }, &[1, 16]);
-    add("stream_both", Load::Stream { flow: Flow::Both }, &[1, 16]);
-    add("idle", Load::Idle, if is_quick { &[1_000] } else { &[1_000, 9_000] });
+    add("rr", Plan::One(Load::Closed), &[1, 64, 512]);
+    add("rr_open", Plan::One(Load::Open { rate: RATE }), &[64]);
+    add("crr", Plan::One(Load::Connect), &[64]);
+    add("stream", Plan::One(Load::Stream { flow: Flow::Down }), &[1, 16]);
+    add("stream_both", Plan::One(Load::Stream { flow: Flow::Both }), &[1, 16]);
+    add("idle", Plan::One(Load::Idle), if is_quick { &[1_000] } else { &[1_000, 9_000] });
+    add("mix", Plan::Mix, if is_quick { &[1_000] } else { &[5_000] });
     cases
 }
 
@@ -58,16 +70,17 @@ impl Case {
     }
 
     pub(crate) fn tuning(&self) -> Tuning {
-        match self.load {
-            Load::Stream { .. } => Tuning::Bulk,
-            _ => Tuning::Small,
+        match self.plan {
+            Plan::One(Load::Stream { .. }) => Tuning::Bulk,
+            Plan::One(_) => Tuning::Small,
+            Plan::Mix => Tuning::Mixed,
         }
     }
 
     /// The one that the proxy has to stand in front of.
     pub(crate) fn origin(&self, at: Addresses) -> std::net::SocketAddr {
         match self.tuning() {
-            Tuning::Bulk => at.bulk,
+            Tuning::Bulk | Tuning::Mixed => at.bulk,
             Tuning::Small => at.echo,
         }
     }
@@ -78,21 +91,50 @@ impl Case {
     /// The load could not be generated, or a connection that was to stay ended.
     pub(crate) fn measure(&self, way: &Way, times: Times) -> io::Result<Vec<Figure>> {
         let job = Job {
-            load: self.load,
+            load: Load::Idle,
             connections: self.connections,
             to: way.address,
             proxy: way.proxy.as_ref().map(Proxy::id),
             warm_up: times.warm_up,
             window: times.window,
         };
-        let sample = Generator::start(&job)?.sample()?;
-        Ok(match self.load {
+        let Plan::One(load) = self.plan else { return mix(&job) };
+        let sample = Generator::start(&Job { load, ..job })?.sample()?;
+        Ok(match load {
             Load::Closed | Load::Open { .. } => exchanges(&sample, ["requests/s", "CPU us/request"]),
             Load::Connect => exchanges(&sample, ["connections/s", "CPU us/connection"]),
             Load::Stream { .. } => bytes(&sample),
             Load::Idle => memory(&sample),
         })
     }
+}
+
+/// `idle` is the job that holds the idle connections.
+fn mix(idle: &Job) -> io::Result<Vec<Figure>> {
+    let requests = Job { load: Load::Open { rate: MIX_RATE }, connections: 64, ..idle.clone() };
+    let bulk = Job {
+        load: Load::Stream { flow: Flow::Down },
+        connections: 4,
+        // It begins first and is not to end before the requests do.
+        window: idle.window + Duration::from_millis(500),
+        ..idle.clone()
+    };
+    let mut held = Generator::start(idle)?;
+    held.sample()?;
+    let alone = Generator::start(&requests)?.sample()?;
+    let mut bulk = Generator::start(&bulk)?;
+    let beside = Generator::start(&requests)?.sample()?;
+    let bulk = bulk.sample()?;
+    let microseconds = |sample: &Sample, which: usize| sample.latency[which] as f64 / 1e3;
+    Ok(vec![
+        ("p50 us alone", microseconds(&alone, 0)),
+        ("p50 us beside bulk", microseconds(&beside, 0)),
+        ("p99 us alone", microseconds(&alone, 1)),
+        ("p99 us beside bulk", microseconds(&beside, 1)),
+        ("p99.9 us alone", microseconds(&alone, 2)),
+        ("p99.9 us beside bulk", microseconds(&beside, 2)),
+        ("bulk Gbit/s", bulk.bytes as f64 * 8.0 / 1e9 / bulk.seconds),
+    ])
 }
 
 fn exchanges(sample: &Sample, [rate, cost]: [&'static str; 2]) -> Vec<Figure> {

@@ -72,8 +72,11 @@ pub(super) fn run(job: &Job, rate: Option<u32>) -> io::Result<Sample> {
 
 fn connect(job: &Job, poll: &Poll) -> io::Result<Vec<Connection>> {
     let open = |index| {
-        let stream = TcpStream::connect(job.to)?;
+        let mut stream = TcpStream::connect(job.to)?;
         stream.set_nodelay(true)?;
+        // One exchange each: the origin's backlog is not what is measured.
+        stream.write_all(&REQUEST)?;
+        stream.read_exact(&mut [0; MESSAGE])?;
         stream.set_nonblocking(true)?;
         poll.registry().register(&mut SourceFd(&stream.as_raw_fd()), Token(index), Interest::READABLE)?;
         Ok(Connection { stream, begun: VecDeque::new(), waiting: VecDeque::new(), received: 0 })
