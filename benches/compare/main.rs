@@ -83,12 +83,14 @@ fn compare(args: &Args) -> io::Result<()> {
     pin::pin(cpus.load);
     let mut record = Record::create(run_number())?;
     println!("{}", peer::versions().join("\n"));
-    println!("proxy on CPU {}, load on CPU {}; rounds: {rounds}, {window:?} each\n", cpus.proxy, cpus.load);
+    println!("proxy on CPU {}, load on CPU {}; rounds: {rounds}, {window:?} each", cpus.proxy, cpus.load);
+    println!("load average: {}\n", usage::load_average());
     let mut left_out = BTreeMap::new();
     for case in workload::cases(&args.workload, args.quick) {
         let table = measure(&case, rounds, times, &cpus, &mut record, &mut left_out)?;
         println!("## {}\n\n{}", case.name(), table.text());
     }
+    println!("load average: {}", usage::load_average());
     left_out.iter().for_each(|(name, why)| println!("{name} is left out: {why}"));
     println!("all measurements: {}", record.path.display());
     Ok(())

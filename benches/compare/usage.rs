@@ -53,6 +53,22 @@ pub(crate) fn kernel_memory() -> u64 {
     kilobytes(&text, "SUnreclaim:") * 1024
 }
 
+/// Of the last 1, 5 and 15 minutes.
+pub(crate) fn load_average() -> String {
+    fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').take(3).collect::<Vec<_>>().join(" ")
+}
+
+/// TCP segments that had to be sent again since the start of the machine, by
+/// everybody. On the loopback interface that happens when a receiver's memory
+/// overflows.
+pub(crate) fn retransmits() -> u64 {
+    let text = fs::read_to_string("/proc/net/snmp").expect("the kernel counts segments");
+    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
+    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let mut fields = names.split(' ').zip(values.split(' '));
+    fields.find(|(name, _)| *name == "RetransSegs").and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
+}
+
 fn kilobytes(text: &str, name: &str) -> u64 {
     let line = text.lines().find(|line| line.starts_with(name));
     line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)

@@ -157,6 +157,7 @@ fn bytes(sample: &Sample) -> Vec<Figure> {
         figures.push(("CPU s/GB", cpu as f64 / sample.bytes.max(1) as f64));
         figures.push(("CPU busy %", cpu as f64 / 1e7 / sample.seconds));
     }
+    figures.push(("retransmitted segments/s", sample.retransmits as f64 / sample.seconds));
     figures
 }
 

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 use crate::{
     generator::{Job, Sample, now},
     histogram::Histogram,
-    usage::{Cpu, Watched},
+    usage::{Cpu, Watched, retransmits},
 };
 
 pub(super) struct Meter {
     begin: Instant,
     window: Duration,
     proxy: Option<Watched>,
-    /// When the window opened, and what the proxy had used by then.
-    opened: Option<(Instant, Cpu)>,
+    /// When the window opened, what the proxy had used and everybody had sent
+    /// twice by then.
+    opened: Option<(Instant, Cpu, u64)>,
     histogram: Histogram,
     bytes: u64,
     failures: u64,
@@ -36,11 +37,11 @@ impl Meter {
     pub(super) fn is_over(&mut self, now: Instant) -> bool {
         match self.opened {
             None if now >= self.begin => {
-                self.opened = Some((now, self.cpu()));
+                self.opened = Some((now, self.cpu(), retransmits()));
                 false
             }
             None => false,
-            Some((opened, _)) => now >= opened + self.window,
+            Some((opened, ..)) => now >= opened + self.window,
         }
     }
 
@@ -67,7 +68,7 @@ impl Meter {
     }
 
     pub(super) fn finish(self) -> Sample {
-        let (opened, before) = self.opened.expect("the window was opened before it was over");
+        let (opened, before, sent_twice) = self.opened.expect("the window was opened before it was over");
         let cpu = self.cpu();
         let (user, system) = (cpu.user - before.user, cpu.system - before.system);
         Sample {
@@ -78,6 +79,7 @@ impl Meter {
             latency: [0.5, 0.99, 0.999, 1.0].map(|quantile| self.histogram.quantile(quantile)),
             cpu: self.proxy.is_some().then(|| (cpu.total - before.total).as_nanos() as u64),
             system: system as f64 / (user + system).max(1) as f64,
+            retransmits: retransmits() - sent_twice,
             memory: None,
             kernel: 0,
         }

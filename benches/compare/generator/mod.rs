@@ -67,6 +67,8 @@ pub(crate) struct Sample {
     pub(crate) failures: u64,
     /// Moved at the client, in both directions together.
     pub(crate) bytes: u64,
+    /// TCP segments that anybody sent twice.
+    pub(crate) retransmits: u64,
     /// Nanoseconds: the median, 99 %, 99.9 %, the longest.
     pub(crate) latency: [u64; 4],
     /// Nanoseconds of the proxy.
