@@ -4,12 +4,17 @@ use std::{
     fs::{self, File},
     io::{self, ErrorKind},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
 use tempfile::TempDir;
 
 /// A port that was free a moment ago may be taken: so often another is tried.
@@ -24,8 +29,8 @@ pub(crate) const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.
 /// Name of the file that a proxy's stderr goes to.
 const LOG: &str = "log";
 
-/// A running proxy. Killed when dropped, and also if this process ends without
-/// dropping anything.
+/// A running proxy. It is killed with its children when dropped, and also if
+/// this process ends without dropping anything.
 pub(crate) struct Proxy {
     child: Child,
     /// Kills the proxy as soon as its standard input ends, which this process
@@ -33,7 +38,7 @@ pub(crate) struct Proxy {
     guard: Child,
     address: SocketAddr,
     /// Configuration and log.
-    directory: TempDir,
+    pub(crate) directory: TempDir,
 }
 
 impl Proxy {
@@ -85,10 +90,10 @@ impl Drop for Proxy {
         // The guard first: the id of the proxy may be another's once it is
         // waited for. It may have ended by itself, which the client has then
         // reported.
-        for child in [&mut self.guard, &mut self.child] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        let _ = self.guard.kill();
+        let _ = self.guard.wait();
+        let _ = killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
+        let _ = self.child.wait();
     }
 }
 
@@ -109,6 +114,7 @@ pub(crate) fn start(command: impl Fn(&Path, SocketAddr) -> io::Result<Command>) 
         let log = directory.path().join(LOG);
         let mut command = command(directory.path(), address).expect("the proxy's files can be written");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(log).expect("a file for the log"));
+        command.process_group(0);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let guard = guard(&child).expect("a shell can be started");
         let mut proxy = Proxy { child, guard, address, directory };
@@ -122,7 +128,7 @@ pub(crate) fn start(command: impl Fn(&Path, SocketAddr) -> io::Result<Command>) 
 
 /// A shell that does nothing but wait for the end of this process.
 fn guard(child: &Child) -> io::Result<Child> {
-    Command::new("sh").args(["-c", "read _; kill -KILL $0", &child.id().to_string()]).stdin(Stdio::piped()).spawn()
+    Command::new("sh").args(["-c", "read _; kill -KILL -$0", &child.id().to_string()]).stdin(Stdio::piped()).spawn()
 }
 
 /// A port below those that the kernel gives to clients: they come and go by the

@@ -13,6 +13,7 @@ mod histogram;
 mod origin;
 mod peer;
 mod pin;
+mod plans;
 #[path = "../common/proxy.rs"]
 mod proxy_process;
 mod pump;
@@ -120,7 +121,7 @@ fn measure(
                     continue;
                 }
             };
-            let figures = case.measure(&way, times).map_err(|error| failed(case, peer, way.proxy, &error))?;
+            let figures = case.measure(peer, &way, times).map_err(|error| failed(case, peer, way.proxy, &error))?;
             record.add(&case.name(), round, peer.name(), &figures)?;
             table.add(round, peer.name(), &figures);
             eprintln!("{} round {round} {}: {:.3} {}", case.name(), peer.name(), figures[0].1, figures[0].0);

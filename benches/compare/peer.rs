@@ -1,12 +1,27 @@
 //! The ways to an origin: none between, netd, and the peers that are installed,
 //! each configured by a file in `peers/`.
 
-use std::{fs, io, net::SocketAddr, path::Path, process::Command};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use crate::{
     pin::{Cpus, on},
     proxy_process::{NGINX_STREAM, Proxy, installed, start},
 };
+
+/// Names of the files with their configurations.
+const NETD: &str = "netd.toml";
+const HAPROXY: &str = "haproxy.cfg";
+const NGINX: &str = "nginx.conf";
 
 /// A way to an origin.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,6 +41,8 @@ pub(crate) enum Tuning {
     Bulk,
     /// Both at once.
     Mixed,
+    /// Small ones, and the proxy can be reloaded.
+    Reload,
 }
 
 /// A way that is open. The proxy ends with it.
@@ -40,6 +57,7 @@ impl Peer {
     pub(crate) fn of(tuning: Tuning) -> &'static [Self] {
         match tuning {
             Tuning::Small => &[Self::Direct, Self::Netd, Self::Haproxy, Self::Nginx],
+            Tuning::Reload => &[Self::Netd, Self::Haproxy, Self::Nginx],
             Tuning::Mixed => &[Self::Direct, Self::Netd, Self::HaproxySplice, Self::Nginx],
             Tuning::Bulk => {
                 &[Self::Direct, Self::Netd, Self::NetdCopy, Self::HaproxySplice, Self::Haproxy, Self::Nginx]
@@ -69,11 +87,25 @@ impl Peer {
         let proxy = on(cpus.proxy, cpus.load, || match self {
             Self::Direct | Self::Netd => netd(origin, "auto"),
             Self::NetdCopy => netd(origin, "off"),
-            Self::Haproxy => haproxy(origin, ""),
-            Self::HaproxySplice => haproxy(origin, "option splice-auto"),
-            Self::Nginx => nginx(origin, if tuning == Tuning::Small { "16k" } else { "64k" }),
+            Self::Haproxy => haproxy(origin, "", tuning),
+            Self::HaproxySplice => haproxy(origin, "option splice-request\n  option splice-response", tuning),
+            Self::Nginx => nginx(origin, tuning),
         })?;
         Ok(Way { address: proxy.address(), proxy: Some(proxy) })
+    }
+
+    /// Changes a time limit in the proxy's configuration, and has it read.
+    pub(crate) fn reload(self, proxy: &Proxy) -> io::Result<()> {
+        let (file, signal) = match self {
+            Self::Direct | Self::Netd | Self::NetdCopy => (NETD, Signal::SIGHUP),
+            Self::Haproxy | Self::HaproxySplice => (HAPROXY, Signal::SIGUSR2),
+            Self::Nginx => (NGINX, Signal::SIGHUP),
+        };
+        let file = proxy.directory.path().join(file);
+        let text = fs::read_to_string(&file)?;
+        let (now, then) = if text.contains("1h") { ("1h", "2h") } else { ("2h", "1h") };
+        fs::write(&file, text.replace(now, then))?;
+        Ok(kill(Pid::from_raw(proxy.id() as i32), signal)?)
     }
 }
 
@@ -96,26 +128,33 @@ pub(crate) fn versions() -> Vec<String> {
 fn netd(origin: SocketAddr, accelerate: &str) -> Result<Proxy, String> {
     start(|directory, address| {
         let text = filled(include_str!("peers/netd.toml"), address, origin).replace("{accelerate}", accelerate);
-        let file = written(directory, "netd.toml", &text)?;
+        let file = written(directory, NETD, &text)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_netd"));
         command.arg("--config").arg(file);
         Ok(command)
     })
 }
 
-fn haproxy(origin: SocketAddr, splice: &str) -> Result<Proxy, String> {
+fn haproxy(origin: SocketAddr, splice: &str, tuning: Tuning) -> Result<Proxy, String> {
     let program = installed(&["haproxy", "/usr/sbin/haproxy"])?;
     start(|directory, address| {
-        let text = filled(include_str!("peers/haproxy.cfg"), address, origin).replace("{splice}", splice);
-        let file = written(directory, "haproxy.cfg", &text)?;
+        let text = filled(include_str!("peers/haproxy.cfg"), address, origin)
+            .replace("{splice}", splice)
+            .replace("{directory}", &directory.display().to_string());
+        let file = written(directory, HAPROXY, &text)?;
         let mut command = Command::new(program);
+        if tuning == Tuning::Reload {
+            command.arg("-W");
+        }
         command.arg("-db").arg("-f").arg(file);
         Ok(command)
     })
 }
 
-fn nginx(origin: SocketAddr, buffer: &str) -> Result<Proxy, String> {
+fn nginx(origin: SocketAddr, tuning: Tuning) -> Result<Proxy, String> {
     let program = installed(&["nginx", "/usr/sbin/nginx"])?;
+    let buffer = if [Tuning::Bulk, Tuning::Mixed].contains(&tuning) { "64k" } else { "16k" };
+    let master = if tuning == Tuning::Reload { "on" } else { "off" };
     let module = match Path::new(NGINX_STREAM).exists() {
         true => format!("load_module {NGINX_STREAM};"),
         false => String::new(),
@@ -124,8 +163,9 @@ fn nginx(origin: SocketAddr, buffer: &str) -> Result<Proxy, String> {
         let text = filled(include_str!("peers/nginx.conf"), address, origin)
             .replace("{module}", &module)
             .replace("{buffer}", buffer)
+            .replace("{master}", master)
             .replace("{directory}", &directory.display().to_string());
-        let file = written(directory, "nginx.conf", &text)?;
+        let file = written(directory, NGINX, &text)?;
         let mut command = Command::new(program);
         command.arg("-c").arg(file).arg("-p").arg(directory);
         Ok(command)
@@ -139,7 +179,7 @@ fn filled(template: &str, address: SocketAddr, origin: SocketAddr) -> String {
     text.replace("{address}", &address.to_string()).replace("{origin}", &origin.to_string())
 }
 
-fn written(directory: &Path, name: &str, text: &str) -> io::Result<std::path::PathBuf> {
+fn written(directory: &Path, name: &str, text: &str) -> io::Result<PathBuf> {
     let file = directory.join(name);
     fs::write(&file, text)?;
     Ok(file)

@@ -5,7 +5,8 @@ use std::{io, time::Duration};
 use crate::{
     generator::{Generator, Job, Load, Sample},
     origin::Addresses,
-    peer::{Tuning, Way},
+    peer::{Peer, Tuning, Way},
+    plans,
     proxy_process::Proxy,
     pump::Flow,
 };
@@ -14,11 +15,8 @@ use crate::{
 /// on a slow CPU.
 const RATE: u32 = 5_000;
 
-/// Those beside bulk.
-const MIX_RATE: u32 = 2_000;
-
 /// The workloads, in the order in which they are measured.
-pub(crate) const WORKLOADS: &[&str] = &["rr", "rr_open", "crr", "stream", "stream_both", "idle", "mix"];
+pub(crate) const WORKLOADS: &[&str] = &["rr", "rr_open", "crr", "stream", "stream_both", "idle", "mix", "reload"];
 
 /// A workload with a number of connections.
 #[derive(Clone, Copy)]
@@ -34,6 +32,9 @@ enum Plan {
     /// Small requests, first alone, then beside bulk, and idle connections all
     /// the time.
     Mix,
+    /// Short connections, first without, then with reloads in the middle, and
+    /// idle connections all the time.
+    Reload,
 }
 
 /// How long a measurement takes.
@@ -60,6 +61,7 @@ pub(crate) fn cases(named: &[String], is_quick: bool) -> Vec<Case> {
     add("stream", Plan::One(Load::Stream { flow: Flow::Down }), &[1, 16]);
     add("stream_both", Plan::One(Load::Stream { flow: Flow::Both }), &[1, 16]);
     add("idle", Plan::One(Load::Idle), if is_quick { &[1_000] } else { &[1_000, 9_000] });
+    add("reload", Plan::Reload, &[100]);
     add("mix", Plan::Mix, if is_quick { &[1_000] } else { &[5_000] });
     cases
 }
@@ -74,6 +76,7 @@ impl Case {
             Plan::One(Load::Stream { .. }) => Tuning::Bulk,
             Plan::One(_) => Tuning::Small,
             Plan::Mix => Tuning::Mixed,
+            Plan::Reload => Tuning::Reload,
         }
     }
 
@@ -81,7 +84,7 @@ impl Case {
     pub(crate) fn origin(&self, at: Addresses) -> std::net::SocketAddr {
         match self.tuning() {
             Tuning::Bulk | Tuning::Mixed => at.bulk,
-            Tuning::Small => at.echo,
+            Tuning::Small | Tuning::Reload => at.echo,
         }
     }
 
@@ -89,7 +92,7 @@ impl Case {
     ///
     /// # Errors
     /// The load could not be generated, or a connection that was to stay ended.
-    pub(crate) fn measure(&self, way: &Way, times: Times) -> io::Result<Vec<Figure>> {
+    pub(crate) fn measure(&self, peer: Peer, way: &Way, times: Times) -> io::Result<Vec<Figure>> {
         let job = Job {
             load: Load::Idle,
             connections: self.connections,
@@ -98,7 +101,11 @@ impl Case {
             warm_up: times.warm_up,
             window: times.window,
         };
-        let Plan::One(load) = self.plan else { return mix(&job) };
+        let load = match self.plan {
+            Plan::One(load) => load,
+            Plan::Mix => return plans::mix(&job),
+            Plan::Reload => return plans::reload(&job, peer, way),
+        };
         let sample = Generator::start(&Job { load, ..job })?.sample()?;
         Ok(match load {
             Load::Closed | Load::Open { .. } => exchanges(&sample, ["requests/s", "CPU us/request"]),
@@ -107,34 +114,6 @@ impl Case {
             Load::Idle => memory(&sample),
         })
     }
-}
-
-/// `idle` is the job that holds the idle connections.
-fn mix(idle: &Job) -> io::Result<Vec<Figure>> {
-    let requests = Job { load: Load::Open { rate: MIX_RATE }, connections: 64, ..idle.clone() };
-    let bulk = Job {
-        load: Load::Stream { flow: Flow::Down },
-        connections: 4,
-        // It begins first and is not to end before the requests do.
-        window: idle.window + Duration::from_millis(500),
-        ..idle.clone()
-    };
-    let mut held = Generator::start(idle)?;
-    held.sample()?;
-    let alone = Generator::start(&requests)?.sample()?;
-    let mut bulk = Generator::start(&bulk)?;
-    let beside = Generator::start(&requests)?.sample()?;
-    let bulk = bulk.sample()?;
-    let microseconds = |sample: &Sample, which: usize| sample.latency[which] as f64 / 1e3;
-    Ok(vec![
-        ("p50 us alone", microseconds(&alone, 0)),
-        ("p50 us beside bulk", microseconds(&beside, 0)),
-        ("p99 us alone", microseconds(&alone, 1)),
-        ("p99 us beside bulk", microseconds(&beside, 1)),
-        ("p99.9 us alone", microseconds(&alone, 2)),
-        ("p99.9 us beside bulk", microseconds(&beside, 2)),
-        ("bulk Gbit/s", bulk.bytes as f64 * 8.0 / 1e9 / bulk.seconds),
-    ])
 }
 
 fn exchanges(sample: &Sample, [rate, cost]: [&'static str; 2]) -> Vec<Figure> {

@@ -4,12 +4,16 @@ use std::{
     io::{self, Read, Write},
     net::TcpStream,
     thread,
+    time::Duration,
 };
 
 use crate::{
     generator::{Job, MESSAGE, Sample},
     usage::{Watched, kernel_memory},
 };
+
+/// An answer that is not there by then never comes.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[expect(clippy::disallowed_methods, reason = "that nothing happens for a while is the point")]
 pub(super) fn run(job: &Job) -> io::Result<(Sample, Vec<TcpStream>)> {
@@ -27,9 +31,21 @@ pub(super) fn run(job: &Job) -> io::Result<(Sample, Vec<TcpStream>)> {
     Ok((Sample { operations: held.len() as u64, memory, kernel, ..Sample::default() }, held))
 }
 
+/// Tells on how many of them nothing is answered any more.
+pub(super) fn release(held: Vec<TcpStream>) -> Sample {
+    let operations = held.len() as u64;
+    let failures = held.into_iter().filter_map(|mut stream| once(&mut stream).err()).count() as u64;
+    Sample { operations, failures, ..Sample::default() }
+}
+
 fn exchange(job: &Job) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(job.to)?;
-    stream.write_all(&[b'x'; MESSAGE])?;
-    stream.read_exact(&mut [0; MESSAGE])?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    once(&mut stream)?;
     Ok(stream)
+}
+
+fn once(stream: &mut TcpStream) -> io::Result<()> {
+    stream.write_all(&[b'x'; MESSAGE])?;
+    stream.read_exact(&mut [0; MESSAGE])
 }

@@ -17,7 +17,7 @@ mod stream;
 use std::{
     io::{self, BufRead, BufReader},
     net::SocketAddr,
-    process::{Child, Stdio},
+    process::{Child, ChildStdout, Stdio},
     time::{Duration, Instant},
 };
 
@@ -53,7 +53,7 @@ pub(crate) enum Load {
     /// Bytes without end.
     Stream { flow: Flow },
     /// Connections that did one exchange and then nothing, held until the
-    /// standard input ends.
+    /// standard input ends; then each does another one.
     Idle,
 }
 
@@ -82,31 +82,41 @@ pub(crate) struct Sample {
 }
 
 /// A generator from its parent's side. It is killed when this is dropped.
-pub(crate) struct Generator(Child);
+pub(crate) struct Generator {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
 
 impl Generator {
     pub(crate) fn start(job: &Job) -> io::Result<Self> {
         let role = Role::Generator(job.clone());
-        role.command()?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map(Self)
+        let mut child = role.command()?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().ok_or_else(|| io::Error::other("its output is no pipe"))?;
+        Ok(Self { child, output: BufReader::new(output) })
     }
 
-    /// Waits for its sample. Of one that holds connections there is more to
-    /// come: its end.
+    /// Waits for its sample.
     pub(crate) fn sample(&mut self) -> io::Result<Sample> {
-        let output = self.0.stdout.take().expect("its output is a pipe that was not read yet");
         let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
+        self.output.read_line(&mut line)?;
         match line.is_empty() {
             true => Err(io::Error::other("the load generator failed; see above")),
             false => Ok(serde_json::from_str(&line)?),
         }
     }
+
+    /// Ends the holding of connections: the sample tells how many of them did
+    /// not answer any more.
+    pub(crate) fn release(&mut self) -> io::Result<Sample> {
+        drop(self.child.stdin.take());
+        self.sample()
+    }
 }
 
 impl Drop for Generator {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -121,8 +131,7 @@ pub(crate) fn generate(job: &Job) -> io::Result<()> {
             let (sample, held) = idle::run(job)?;
             tell(&sample)?;
             io::copy(&mut io::stdin(), &mut io::sink())?;
-            drop(held);
-            Ok(())
+            tell(&idle::release(held))
         }
     }
 }
