@@ -18,6 +18,9 @@ const BASE: &str = "netd";
 /// Figures that are only recorded, not shown.
 const RECORDED: &[&str] = &["of it system %", "longest us"];
 
+/// The figure that is no news while it is 0.
+pub(crate) const FAILURES: &str = "failures";
+
 /// The file of measurements, one a line.
 pub(crate) struct Record {
     file: File,
@@ -95,12 +98,12 @@ impl Table {
         text
     }
 
-    /// Failures only if there was one.
+    /// Failures of a workload in which none is expected only if there was one.
     fn is_shown(&self, figure: &'static str) -> bool {
-        let is_nonzero = |way: &&'static str| {
+        let failed = |way: &&'static str| {
             self.values.get(&(figure, *way)).is_some_and(|values| values.values().any(|&value| value != 0.0))
         };
-        !RECORDED.contains(&figure) && self.ways.iter().any(is_nonzero)
+        !RECORDED.contains(&figure) && (figure != FAILURES || self.ways.iter().any(failed))
     }
 
     fn row(&self, figure: &'static str, way: &'static str) -> Option<[String; 6]> {

@@ -9,6 +9,7 @@ use crate::{
     plans,
     proxy_process::Proxy,
     pump::Flow,
+    table::FAILURES,
 };
 
 /// Requests a second in an open loop: well below what any of the proxies can do
@@ -126,7 +127,7 @@ fn exchanges(sample: &Sample, [rate, cost]: [&'static str; 2]) -> Vec<Figure> {
     }
     let latency = ["p50 us", "p99 us", "p99.9 us", "longest us"].into_iter().zip(sample.latency);
     figures.extend(latency.map(|(name, nanoseconds)| (name, nanoseconds as f64 / 1e3)));
-    figures.push(("failures", sample.failures as f64));
+    figures.push((FAILURES, sample.failures as f64));
     figures
 }
 
