@@ -59,8 +59,7 @@ pub(crate) fn load_average() -> String {
 }
 
 /// TCP segments that had to be sent again since the start of the machine, by
-/// everybody. On the loopback interface that happens when a receiver's memory
-/// overflows.
+/// everybody.
 pub(crate) fn retransmits() -> u64 {
     let text = fs::read_to_string("/proc/net/snmp").expect("the kernel counts segments");
     let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
