@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::origin::LAST;
+use crate::echo::LAST;
 
 /// Bytes of a request, and of its answer.
 pub(crate) const MESSAGE: usize = 64;

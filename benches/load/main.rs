@@ -9,8 +9,12 @@
 mod client;
 #[path = "../cpu_time.rs"]
 mod cpu_time;
+#[path = "../common/echo.rs"]
+mod echo;
 mod origin;
 mod proxy;
+#[path = "../common/proxy.rs"]
+mod proxy_process;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -29,7 +33,7 @@ const CONCURRENT: usize = 64;
 
 fn main() {
     pin();
-    let echo = origin::echo().expect("the echo origin needs a port and a thread");
+    let echo = echo::echo().expect("the echo origin needs a port and a thread");
     let source = origin::source().expect("the source needs a port and a thread");
     let mut left_out = BTreeMap::new();
     let mut to_source = ways_to(source, &mut left_out);

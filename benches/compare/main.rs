@@ -1,0 +1,141 @@
+//! netd beside what others run: the same work on the same machine in the same
+//! run, each proxy with one thread and its best-practice configuration
+//! (`peers/`).
+//!
+//! The proxy has a CPU of its own; the load generator and the origin, processes
+//! of this same program, share another. Each measurement has a proxy that was
+//! just started. docs/performance.md tells how to read the figures.
+
+#[path = "../common/echo.rs"]
+mod echo;
+mod generator;
+mod histogram;
+mod origin;
+mod peer;
+mod pin;
+mod plans;
+#[path = "../common/proxy.rs"]
+mod proxy_process;
+mod pump;
+mod table;
+mod usage;
+mod workload;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    time::{Duration, SystemTime},
+};
+
+use clap::Parser;
+use serde::{Deserialize, Serialize};
+
+use origin::Origin;
+use peer::Peer;
+use pin::Cpus;
+use table::{Record, Table};
+use workload::{Case, Times, WORKLOADS};
+
+/// Compares netd with the proxies that are installed.
+#[derive(Parser)]
+struct Args {
+    /// Short measurements and three rounds, to see that it works
+    #[arg(long)]
+    quick: bool,
+    /// Only these, separated by commas
+    #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(WORKLOADS))]
+    workload: Vec<String>,
+    /// How often each is measured [default: 5, or 3 with --quick]
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Seconds that a measurement counts [default: 3, or 1 with --quick]
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// What cargo passes to each benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// A process of the comparison itself
+    #[arg(long, hide = true)]
+    role: Option<String>,
+}
+
+/// What else this program is.
+#[derive(Serialize, Deserialize)]
+enum Role {
+    Origin,
+    Generator(generator::Job),
+}
+
+fn main() -> io::Result<()> {
+    let args = Args::parse();
+    match args.role.as_deref().map(serde_json::from_str).transpose()? {
+        Some(Role::Origin) => origin::serve(),
+        Some(Role::Generator(job)) => generator::generate(&job),
+        None => compare(&args),
+    }
+}
+
+fn compare(args: &Args) -> io::Result<()> {
+    let (window, rounds) = if args.quick { (1.0, 3) } else { (3.0, 5) };
+    let window = Duration::from_secs_f64(args.seconds.unwrap_or(window));
+    let times = Times { warm_up: window.div_f64(4.0), window };
+    let rounds = args.rounds.unwrap_or(rounds).max(1);
+    let cpus = Cpus::choose();
+    pin::pin(cpus.load);
+    let mut record = Record::create(run_number())?;
+    println!("{}", peer::versions().join("\n"));
+    println!("proxy on CPU {}, load on CPU {}; rounds: {rounds}, {window:?} each", cpus.proxy, cpus.load);
+    println!("load average: {}\n", usage::load_average());
+    let mut left_out = BTreeMap::new();
+    for case in workload::cases(&args.workload, args.quick) {
+        let table = measure(&case, rounds, times, &cpus, &mut record, &mut left_out)?;
+        println!("## {}\n\n{}", case.name(), table.text());
+    }
+    println!("load average: {}", usage::load_average());
+    left_out.iter().for_each(|(name, why)| println!("{name} is left out: {why}"));
+    println!("all measurements: {}", record.path.display());
+    Ok(())
+}
+
+/// All rounds of a case. Who begins a round changes.
+fn measure(
+    case: &Case,
+    rounds: usize,
+    times: Times,
+    cpus: &Cpus,
+    record: &mut Record,
+    left_out: &mut BTreeMap<&'static str, String>,
+) -> io::Result<Table> {
+    let peers = Peer::of(case.tuning());
+    let mut table = Table::default();
+    table.order(peers.iter().map(|peer| peer.name()));
+    for round in 0..rounds {
+        let order = (0..peers.len()).map(|index| peers[(index + round) % peers.len()]);
+        for peer in order.filter(|peer| !left_out.contains_key(peer.name())).collect::<Vec<_>>() {
+            let origin = Origin::start()?;
+            let way = match peer.open(case.origin(origin.at), case.tuning(), cpus) {
+                Ok(way) => way,
+                Err(why) if peer == Peer::Netd => return Err(io::Error::other(format!("netd does not start: {why}"))),
+                Err(why) => {
+                    left_out.insert(peer.name(), why);
+                    continue;
+                }
+            };
+            let figures = case.measure(peer, &way, times).map_err(|error| failed(case, peer, way.proxy, &error))?;
+            record.add(&case.name(), round, peer.name(), &figures)?;
+            table.add(round, peer.name(), &figures);
+            eprintln!("{} round {round} {}: {:.3} {}", case.name(), peer.name(), figures[0].1, figures[0].0);
+        }
+    }
+    Ok(table)
+}
+
+fn failed(case: &Case, peer: Peer, proxy: Option<proxy_process::Proxy>, error: &io::Error) -> io::Error {
+    let report = proxy.map(|mut proxy| proxy.report()).unwrap_or_default();
+    io::Error::other(format!("{} by way of {}: {error}\n{report}", case.name(), peer.name()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "names the file of this run")]
+fn run_number() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

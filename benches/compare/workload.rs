@@ -1,0 +1,153 @@
+//! What is measured: cases, and the figures that come of one.
+
+use std::{io, time::Duration};
+
+use crate::{
+    generator::{Generator, Job, Load, Sample},
+    origin::Addresses,
+    peer::{Peer, Tuning, Way},
+    plans,
+    proxy_process::Proxy,
+    pump::Flow,
+    table::FAILURES,
+};
+
+/// Requests a second in an open loop: well below what any of the proxies can do
+/// on a slow CPU.
+const RATE: u32 = 5_000;
+
+/// The workloads, in the order in which they are measured.
+pub(crate) const WORKLOADS: &[&str] = &["rr", "rr_open", "crr", "stream", "stream_both", "idle", "mix", "reload"];
+
+/// A workload with a number of connections.
+#[derive(Clone, Copy)]
+pub(crate) struct Case {
+    pub(crate) workload: &'static str,
+    pub(crate) connections: usize,
+    plan: Plan,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Plan {
+    One(Load),
+    /// Small requests, first alone, then beside bulk, and idle connections all
+    /// the time.
+    Mix,
+    /// Short connections, first without, then with reloads in the middle, and
+    /// idle connections all the time.
+    Reload,
+}
+
+/// How long a measurement takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) warm_up: Duration,
+    pub(crate) window: Duration,
+}
+
+/// A number that came of a measurement: its name with the unit.
+pub(crate) type Figure = (&'static str, f64);
+
+/// The cases of the named workloads.
+pub(crate) fn cases(named: &[String], is_quick: bool) -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut add = |workload: &'static str, plan, connections: &[usize]| {
+        if named.is_empty() || named.iter().any(|name| name == workload) {
+            cases.extend(connections.iter().map(|&connections| Case { workload, connections, plan }));
+        }
+    };
+    add("rr", Plan::One(Load::Closed), &[1, 64, 512]);
+    add("rr_open", Plan::One(Load::Open { rate: RATE }), &[64]);
+    add("crr", Plan::One(Load::Connect), &[64]);
+    add("stream", Plan::One(Load::Stream { flow: Flow::Down }), &[1, 16]);
+    add("stream_both", Plan::One(Load::Stream { flow: Flow::Both }), &[1, 16]);
+    add("idle", Plan::One(Load::Idle), if is_quick { &[1_000] } else { &[1_000, 9_000] });
+    add("reload", Plan::Reload, &[100]);
+    add("mix", Plan::Mix, if is_quick { &[1_000] } else { &[5_000] });
+    cases
+}
+
+impl Case {
+    pub(crate) fn name(&self) -> String {
+        format!("{} {}", self.workload, self.connections)
+    }
+
+    pub(crate) fn tuning(&self) -> Tuning {
+        match self.plan {
+            Plan::One(Load::Stream { .. }) => Tuning::Bulk,
+            Plan::One(_) => Tuning::Small,
+            Plan::Mix => Tuning::Mixed,
+            Plan::Reload => Tuning::Reload,
+        }
+    }
+
+    /// The one that the proxy has to stand in front of.
+    pub(crate) fn origin(&self, at: Addresses) -> std::net::SocketAddr {
+        match self.tuning() {
+            Tuning::Bulk | Tuning::Mixed => at.bulk,
+            Tuning::Small | Tuning::Reload => at.echo,
+        }
+    }
+
+    /// Measures it once.
+    ///
+    /// # Errors
+    /// The load could not be generated, or a connection that was to stay ended.
+    pub(crate) fn measure(&self, peer: Peer, way: &Way, times: Times) -> io::Result<Vec<Figure>> {
+        let job = Job {
+            load: Load::Idle,
+            connections: self.connections,
+            to: way.address,
+            proxy: way.proxy.as_ref().map(Proxy::id),
+            warm_up: times.warm_up,
+            window: times.window,
+        };
+        let load = match self.plan {
+            Plan::One(load) => load,
+            Plan::Mix => return plans::mix(&job),
+            Plan::Reload => return plans::reload(&job, peer, way),
+        };
+        let sample = Generator::start(&Job { load, ..job })?.sample()?;
+        Ok(match load {
+            Load::Closed | Load::Open { .. } => exchanges(&sample, ["requests/s", "CPU us/request"]),
+            Load::Connect => exchanges(&sample, ["connections/s", "CPU us/connection"]),
+            Load::Stream { .. } => bytes(&sample),
+            Load::Idle => memory(&sample),
+        })
+    }
+}
+
+fn exchanges(sample: &Sample, [rate, cost]: [&'static str; 2]) -> Vec<Figure> {
+    let operations = sample.operations.max(1) as f64;
+    let mut figures = vec![(rate, sample.operations as f64 / sample.seconds)];
+    if let Some(cpu) = sample.cpu {
+        figures.push((cost, cpu as f64 / 1e3 / operations));
+        figures.push(("CPU busy %", cpu as f64 / 1e7 / sample.seconds));
+        figures.push(("of it system %", 100.0 * sample.system));
+    }
+    let latency = ["p50 us", "p99 us", "p99.9 us", "longest us"].into_iter().zip(sample.latency);
+    figures.extend(latency.map(|(name, nanoseconds)| (name, nanoseconds as f64 / 1e3)));
+    figures.push((FAILURES, sample.failures as f64));
+    figures
+}
+
+fn bytes(sample: &Sample) -> Vec<Figure> {
+    let mut figures = vec![("Gbit/s", sample.bytes as f64 * 8.0 / 1e9 / sample.seconds)];
+    if let Some(cpu) = sample.cpu {
+        figures.push(("CPU s/GB", cpu as f64 / sample.bytes.max(1) as f64));
+        figures.push(("CPU busy %", cpu as f64 / 1e7 / sample.seconds));
+    }
+    figures.push(("retransmitted segments/s", sample.retransmits as f64 / sample.seconds));
+    figures
+}
+
+fn memory(sample: &Sample) -> Vec<Figure> {
+    let pairs = sample.operations.max(1) as f64;
+    let mut figures = Vec::new();
+    if let Some([grown, whole]) = sample.memory {
+        figures.push(("PSS B/pair", grown as f64 / pairs));
+        figures.push(("PSS MB in all", whole as f64 / 1e6));
+    }
+    figures.push(("kernel B/pair (everybody's)", sample.kernel as f64 / pairs));
+    figures
+}
