@@ -61,6 +61,10 @@ impl Hold {
         }
     }
 
+    pub(super) fn is_spliced(&self) -> bool {
+        matches!(self.place, Place::Pipe { .. })
+    }
+
     /// Reads once; only while empty.
     pub(super) fn fill<S: Stream>(&mut self, source: &mut Transport<S>, supplies: &mut Supplies) -> io::Result<Read> {
         self.settle(source.urgent, supplies);
