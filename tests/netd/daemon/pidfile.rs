@@ -66,6 +66,8 @@ fn a_stale_pid_file_is_taken_over() {
     let pid: i32 = fs::read_to_string(&pid_file).expect("a pid file").trim().parse().expect("a process id");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
     eventually("it is gone", || (!Process(pid).is_alive()).then_some(()));
+    // Its other threads let go of the lock a moment later.
+    eventually("nobody holds the file", || (netd(&["--status"], &pid_file).code() == Some(1)).then_some(()));
     netd(&["--status"], &pid_file).ended_with(1).said(&pid.to_string());
     netd(&["--stop"], &pid_file).ended_with(3);
 
