@@ -58,16 +58,6 @@ impl ListenSocket {
         !matches!(self.ownership, Ownership::Inherited)
     }
 
-    /// Ends listening. A kept socket stays bound to its address.
-    pub fn close(self) {
-        if let Ownership::Kept = self.ownership {
-            // For a listening socket that is the end of listening (inet_shutdown
-            // in the kernel); one that does not listen any more is as it should
-            // be.
-            let _ = SockRef::from(&self.fd).shutdown(Shutdown::Read);
-        }
-    }
-
     /// Takes on another length of the accept queue. Inherited sockets are left
     /// as they are.
     pub fn set_backlog(&self, backlog: u32) {
@@ -81,6 +71,19 @@ impl ListenSocket {
     /// this one does not end the watch on it.
     pub fn is_shared(&self) -> bool {
         !matches!(self.ownership, Ownership::Own)
+    }
+}
+
+impl Drop for ListenSocket {
+    /// Ends listening. A kept socket stays bound to its address, but must not
+    /// go on to take in what nobody accepts.
+    fn drop(&mut self) {
+        if let Ownership::Kept = self.ownership {
+            // For a listening socket that is the end of listening (inet_shutdown
+            // in the kernel); one that does not listen any more is as it should
+            // be.
+            let _ = SockRef::from(&self.fd).shutdown(Shutdown::Read);
+        }
     }
 }
 
@@ -190,15 +193,6 @@ impl Kept {
             sockets.push(ListenSocket { fd: fd.try_clone()?, ownership: Ownership::Kept });
         }
         Ok(Bound { sockets, local: self.local.clone() })
-    }
-
-    /// Ends listening for a worker that died without doing so: nobody would
-    /// accept what comes in.
-    pub fn abandon(&self, worker: usize) {
-        if let Some(fd) = self.sockets.get(worker) {
-            // Not listening is what is wanted.
-            let _ = SockRef::from(fd).shutdown(Shutdown::Read);
-        }
     }
 }
 

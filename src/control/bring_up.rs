@@ -45,8 +45,7 @@ impl<P: WorkerPort> Controller<P> {
         for (name, error) in &all {
             let known = before.listener_override(name).is_some_and(|each| is_retry(each) && each.by.why == *error);
             if !known {
-                let text = format!("listener `{name}` does not come back: {error}");
-                tracing::warn!("{text}; it is tried again every {RETRY:?}");
+                let text = format!("listener `{name}` does not come back, and is tried again every {RETRY:?}: {error}");
                 self.journal.seen(EventKind::ListenerStopped, &names::listener(name), &text);
             }
         }

@@ -452,9 +452,7 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     fn beat(&mut self) {
-        for worker in self.fleet.beat() {
-            self.sockets.abandon(worker);
-        }
+        self.fleet.beat();
         self.fleet.prune();
         if self.fleet.all_dead() && !self.stopped {
             self.fault = Some("all workers have died; the log has their panics".to_owned());

@@ -170,9 +170,7 @@ impl<P: WorkerPort> Fleet<P> {
     /// Judges the last heartbeat and sends the next; a worker that owes an
     /// answer gets no more. What a dead one had open is gone: its gauges are
     /// cleared, so that drains end.
-    /// The answer: workers that have died since the last time.
-    pub(super) fn beat(&mut self) -> Vec<usize> {
-        let mut died = Vec::new();
+    pub(super) fn beat(&mut self) {
         for (index, (lane, heart)) in self.workers.iter_mut().zip(&mut self.hearts).enumerate() {
             if heart.dead {
                 continue;
@@ -182,7 +180,6 @@ impl<P: WorkerPort> Fleet<P> {
                 lane.stop();
                 lane.port().shard().active.set(0);
                 self.told.bury(index);
-                died.push(index);
                 tracing::error!(
                     worker = index,
                     "worker {index} has died and its connections with it; the others go on; restart netd to replace it"
@@ -201,7 +198,6 @@ impl<P: WorkerPort> Fleet<P> {
                 tracing::error!(worker = index, "worker {index} does not answer its heartbeat");
             }
         }
-        died
     }
 
     /// Whether the worker's thread has ended.

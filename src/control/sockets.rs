@@ -175,11 +175,6 @@ impl Sockets {
         })
     }
 
-    /// A worker has died: nobody accepts on its sockets any more.
-    pub(super) fn abandon(&self, worker: usize) {
-        self.kept.values().for_each(|kept| kept.abandon(worker));
-    }
-
     /// Several sockets of one name (ReusePort=) are dealt out over the workers.
     fn adopt(&self, fds: &[OwnedFd]) -> io::Result<Bound> {
         if fds.len() > self.workers {

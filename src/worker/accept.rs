@@ -184,7 +184,7 @@ impl Worker {
         if listener.socket.is_shared() {
             turn.unwatch(&listener.socket.fd);
         }
-        listener.socket.close();
+        drop(listener.socket);
         for reply in listener.stopping.into_iter().flat_map(|stopping| stopping.replies) {
             reply.send(());
         }

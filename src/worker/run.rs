@@ -190,7 +190,6 @@ impl Worker {
                     listener = %listener.spec.config.name, worker = self.index, %error,
                     "epoll takes no further listener; this worker does not accept on it"
                 );
-                self.listener_slots.remove(&id);
                 self.close_listener(slot, turn);
             }
         }
