@@ -33,6 +33,7 @@ mod state;
 #[cfg(test)]
 mod testing;
 mod told;
+mod upgrade;
 mod views;
 mod why;
 
@@ -43,3 +44,4 @@ pub use port::WorkerPort;
 pub use request::*;
 pub use sockets::{Binder, SystemBinder};
 pub use start::{ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Start, Usage};
+pub use upgrade::*;

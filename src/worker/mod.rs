@@ -17,6 +17,7 @@ mod handle;
 mod hold;
 mod ids;
 mod key;
+mod parcel;
 mod pools;
 mod query;
 mod run;
@@ -31,6 +32,7 @@ pub use command::{
 };
 pub use handle::{Handle, Overloaded, Settings};
 pub use ids::{MAX_WORKERS, worker_of};
+pub use parcel::{FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage};
 
 #[cfg(test)]
 mod script;
