@@ -3,6 +3,7 @@
 //! Labels take their values from the configuration and from fixed lists, so
 //! their number is bounded. docs/metrics.md describes every family.
 
+mod generations;
 mod listeners;
 mod pools;
 
@@ -22,6 +23,7 @@ const STATES: [DaemonState; 5] =
 /// user and system mode.
 pub(super) fn families(snapshot: &Snapshot, cpu_time: Duration) -> Vec<MetricFamily> {
     let mut families = daemon(snapshot);
+    families.extend(generations::families(snapshot));
     families.extend(process(snapshot, cpu_time));
     families.extend(listeners::families(&snapshot.listeners));
     families.extend(pools::families(&snapshot.pools));
