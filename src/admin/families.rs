@@ -53,7 +53,7 @@ fn daemon(snapshot: &Snapshot) -> Vec<Family> {
         Family::gauge("netd_config_generation", "Number of the configuration in force; 1 is the one of the start.")
             .with(&[], status.generation as f64),
         reloads,
-        Family::gauge("netd_config_last_reload_successful", "1 unless the last reload was refused.")
+        Family::gauge("netd_config_last_reload_successful", "1 unless the last reload was refused or taken back.")
             .with(&[], f64::from(u8::from(last_is_good))),
         Family::gauge(
             "netd_config_applied_timestamp_seconds",

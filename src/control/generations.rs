@@ -157,8 +157,8 @@ impl Generations {
     /// taken back. Steps do not go in a circle.
     pub(super) fn before(&self, number: u64) -> Option<&Generation> {
         let from = self.get(number)?;
-        let others = self.kept.iter().rev().filter(|each| each.number < from.root && !each.reverted);
-        others.filter(|each| each.config != from.config).next()
+        let mut others = self.kept.iter().rev().filter(|each| each.number < from.root && !each.reverted);
+        others.find(|each| each.config != from.config)
     }
 
     /// Latest first.

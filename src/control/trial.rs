@@ -64,7 +64,7 @@ impl Trial {
         now: Now,
         tally: impl FnOnce() -> (Tally, Tally),
     ) -> Option<Self> {
-        let lasts = terms.confirm_within.or(terms.guard.map(|rule| rule.watch))?;
+        let lasts = terms.confirm_within.or_else(|| terms.guard.map(|rule| rule.watch))?;
         let guard = terms.guard.map(|rule| {
             let (recent, start) = tally();
             Guard::new(rule, recent, start)

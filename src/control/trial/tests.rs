@@ -1,5 +1,3 @@
-#![expect(clippy::disallowed_methods, reason = "tests need some instant to count from")]
-
 use std::sync::Arc;
 
 use proptest::prelude::*;
