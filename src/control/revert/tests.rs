@@ -15,7 +15,7 @@ use crate::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-const SOON: Terms = Terms { confirm_within: Some(Duration::from_millis(200)), guard: None };
+const SOON: Terms = Terms { confirm_within: Some(Duration::from_millis(500)), guard: None };
 const LATER: Terms = Terms { confirm_within: Some(Duration::from_secs(3600)), guard: None };
 
 fn guarded(watch: Duration) -> Terms {
@@ -109,13 +109,13 @@ fn what_nobody_confirms_is_taken_back_and_no_connection_is_touched() {
         let now = status(&world).await;
         assert_eq!((now.pending, now.log_level), (None, LogLevel::Info));
         assert_eq!(now.restored, Some((1, "netd".to_owned())), "the file still says something else");
-        let text = "generation 2 is taken back (not confirmed within 200ms): generation 1 is in force again, as 3";
+        let text = "generation 2 is taken back (not confirmed within 500ms): generation 1 is in force again, as 3";
         assert_eq!(now.last_reload, Some(Err(text.to_owned())));
         let reverted = event(&mut events, EventKind::ReloadReverted).await;
         assert_eq!((reverted.text.as_str(), reverted.by), (text, None));
         let history = history(&world).await;
         assert_eq!(told(&history[0]), (HistoryKind::Revert, Some(3), Verdict::Applied, ""));
-        assert_eq!(told(&history[1]), (HistoryKind::Reload, Some(2), Verdict::Reverted, "not confirmed within 200ms"));
+        assert_eq!(told(&history[1]), (HistoryKind::Reload, Some(2), Verdict::Reverted, "not confirmed within 500ms"));
         assert_eq!(history[1].by, Some(by("ann")));
         assert_eq!((history[0].in_force, history[1].in_force), (true, false));
         assert!(history[0].summary.starts_with("back to generation 1: "), "{}", history[0].summary);
@@ -131,11 +131,11 @@ fn what_is_confirmed_stays() {
         let refused = confirm(&world, None).await.unwrap_err();
         assert!(refused.to_string().contains("nothing waits"), "{refused}");
         let mut events = world.handle.events();
-        reload(&world, more(&["more"]), SOON).await.unwrap();
+        reload(&world, more(&["more"]), Terms { confirm_within: Some(2 * SECOND), guard: None }).await.unwrap();
         assert!(confirm(&world, Some(7)).await.unwrap_err().to_string().contains("generation 2 waits"));
         assert_eq!(confirm(&world, Some(2)).await, Ok(2));
         assert_eq!(event(&mut events, EventKind::ReloadConfirmed).await.by, Some(by("bert")));
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_millis(2200)).await;
         let now = status(&world).await;
         assert_eq!((now.generation, now.pending, now.last_reload, now.restored), (2, None, Some(Ok(())), None));
         assert_eq!(told(&history(&world).await[0]), (HistoryKind::Reload, Some(2), Verdict::Confirmed, "by bert"));
@@ -324,7 +324,7 @@ fn a_daemon_that_stops_takes_nothing_back() {
         let deadline = crate::control::Deadline::Never;
         let request = ShutdownRequest { now: false, deadline, by: by("ann") };
         world.ask(|reply| Request::Shutdown(request, reply)).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        tokio::time::sleep(Duration::from_millis(800)).await;
         let now = status(&world).await;
         assert_eq!((now.generation, now.pending), (2, None));
         let entry = history(&world).await.remove(0);
@@ -342,11 +342,11 @@ fn what_is_left_of_what_was_removed_is_closed_in_time() {
             world.workers[0].accept(listener, id);
         }
         let mut config = usual();
-        config.reload.close_removed_after = Some(Duration::from_millis(300));
+        config.reload.close_removed_after = Some(SECOND);
         config.listeners.pop();
         let outcome = reload(&world, config.clone(), Terms::default()).await.unwrap();
         let gone = outcome.changes.iter().find(|each| each.object == "listener/echo").unwrap();
-        assert_eq!(gone.details, ["connections that are left after 300ms are closed"]);
+        assert_eq!(gone.details, ["connections that are left after 1s are closed"]);
         assert_eq!(world.workers[0].open(), [1, 2]);
         world.until("the listener's connection is closed", || world.workers[0].open() == [1]).await;
         config.pools = vec![pool("db", &[("10.0.0.2:5432", 2)])];
