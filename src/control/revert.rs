@@ -196,7 +196,15 @@ impl<P: WorkerPort> Controller<P> {
         }
         self.tell_dropped(dropped, &Provenance { who: NETD.to_owned(), why: "reload taken back".to_owned() });
         self.tell_return(&trial, cause, &changes, &faults);
-        self.settle(commit, |_| (), |_, _| ());
+        self.settle(
+            commit,
+            |_| (),
+            |_, confirmed| {
+                if let Err(refusal) = confirmed {
+                    tracing::warn!("a reload was taken back: {refusal}");
+                }
+            },
+        );
     }
 
     fn tell_return(&mut self, trial: &Trial, cause: &Cause, changes: &[Change], Faults(faults): &Faults) {
@@ -294,7 +302,8 @@ impl<P: WorkerPort> Controller<P> {
         let endpoints = told.retired_endpoints.iter().filter(|each| figures::endpoint(&each.shards).active > 0);
         let gone = listeners.map(|each| Gone::Listener(each.config.name.clone()));
         let gone: Vec<Gone> = gone.chain(endpoints.map(|each| Gone::Endpoint(each.id))).collect();
-        let after = self.state.config().reload.close_removed_after;
+        // On trial nothing is lost that the way back could keep.
+        let after = self.state.config().reload.close_removed_after.filter(|_| self.trial.is_none());
         let due = self.removed.look(gone, after, self.clock.now().instant);
         if due.is_empty() {
             return;

@@ -4,13 +4,13 @@ use super::*;
 use crate::{
     config::{Config, LogLevel},
     control::{
-        Signal,
+        Pace, Signal,
         history::{GuardRule, HistoryEntry},
         request::{
             Candidate, EndpointOverride, EndpointState, Event, PlanView, ReloadOutcome, ReloadRequest, Request,
             SetEndpoint, ShutdownRequest, Status,
         },
-        testing::{World, by, echo, empty, on_control_thread, pool, relay, usual},
+        testing::{World, by, echo, empty, on_control_thread, pool, quick, relay, usual},
     },
 };
 
@@ -331,6 +331,47 @@ fn a_daemon_that_stops_takes_nothing_back() {
         assert_eq!((entry.verdict, entry.reason.contains("when netd stopped")), (Verdict::Applied, true));
         world.workers[0].end(1);
         assert_eq!(world.ended().await, Ok(()));
+    });
+}
+
+#[test]
+fn a_way_back_that_a_silent_worker_bars_is_tried_again() {
+    on_control_thread(async {
+        let pace = Pace { heartbeat: Duration::from_millis(20), ..quick() };
+        let world = World::with(usual(), pace, std::collections::HashMap::new(), false);
+        world.until("it serves", || !world.hooks().is_empty()).await;
+        reload(&world, more(&["a"]), SOON).await.unwrap();
+        world.workers[1].inner().mute = true;
+        let trouble = loop {
+            if let Some(trouble) = status(&world).await.pending.and_then(|each| each.trouble) {
+                break trouble;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        assert!(trouble.contains("worker 1 did not answer"), "{trouble}");
+        assert_eq!(status(&world).await.generation, 2);
+        world.workers[1].speak();
+        generation(&world, 3).await;
+        assert_eq!(status(&world).await.pending, None);
+    });
+}
+
+#[test]
+fn nothing_is_closed_while_the_way_back_could_keep_it() {
+    on_control_thread(async {
+        let world = World::serving(usual()).await;
+        world.workers[0].accept("echo", 1);
+        let mut config = usual();
+        config.reload.close_removed_after = Some(Duration::from_millis(20));
+        config.listeners.pop();
+        reload(&world, config.clone(), SOON).await.unwrap();
+        generation(&world, 3).await;
+        assert_eq!(world.workers[0].open(), [1]);
+        reload(&world, config, LATER).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(world.workers[0].open(), [1]);
+        confirm(&world, None).await.unwrap();
+        world.until("it is closed", || world.workers[0].open().is_empty()).await;
     });
 }
 
