@@ -88,7 +88,7 @@ pub enum EndpointChangeKind {
 /// One section's change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingChange {
-    /// `workers`, `process`, `admin`, `metrics`, `log` or `drain`.
+    /// `workers`, `process`, `admin`, `metrics`, `log`, `drain` or `reload`.
     pub section: &'static str,
     /// One line a setting: `level: info -> debug`.
     pub details: Vec<String>,
@@ -215,6 +215,7 @@ fn settings(old: &Config, new: &Config) -> Vec<SettingChange> {
         ("metrics", metrics(old, new), false),
         ("log", log(old, new), true),
         ("drain", drain(old, new), true),
+        ("reload", reload(old, new), true),
     ];
     changes
         .into_iter()
@@ -280,6 +281,15 @@ fn log(old: &Config, new: &Config) -> Details {
 fn drain(old: &Config, new: &Config) -> Details {
     let mut details = Details::default();
     details.compare("timeout", &old.drain.timeout, &new.drain.timeout, |timeout| format_duration(*timeout));
+    details
+}
+
+fn reload(old: &Config, new: &Config) -> Details {
+    let (old, new) = (&old.reload, &new.reload);
+    let mut details = Details::default();
+    details.compare("close_removed_after", &old.close_removed_after, &new.close_removed_after, |after| {
+        after.map_or_else(|| "off".to_owned(), format_duration)
+    });
     details
 }
 

@@ -65,6 +65,10 @@ impl Writer {
 
         self.section("How long a drain may take.", "drain");
         self.text("timeout", &format_duration(config.drain.timeout));
+
+        self.section("What a reload does with connections of what is gone.", "reload");
+        let after = config.reload.close_removed_after;
+        self.text("close_removed_after", &after.map_or_else(|| "off".to_owned(), format_duration));
     }
 
     fn listener(&mut self, listener: &Listener) {

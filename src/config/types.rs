@@ -24,6 +24,8 @@ pub struct Config {
     pub log: Log,
     /// How long a drain may take.
     pub drain: Drain,
+    /// What a reload does with connections of what is gone.
+    pub reload: Reload,
     /// In the order of the file; names are unique.
     pub listeners: Vec<Arc<Listener>>,
     /// In the order of the file; names are unique.
@@ -175,6 +177,15 @@ pub enum LogFormat {
 pub struct Drain {
     /// After this, what is left is cut. 0 to 7 days, default 30 s.
     pub timeout: Duration,
+}
+
+/// What a reload does with connections of what is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reload {
+    /// Connections of a removed listener, pool or endpoint that are open so
+    /// long after the reload are closed. 1 s to 7 days; `None` (the default):
+    /// never.
+    pub close_removed_after: Option<Duration>,
 }
 
 /// One address that netd accepts on.

@@ -19,11 +19,15 @@ use super::{
     drain::Drain,
     fleet::{Commit, Fleet},
     gather::{Gather, workers_named},
+    generations::Generations,
+    guard::Recent,
+    history::{Origin, Returns, Terms},
     journal::Journal,
     lifecycle::{Effect, Input, Lifecycle},
     names,
     observe::Observer,
     port::WorkerPort,
+    removed::Removed,
     request::{
         Candidate, DaemonState, DrainOutcome, DrainRequest, Event, EventKind, Provenance, Refusal, ReloadRequest,
         Reply, Request, ShutdownRequest, Target,
@@ -32,6 +36,7 @@ use super::{
     start::{ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Usage},
     state::State,
     told::Delta,
+    trial::Trial,
 };
 
 use crate::{config::LogLevel, worker};
@@ -65,8 +70,14 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     /// An expiry that failed is not tried again before.
     pub(super) expire_after: Option<std::time::Instant>,
     pub(super) config_path: Option<String>,
-    /// Who sent the configuration in force, if it is a candidate.
-    pub(super) candidate_by: Option<String>,
+    /// Where the configuration in force came from.
+    pub(super) origin: Origin,
+    pub(super) generations: Generations,
+    /// A reload that may still be taken back.
+    pub(super) trial: Option<Trial>,
+    pub(super) recent: Recent,
+    pub(super) removed: Removed,
+    pub(super) returns: Returns,
     pub(super) log_level: LogLevel,
     pub(super) last_reload: Option<Result<(), String>>,
     /// Applied and refused.
@@ -113,6 +124,7 @@ impl<P: WorkerPort> Controller<P> {
         let Prepared { start, started, sockets, .. } = prepared;
         Self {
             log_level: state.config().log.level,
+            generations: Generations::new(state.generation(), state.config(), state.applied_at()),
             state,
             fleet,
             sockets,
@@ -126,7 +138,11 @@ impl<P: WorkerPort> Controller<P> {
             busy: false,
             expire_after: None,
             config_path: start.config_path,
-            candidate_by: None,
+            origin: Origin::Own,
+            trial: None,
+            recent: Recent::default(),
+            removed: Removed::default(),
+            returns: Returns::default(),
             log_destination: start.log_destination,
             last_reload: None,
             reloads: (0, 0),
@@ -350,6 +366,8 @@ impl<P: WorkerPort> Controller<P> {
             Request::Close(request, reply) => self.close(request, reply),
             Request::Config(reply) => answer(reply, Ok(self.config_view())),
             Request::Plan(candidate, reply) => answer(reply, self.plan(&candidate)),
+            Request::Confirm(request, reply) => answer(reply, self.confirm(&request)),
+            Request::History(reply) => answer(reply, Ok(self.generations.view(self.state.generation()))),
             Request::Why(object, reply) => answer(reply, self.explain(&object)),
             Request::SetLogLevel(level, by, reply) => answer(reply, Ok(self.change_log_level(level, &by))),
             Request::Shutdown(request, reply) => {
@@ -389,7 +407,8 @@ impl<P: WorkerPort> Controller<P> {
             Pending::ReloadBySignal if leaving => tracing::warn!("no reload: netd is shutting down"),
             Pending::ReloadBySignal => {
                 let by = by_signal("SIGHUP");
-                self.reload(ReloadRequest { candidate: Candidate::Source, expected_generation: None, by }, None);
+                let (candidate, terms) = (Candidate::Source, Terms::default());
+                self.reload(ReloadRequest { candidate, expected_generation: None, terms, by }, None);
             }
             Pending::Asked(Request::Drain(request, reply)) if leaving => self.join_last_drain(request, reply),
             Pending::Asked(change) if leaving => refuse(change, Refusal::ShuttingDown),
@@ -400,6 +419,7 @@ impl<P: WorkerPort> Controller<P> {
     fn begin_asked(&mut self, change: Request) {
         match change {
             Request::Reload(request, reply) => self.reload(request, Some(reply)),
+            Request::Rollback(request, reply) => self.rollback(request, reply),
             Request::Drain(request, reply) => self.start_drain(request, reply),
             Request::Undrain(target, by, reply) => self.undrain(target, by, reply),
             Request::StartListener(name, by, reply) => self.start_listener(name, by, reply),
@@ -441,6 +461,8 @@ impl<P: WorkerPort> Controller<P> {
         self.look_at_drains();
         self.live(Input::Tick);
         self.expire();
+        self.look_at_trial();
+        self.look_at_removed();
         for turn in self.observer.look(self.fleet.told()) {
             self.journal.seen(turn.kind, &turn.object, &turn.text);
         }
@@ -502,6 +524,7 @@ fn by_signal(signal: &str) -> Provenance {
 fn refuse(change: Request, refusal: Refusal) {
     match change {
         Request::Reload(_, reply) => answer(reply, Err(refusal)),
+        Request::Rollback(_, reply) => answer(reply, Err(refusal)),
         Request::Drain(_, reply) => answer(reply, Err(refusal)),
         Request::Undrain(_, _, reply) | Request::StartListener(_, _, reply) | Request::StopListener(_, reply) => {
             answer(reply, Err(refusal));

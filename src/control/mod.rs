@@ -5,8 +5,8 @@
 //! the workers were told (`told`); what differs is carried out (`fleet`) after
 //! all sockets that it needs are there (`sockets`). So reload, drain, stop,
 //! start, endpoint settings and expiries are one mechanism. Decisions are pure
-//! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`); the edges
-//! are async (`controller`, `gather`).
+//! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`, `generations`,
+//! `trial`, `guard`, `removed`); the edges are async (`controller`, `gather`).
 
 mod bring_up;
 mod changes;
@@ -17,7 +17,10 @@ mod drain;
 mod figures;
 mod fleet;
 mod gather;
+mod generations;
+mod guard;
 mod handle;
+mod history;
 mod journal;
 mod lane;
 mod lifecycle;
@@ -26,13 +29,16 @@ mod observe;
 mod plan;
 mod port;
 mod reload;
+mod removed;
 mod request;
+mod revert;
 mod sockets;
 mod start;
 mod state;
 #[cfg(test)]
 mod testing;
 mod told;
+mod trial;
 mod upgrade;
 mod views;
 mod why;
@@ -40,6 +46,7 @@ mod why;
 pub use clock::{Clock, Now};
 pub use controller::Controller;
 pub use handle::Handle;
+pub use history::*;
 pub use port::WorkerPort;
 pub use request::*;
 pub use sockets::{Binder, SystemBinder};

@@ -9,6 +9,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::history::{ConfirmRequest, HistoryEntry, Pending, Returns, RollbackOutcome, RollbackRequest, Terms};
 use crate::{
     config::{Config, Listener, LogLevel},
     metrics::HistogramSnapshot,
@@ -46,6 +47,12 @@ pub enum Request {
     Plan(Candidate, Reply<PlanView>),
     /// Applies a candidate.
     Reload(ReloadRequest, Reply<ReloadOutcome>),
+    /// Keeps a reload that is on trial; answers its generation.
+    Confirm(ConfirmRequest, Reply<u64>),
+    /// Returns to an earlier generation.
+    Rollback(RollbackRequest, Reply<RollbackOutcome>),
+    /// Changes of the configuration, the latest first.
+    History(Reply<Vec<HistoryEntry>>),
     /// Drains; progress comes over the channel that is the answer.
     Drain(DrainRequest, Reply<mpsc::Receiver<DrainProgress>>),
     /// Takes a drain back.
@@ -136,6 +143,11 @@ pub struct Status {
     /// Who sent the configuration in force as a candidate; `None`: it is the
     /// daemon's own.
     pub candidate_by: Option<String>,
+    /// The earlier generation that it is, and who brought it back; `None`: it
+    /// is none, or the daemon's own file says the same.
+    pub restored: Option<(u64, String)>,
+    /// A reload that may still be taken back.
+    pub pending: Option<Pending>,
     /// All listeners together.
     pub figures: Figures,
     /// File descriptors in use.
@@ -498,6 +510,8 @@ pub struct ReloadRequest {
     pub candidate: Candidate,
     /// Refuse unless this generation is in force.
     pub expected_generation: Option<u64>,
+    /// On what terms it stays in force.
+    pub terms: Terms,
     /// Who and why.
     pub by: Provenance,
 }
@@ -511,6 +525,8 @@ pub struct PlanView {
     pub generation: u64,
     /// What a reload cannot do.
     pub obstacles: Vec<String>,
+    /// What else should be known.
+    pub notes: Vec<String>,
 }
 
 /// Answer to [`Request::Reload`].
@@ -520,6 +536,8 @@ pub struct ReloadOutcome {
     pub generation: u64,
     /// What changed.
     pub changes: Vec<Change>,
+    /// It may still be taken back.
+    pub pending: Option<Pending>,
 }
 
 /// Kind of a change.
@@ -702,6 +720,9 @@ pub enum EventKind {
     Started,
     Reloaded,
     ReloadRefused,
+    ReloadConfirmed,
+    ReloadReverted,
+    RolledBack,
     DrainStarted,
     DrainEnded,
     Undrained,
@@ -721,10 +742,13 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Started,
         Self::Reloaded,
         Self::ReloadRefused,
+        Self::ReloadConfirmed,
+        Self::ReloadReverted,
+        Self::RolledBack,
         Self::DrainStarted,
         Self::DrainEnded,
         Self::Undrained,
@@ -748,6 +772,9 @@ impl EventKind {
             Self::Started => "started",
             Self::Reloaded => "reloaded",
             Self::ReloadRefused => "reload-refused",
+            Self::ReloadConfirmed => "reload-confirmed",
+            Self::ReloadReverted => "reload-reverted",
+            Self::RolledBack => "rolled-back",
             Self::DrainStarted => "drain-started",
             Self::DrainEnded => "drain-ended",
             Self::Undrained => "undrained",
@@ -781,6 +808,8 @@ pub struct Snapshot {
     pub workers: Vec<WorkerSnapshot>,
     /// Reloads applied and refused since start.
     pub reloads: (u64, u64),
+    /// Reloads on trial and rollbacks.
+    pub returns: Returns,
 }
 
 /// Figures of one listener.
