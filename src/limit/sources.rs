@@ -9,7 +9,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
 
@@ -59,7 +59,7 @@ impl Sources {
         match address.to_canonical() {
             IpAddr::V4(address) => {
                 let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_v4)).unwrap_or(0);
-                Ipv6Addr::from(std::net::Ipv4Addr::from_bits(address.to_bits() & mask).to_ipv6_mapped()).to_bits()
+                Ipv4Addr::from_bits(address.to_bits() & mask).to_ipv6_mapped().to_bits()
             }
             IpAddr::V6(address) => {
                 let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix_v6)).unwrap_or(0);
