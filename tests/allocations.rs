@@ -1,8 +1,6 @@
 //! What a relay takes from the allocator, counted exactly: a worker in this
 //! process, and an allocator that counts for each thread.
 
-#[path = "../benches/load/client.rs"]
-mod client;
 #[path = "../benches/common/echo.rs"]
 mod echo;
 #[path = "../benches/common/worker.rs"]
@@ -11,9 +9,13 @@ mod worker;
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
+    io::{Read, Write},
+    net::TcpStream,
+    sync::mpsc,
+    time::Duration,
 };
 
-use client::Client;
+use netd::worker::{Command, Reply};
 use worker::Relay;
 
 /// The system's allocator, with a count of its calls and bytes on each thread.
@@ -75,26 +77,51 @@ unsafe impl GlobalAlloc for Counting {
 /// Bytes in use that an idle relayed pair may cost. Measured: see
 /// docs/performance.md.
 const BYTES_A_PAIR: i64 = 512;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn relay() -> Relay {
     let origin = echo::echo().expect("the origin needs a port and a thread");
     Relay::start(origin).expect("the worker needs a port and a thread")
 }
 
-fn connect(relay: &Relay) -> Client {
-    Client::connect(relay.address).expect("it accepts")
+/// A client that gives up after a while rather than wait for ever.
+struct Client(TcpStream);
+
+impl Client {
+    fn connect(relay: &Relay) -> Self {
+        let stream = TcpStream::connect(relay.address).expect("it accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Self(stream)
+    }
+
+    fn send(&mut self) {
+        self.0.write_all(&[b'x'; 64]).expect("the request goes out");
+    }
+
+    fn receive(&mut self) {
+        let mut answer = [0; 64];
+        self.0.read_exact(&mut answer).expect("the answer comes back");
+        assert_eq!(answer, [b'x'; 64]);
+    }
+
+    fn exchange(&mut self) {
+        self.send();
+        self.receive();
+    }
 }
 
-/// The worker's ledger. Asking costs it nothing: what carries the question is
-/// allocated here, and given back there.
+/// The worker's ledger: asked on its own thread, between its turns.
 fn ledger(relay: &Relay) -> Ledger {
-    relay.on_its_thread(|| LEDGER.with(Cell::get))
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let ask = move |()| sender.send(LEDGER.with(Cell::get)).expect("somebody waits");
+    relay.worker.send(Command::Ping(Reply::new(ask))).expect("the worker takes orders");
+    receiver.recv_timeout(PATIENCE).expect("the worker answers")
 }
 
 #[test]
 fn a_relayed_request_allocates_nothing() {
     let relay = relay();
-    let mut clients: Vec<Client> = (0..8).map(|_| connect(&relay)).collect();
+    let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(&relay)).collect();
     clients.iter_mut().for_each(Client::exchange);
     let before = ledger(&relay);
     for _ in 0..200 {
@@ -120,17 +147,17 @@ fn an_idle_pair_costs_few_bytes() {
     const FEW: usize = 256;
     const MANY: usize = 2048;
     let relay = relay();
-    let mut clients: Vec<Client> = (0..FEW).map(|_| connect(&relay)).collect();
+    let mut clients: Vec<Client> = (0..FEW).map(|_| Client::connect(&relay)).collect();
     clients.iter_mut().for_each(Client::exchange);
     let before = ledger(&relay);
-    clients.extend((FEW..MANY).map(|_| connect(&relay)));
+    clients.extend((FEW..MANY).map(|_| Client::connect(&relay)));
     clients.iter_mut().for_each(Client::exchange);
-    assert_eq!(relay.open(), MANY as u64);
+    assert_eq!(relay.worker.shard().active.get(), MANY as u64);
     let full = ledger(&relay);
     let bytes = (full.bytes - before.bytes) / (MANY - FEW) as i64;
     println!("an idle pair costs {bytes} bytes");
     assert!(bytes <= BYTES_A_PAIR, "{bytes} bytes for each of {MANY} pairs");
-    clients.push(connect(&relay));
+    clients.push(Client::connect(&relay));
     clients.iter_mut().for_each(Client::exchange);
     let step = ledger(&relay).bytes - full.bytes;
     println!("one more than {MANY} takes {step} bytes more");

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, mpsc},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,8 +13,7 @@ use netd::{
     metrics::{EndpointShard, ListenerShard, PoolShard},
     protocol::CloseReason,
     worker::{
-        Command, EndpointId, EndpointSpec, FdBudget, Handle, ListenerId, ListenerSpec, PoolId, PoolSpec, Reply,
-        Settings,
+        Command, EndpointId, EndpointSpec, FdBudget, Handle, ListenerId, ListenerSpec, PoolId, PoolSpec, Settings,
     },
 };
 
@@ -25,7 +24,7 @@ const FDS: u64 = 20_000;
 /// A worker's thread. Dropped, it stops.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    worker: Handle,
+    pub(crate) worker: Handle,
     /// Where it listens.
     pub(crate) address: SocketAddr,
 }
@@ -53,18 +52,6 @@ impl Relay {
         relay.order(Command::SetPool(pool(origin)));
         relay.order(Command::AddListener(listener(address), bound.sockets.remove(0)));
         Ok(relay)
-    }
-
-    /// Connections open.
-    pub(crate) fn open(&self) -> u64 {
-        self.worker.shard().active.get()
-    }
-
-    /// Has `ask` called on the worker's thread, between its turns, and waits.
-    pub(crate) fn on_its_thread<T: Send + 'static>(&self, ask: impl FnOnce() -> T + Send + 'static) -> T {
-        let (sender, receiver) = mpsc::sync_channel(1);
-        self.order(Command::Ping(Reply::new(move |()| drop(sender.send(ask())))));
-        receiver.recv_timeout(Duration::from_secs(30)).expect("the worker answers")
     }
 
     fn order(&self, command: Command) {

@@ -1,9 +1,6 @@
 //! The counts kept in the tree, and how others compare with them.
 
-use std::{collections::BTreeMap, fmt, fs, process::Command};
-
-/// From the root of the package, where cargo runs benches.
-pub(crate) const PATH: &str = "benches/instructions/baseline";
+use std::{collections::BTreeMap, fmt};
 
 const HEAD: &str = "# Instructions of each piece. Made by: cargo bench --bench instructions -- --renew\n";
 
@@ -18,9 +15,9 @@ const SLACK: f64 = 1.0;
 /// What the counts depend on besides the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tools {
-    rustc: String,
-    libc: String,
-    valgrind: String,
+    pub(crate) rustc: String,
+    pub(crate) libc: String,
+    pub(crate) valgrind: String,
 }
 
 /// Counts, and what they were made with.
@@ -55,22 +52,6 @@ pub(crate) enum Verdict {
     },
 }
 
-impl Tools {
-    /// Those of this machine.
-    pub(crate) fn here() -> Result<Self, String> {
-        let first_line = |program: &str, argument: &str| {
-            let output = Command::new(program).arg(argument).output().map_err(|error| format!("{program}: {error}"))?;
-            let text = String::from_utf8_lossy(&output.stdout);
-            text.lines().next().map(str::to_owned).ok_or_else(|| format!("{program} {argument} says nothing"))
-        };
-        Ok(Self {
-            rustc: format!("{} {}", first_line("rustc", "-V")?, std::env::consts::ARCH),
-            libc: first_line("getconf", "GNU_LIBC_VERSION")?,
-            valgrind: first_line("valgrind", "--version")?,
-        })
-    }
-}
-
 impl fmt::Display for Tools {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, {}, {}", self.rustc, self.libc, self.valgrind)
@@ -78,6 +59,29 @@ impl fmt::Display for Tools {
 }
 
 impl Baseline {
+    /// Reads what [`render`](Self::render) has written.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let mut lines = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let (name, value) = line.split_once(" = ").ok_or_else(|| format!("{line:?} is not `name = value`"))?;
+            lines.insert(name.trim().to_owned(), value.trim().to_owned());
+        }
+        let mut tool = |name: &str| lines.remove(name).ok_or_else(|| format!("it does not name its {name}"));
+        let tools = Tools { rustc: tool("rustc")?, libc: tool("libc")?, valgrind: tool("valgrind")? };
+        let count = |(name, value): (String, String)| match value.parse() {
+            Ok(count) => Ok((name, count)),
+            Err(error) => Err(format!("{name}: {value:?}: {error}")),
+        };
+        Ok(Self { tools, counts: lines.into_iter().map(count).collect::<Result<_, _>>()? })
+    }
+
+    /// The text of the file.
+    pub(crate) fn render(&self) -> String {
+        let Self { tools: Tools { rustc, libc, valgrind }, counts } = self;
+        let counts: String = counts.iter().map(|(name, count)| format!("{name} = {count:.1}\n")).collect();
+        format!("{HEAD}rustc = {rustc}\nlibc = {libc}\nvalgrind = {valgrind}\n\n{counts}")
+    }
+
     /// The share by which a count may grow.
     pub(crate) fn tolerance(&self, tools: &Tools) -> f64 {
         if self.tools == *tools { TOLERANCE } else { TOLERANCE_OF_OTHER_TOOLS }
@@ -120,25 +124,46 @@ impl fmt::Display for Verdict {
     }
 }
 
-pub(crate) fn read() -> Result<Baseline, String> {
-    let text = fs::read_to_string(PATH).map_err(|error| format!("{PATH}: {error}"))?;
-    let mut lines = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let (name, value) = line.split_once(" = ").ok_or_else(|| format!("{PATH}: {line:?} is not `name = value`"))?;
-        lines.insert(name.trim().to_owned(), value.trim().to_owned());
-    }
-    let mut tool = |name: &str| lines.remove(name).ok_or_else(|| format!("{PATH} does not name its {name}"));
-    let tools = Tools { rustc: tool("rustc")?, libc: tool("libc")?, valgrind: tool("valgrind")? };
-    let count = |(name, value): (String, String)| match value.parse() {
-        Ok(count) => Ok((name, count)),
-        Err(error) => Err(format!("{PATH}: {name}: {value:?}: {error}")),
-    };
-    Ok(Baseline { tools, counts: lines.into_iter().map(count).collect::<Result<_, _>>()? })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-pub(crate) fn write(baseline: &Baseline) -> Result<(), String> {
-    let Baseline { tools: Tools { rustc, libc, valgrind }, counts } = baseline;
-    let mut text = format!("{HEAD}rustc = {rustc}\nlibc = {libc}\nvalgrind = {valgrind}\n\n");
-    counts.iter().for_each(|(name, count)| text += &format!("{name} = {count:.1}\n"));
-    fs::write(PATH, text).map_err(|error| format!("{PATH}: {error}"))
+    fn baseline(counts: &[(&str, f64)]) -> Baseline {
+        let tools = Tools { rustc: "rustc 1".to_owned(), libc: "libc 2".to_owned(), valgrind: "valgrind 3".to_owned() };
+        Baseline { tools, counts: named(counts) }
+    }
+
+    fn named(counts: &[(&str, f64)]) -> BTreeMap<String, f64> {
+        counts.iter().map(|&(name, count)| (name.to_owned(), count)).collect()
+    }
+
+    #[test]
+    fn a_file_reads_as_it_was_written() {
+        let written = baseline(&[("pick/10", 393.0), ("worker/relayed_request", 2757.5)]);
+        assert_eq!(Baseline::parse(&written.render()), Ok(written));
+        assert!(Baseline::parse("rustc = 1\nlibc = 2\n").unwrap_err().contains("valgrind"));
+        assert!(Baseline::parse("rustc = 1\nlibc = 2\nvalgrind = 3\npick = many").is_err());
+        assert!(Baseline::parse("pick").is_err());
+    }
+
+    #[test]
+    fn growth_fails_and_so_does_a_piece_of_one_side_alone() {
+        let before = baseline(&[("a", 1000.0), ("b", 1000.0), ("c", 1000.0), ("gone", 1.0)]);
+        let now = named(&[("a", 1032.0), ("b", 1020.0), ("c", 900.0), ("new", 1.0)]);
+        let found: Vec<_> = before.verdicts(&now, before.tolerance(&before.tools)).into_iter().collect();
+        let failed: Vec<&str> =
+            found.iter().filter(|(_, verdict)| verdict.is_failure()).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(failed, ["a", "new", "gone"]);
+        let text: Vec<String> = found.iter().map(|(name, verdict)| format!("{name} {verdict}")).collect();
+        assert!(text[0].ends_with("+3.2 %  WORSE") && text[2].ends_with("-10.0 %  BETTER"), "{text:?}");
+    }
+
+    #[test]
+    fn other_tools_are_named_and_compared_more_loosely() {
+        let before = baseline(&[("a", 1000.0)]);
+        let other = Tools { rustc: "rustc 2".to_owned(), ..before.tools.clone() };
+        assert!(other.to_string().contains("rustc 2"));
+        let fails = |now| before.verdicts(&named(&[("a", now)]), before.tolerance(&other))[0].1.is_failure();
+        assert!(!fails(1250.0) && fails(1350.0));
+    }
 }

@@ -4,8 +4,6 @@
 //! docs/benchmarks.md tells how to read and renew the figures.
 
 mod baseline;
-#[path = "../load/client.rs"]
-mod client;
 mod count;
 #[path = "../common/echo.rs"]
 mod echo;
@@ -13,11 +11,17 @@ mod pieces;
 #[path = "../common/worker.rs"]
 mod worker;
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    fs,
+    process::{Command, ExitCode},
+};
 
 use baseline::{Baseline, Tools, Verdict};
 use pieces::PIECES;
 
+/// From the root of the package, where cargo runs benches.
+const BASELINE: &str = "benches/instructions/baseline";
 const USAGE: &str = "cargo bench --bench instructions [-- --renew]";
 
 fn main() -> ExitCode {
@@ -52,15 +56,17 @@ fn count_all() -> Result<BTreeMap<String, f64>, String> {
 }
 
 fn renew(counts: &BTreeMap<String, f64>) -> Result<(), String> {
-    let tools = Tools::here()?;
-    baseline::write(&Baseline { tools, counts: counts.clone() })?;
+    let baseline = Baseline { tools: tools()?, counts: counts.clone() };
+    fs::write(BASELINE, baseline.render()).map_err(|error| format!("{BASELINE}: {error}"))?;
     counts.iter().for_each(|(name, count)| println!("{name:32} {count:12.1}"));
-    println!("written to {}", baseline::PATH);
+    println!("written to {}", BASELINE);
     Ok(())
 }
 
 fn compare(counts: &BTreeMap<String, f64>) -> Result<(), String> {
-    let (baseline, tools) = (baseline::read()?, Tools::here()?);
+    let text = fs::read_to_string(BASELINE).map_err(|error| format!("{BASELINE}: {error}"))?;
+    let baseline = Baseline::parse(&text).map_err(|error| format!("{BASELINE}: {error}"))?;
+    let tools = tools()?;
     let tolerance = baseline.tolerance(&tools);
     if baseline.tools != tools {
         println!(
@@ -78,4 +84,18 @@ fn compare(counts: &BTreeMap<String, f64>) -> Result<(), String> {
         }
     }
     if failed { Err(format!("not as in the baseline; if that is as it should be: {USAGE}")) } else { Ok(()) }
+}
+
+/// What this machine counts with.
+fn tools() -> Result<Tools, String> {
+    let first_line = |program: &str, argument: &str| {
+        let output = Command::new(program).arg(argument).output().map_err(|error| format!("{program}: {error}"))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.lines().next().map(str::to_owned).ok_or_else(|| format!("{program} {argument} says nothing"))
+    };
+    Ok(Tools {
+        rustc: format!("{} {}", first_line("rustc", "-V")?, std::env::consts::ARCH),
+        libc: first_line("getconf", "GNU_LIBC_VERSION")?,
+        valgrind: first_line("valgrind", "--version")?,
+    })
 }

@@ -4,6 +4,8 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     hint::black_box,
+    io::{Read, Write},
+    net::TcpStream,
     time::{Duration, Instant},
 };
 
@@ -16,7 +18,10 @@ use netd::{
     wire::{BlockPool, Buffer, Wire},
 };
 
-use crate::{client::Client, echo::echo, worker};
+use crate::{
+    echo::{LAST, echo},
+    worker,
+};
 
 const BLOCK: usize = 64 * 1024;
 const MESSAGE: [u8; 64] = [b'x'; 64];
@@ -210,14 +215,24 @@ fn page(names: &[(String, String)]) -> Vec<Family> {
 /// A request of 64 B and its answer through a whole worker.
 fn relayed_request(times: u64) {
     let relay = relay();
-    let mut client = Client::connect(relay.address).expect("it accepts");
-    (0..times).for_each(|_| client.exchange());
+    let mut client = TcpStream::connect(relay.address).expect("it accepts");
+    (0..times).for_each(|_| exchange(&mut client, MESSAGE));
 }
 
-/// Connect, one exchange, end.
+/// Connect, one exchange, end; the origin ends first.
 fn relayed_connection(times: u64) {
     let relay = relay();
-    (0..times).for_each(|_| Client::connect(relay.address).expect("it accepts").exchange_and_end());
+    for _ in 0..times {
+        let mut client = TcpStream::connect(relay.address).expect("it accepts");
+        exchange(&mut client, [LAST; 64]);
+        assert_eq!(client.read(&mut [0]).expect("an end"), 0);
+    }
+}
+
+fn exchange(client: &mut TcpStream, message: [u8; 64]) {
+    let mut answer = [0; 64];
+    client.write_all(&message).and_then(|()| client.read_exact(&mut answer)).expect("an answer");
+    assert_eq!(answer, message);
 }
 
 fn relay() -> worker::Relay {
