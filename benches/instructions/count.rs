@@ -36,6 +36,6 @@ fn total(piece: &Piece, times: u64) -> Result<u64, String> {
     }
     let path = directory.path().join(format!("table-{:02}", piece.thread));
     let text = fs::read_to_string(&path).map_err(|error| format!("{}: {}: {error}", piece.name, path.display()))?;
-    let totals = text.lines().filter_map(|line| line.strip_prefix("totals: ")?.trim().parse::<u64>().ok());
-    totals.last().ok_or_else(|| format!("{}: callgrind's table has no total", piece.name))
+    let mut totals = text.lines().filter_map(|line| line.strip_prefix("totals: ")?.trim().parse::<u64>().ok());
+    totals.next_back().ok_or_else(|| format!("{}: callgrind's table has no total", piece.name))
 }

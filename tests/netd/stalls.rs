@@ -1,4 +1,4 @@
-//! What an operator looks at must not hold up traffic: no turn of a worker's
+//! What an operator looks at or closes must not hold up traffic: no turn of a worker's
 //! loop is long because of it, by the loop's own histogram.
 //!
 //! A thread that the kernel has put aside in the middle of a turn shows as a
@@ -23,6 +23,8 @@ const CONNECTIONS: usize = 8000;
 /// In 10 pools.
 const ENDPOINTS: usize = 10_000;
 const TRIES: usize = 40;
+/// Connections closed in one try.
+const CLOSED: usize = 500;
 /// The bucket's bound next to 1 ms, in seconds.
 const LONG: &str = "0.001024";
 
@@ -74,7 +76,7 @@ fn never_stalls(daemon: &Daemon, what: &str, at_least: u64, mut look: impl FnMut
 }
 
 #[test]
-fn looking_at_everything_does_not_hold_up_a_worker() {
+fn orders_about_everything_do_not_hold_up_a_worker() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the hard limit is allowed");
     let daemon = daemon();
@@ -106,6 +108,14 @@ fn looking_at_everything_does_not_hold_up_a_worker() {
     // Each page looks at every connection.
     never_stalls(&daemon, "a list of connections", pages * 31, || {
         assert_eq!(daemon.connections().len(), CONNECTIONS);
+    });
+    let ids: Vec<String> = daemon.connections().iter().map(|each| each["id"].as_str().expect("an id").into()).collect();
+    // The one with the lowest id has the traffic.
+    let mut rest = ids[1..].chunks_exact(CLOSED);
+    never_stalls(&daemon, "closing connections", CLOSED as u64 / 16, || {
+        let some = rest.next().expect("a try without a long turn before all are closed");
+        let words: Vec<&str> = ["close"].into_iter().chain(some.iter().map(String::as_str)).collect();
+        daemon.ask(&words);
     });
     stop.store(true, Relaxed);
     traffic.join().expect("it was served");
