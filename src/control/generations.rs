@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, sync::Arc, time::SystemTime};
 
 use super::{
-    history::{HistoryEntry, HistoryKind, Origin, Verdict},
+    history::{HistoryEntry, HistoryKind, Judgement, Origin},
     request::{Change, Provenance},
 };
 use crate::config::Config;
@@ -42,7 +42,7 @@ pub(super) struct Applied<'a> {
     pub(super) by: Option<Provenance>,
     pub(super) summary: String,
     pub(super) changes: &'a [Change],
-    pub(super) verdict: Verdict,
+    pub(super) verdict: Judgement,
     pub(super) reason: &'a str,
 }
 
@@ -71,7 +71,7 @@ impl Generations {
             by: None,
             summary: format!("listeners: {listeners}, pools: {pools}"),
             changes: &[],
-            verdict: Verdict::Applied,
+            verdict: Judgement::Applied,
             reason: "",
         });
         all
@@ -125,7 +125,7 @@ impl Generations {
             summary: String::new(),
             changes: Vec::new(),
             more_changes: 0,
-            verdict: Verdict::Refused,
+            verdict: Judgement::Refused,
             reason: line(reason),
             in_force: false,
             kept: false,
@@ -133,12 +133,12 @@ impl Generations {
     }
 
     /// What became of a generation.
-    pub(super) fn judge(&mut self, number: u64, verdict: Verdict, reason: &str) {
+    pub(super) fn judge(&mut self, number: u64, verdict: Judgement, reason: &str) {
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.generation == Some(number)) {
             (entry.verdict, entry.reason) = (verdict, line(reason));
         }
         if let Some(kept) = self.kept.iter_mut().find(|each| each.number == number) {
-            kept.reverted = verdict == Verdict::Reverted;
+            kept.reverted = verdict == Judgement::Reverted;
         }
     }
 

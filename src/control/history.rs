@@ -138,7 +138,7 @@ impl HistoryKind {
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Judgement {
     /// Applied, for good.
     Applied,
     /// Applied, and may still be taken back.
@@ -151,7 +151,7 @@ pub enum Verdict {
     Refused,
 }
 
-impl Verdict {
+impl Judgement {
     /// The word of the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -183,8 +183,8 @@ pub struct HistoryEntry {
     pub changes: Vec<Change>,
     /// Changes that are not listed.
     pub more_changes: u64,
-    /// See [`Verdict`].
-    pub verdict: Verdict,
+    /// See [`Judgement`].
+    pub verdict: Judgement,
     /// What led to the verdict, in one line; empty: nothing special.
     pub reason: String,
     /// It is what runs.

@@ -7,7 +7,7 @@ use super::{
     gather::Gather,
     generations::Applied,
     guard::{Recent, Tally},
-    history::{ConfirmRequest, HistoryKind, Origin, RollbackOutcome, RollbackRequest, Terms, Verdict},
+    history::{ConfirmRequest, HistoryKind, Judgement, Origin, RollbackOutcome, RollbackRequest, Terms},
     names, plan,
     port::WorkerPort,
     reload::Begun,
@@ -47,7 +47,7 @@ impl<P: WorkerPort> Controller<P> {
         }
         self.trial = None;
         self.returns.confirmed += 1;
-        self.generations.judge(number, Verdict::Confirmed, &format!("by {}", request.by.who));
+        self.generations.judge(number, Judgement::Confirmed, &format!("by {}", request.by.who));
         let text = format!("generation {number} is confirmed");
         self.journal.asked(EventKind::ReloadConfirmed, "", &text, &request.by);
         Ok(number)
@@ -148,7 +148,7 @@ impl<P: WorkerPort> Controller<P> {
             let text =
                 format!("generation {} was neither confirmed nor taken back when netd stopped", trial.generation);
             tracing::warn!("{text}");
-            self.generations.judge(trial.generation, Verdict::Applied, &text);
+            self.generations.judge(trial.generation, Judgement::Applied, &text);
             self.trial = None;
             return;
         }
@@ -162,7 +162,7 @@ impl<P: WorkerPort> Controller<P> {
                 let (number, reason) = (trial.generation, "the guard saw no more failures than before");
                 self.trial = None;
                 self.returns.confirmed += 1;
-                self.generations.judge(number, Verdict::Confirmed, reason);
+                self.generations.judge(number, Judgement::Confirmed, reason);
                 let text = format!("generation {number} is confirmed: {reason}");
                 self.journal.seen(EventKind::ReloadConfirmed, "", &text);
             }
@@ -230,7 +230,7 @@ impl<P: WorkerPort> Controller<P> {
 
     /// It was taken back.
     fn end_trial(&mut self, trial: &Trial, reason: &str) {
-        self.generations.judge(trial.generation, Verdict::Reverted, reason);
+        self.generations.judge(trial.generation, Judgement::Reverted, reason);
         let now = self.clock.now().instant;
         let Self { recent, fleet, .. } = self;
         Recent::forget_since(recent, trial.began, now, tally(fleet.told()));
@@ -263,7 +263,7 @@ impl<P: WorkerPort> Controller<P> {
             by,
             summary: format!("{from}{}", plan::summary(changes)),
             changes,
-            verdict: if self.trial.is_some() { Verdict::Pending } else { Verdict::Applied },
+            verdict: if self.trial.is_some() { Judgement::Pending } else { Judgement::Applied },
             reason: &reason,
         });
     }

@@ -61,7 +61,9 @@ pub struct EndpointSpec {
     pub counters: Arc<EndpointShard>,
 }
 
-/// An order to one worker. Orders are carried out in the order they were sent.
+/// An order to one worker. Orders are begun in the order they were sent;
+/// [`Query`](Self::Query) and [`Close`](Self::Close) go on a piece a turn, one
+/// behind the other, while traffic and other orders have their turns.
 #[derive(Debug)]
 pub enum Command {
     /// Adds a pool, or replaces what is known of it. Connections that are open
@@ -77,9 +79,11 @@ pub enum Command {
     /// Accepts what waits in the queue, then closes the socket, then replies.
     /// Open connections go on.
     StopListener(ListenerId, Reply<()>),
-    /// Lists connections, ordered by id.
+    /// Lists connections, ordered by id: those that are open from now to the
+    /// answer, and some of those that close meanwhile.
     Query(Query, Reply<Vec<ConnectionInfo>>),
-    /// Resets connections; replies with the ids that were ended.
+    /// Resets connections that are open now; replies with the ids that were
+    /// ended.
     Close(Selection, CloseReason, Reply<Vec<u64>>),
     /// Answers at once: the heartbeat.
     Ping(Reply<()>),

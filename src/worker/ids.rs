@@ -27,6 +27,11 @@ impl Ids {
         self.next += 1;
         id
     }
+
+    /// The highest id given out so far; below all of them if there is none.
+    pub(super) fn newest(&self) -> u64 {
+        self.next.saturating_sub(1) << WORKER_BITS | self.worker
+    }
 }
 
 /// The index of the worker that gave out `id`.
@@ -43,6 +48,8 @@ mod tests {
         let mut ids = Ids::new(1 << 44, 5);
         let (first, second) = (ids.next(), ids.next());
         assert!(first < second);
+        assert_eq!(ids.newest(), second);
+        assert!(Ids::new(1 << 44, 5).newest() < first);
         assert_eq!((worker_of(first), worker_of(second)), (5, 5));
         assert_ne!(first, Ids::new(1 << 44, 6).next());
     }

@@ -14,4 +14,5 @@ mod readme;
 mod relay;
 mod reload;
 mod service;
+mod stalls;
 mod trial;

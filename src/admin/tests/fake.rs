@@ -325,7 +325,7 @@ fn entry() -> HistoryEntry {
         summary: "1 changed".into(),
         changes: vec![change()],
         more_changes: 3,
-        verdict: Verdict::Pending,
+        verdict: Judgement::Pending,
         reason: "on trial".into(),
         in_force: true,
         kept: true,

@@ -30,7 +30,7 @@ fn apply(all: &mut Generations, number: u64, config: &Arc<Config>, restored: Opt
         by: Some(by("ann")),
         summary: "1 changed".to_owned(),
         changes: &[],
-        verdict: Verdict::Applied,
+        verdict: Judgement::Applied,
         reason: "",
     });
 }
@@ -58,7 +58,7 @@ fn steps_back_do_not_go_in_a_circle() {
 fn what_was_taken_back_or_says_the_same_is_stepped_over() {
     let mut all = all();
     apply(&mut all, 2, &config(2), None);
-    all.judge(2, Verdict::Reverted, "not confirmed");
+    all.judge(2, Judgement::Reverted, "not confirmed");
     apply(&mut all, 3, &config(0), Some(1));
     apply(&mut all, 4, &config(4), None);
     assert_eq!(before(&all, 4), Some(3));
@@ -75,7 +75,7 @@ fn refusals_do_not_push_out_what_can_be_returned_to() {
     }
     let view = all.view(1);
     assert_eq!(view.len(), ENTRIES);
-    assert_eq!((view[0].verdict, view[0].reason.as_str(), view[0].kept), (Verdict::Refused, "line 3: no", false));
+    assert_eq!((view[0].verdict, view[0].reason.as_str(), view[0].kept), (Judgement::Refused, "line 3: no", false));
     let start = view.last().unwrap();
     assert_eq!((start.kind, start.generation, start.in_force, start.kept), (HistoryKind::Start, Some(1), true, true));
 }

@@ -76,7 +76,7 @@ async fn event(events: &mut tokio::sync::broadcast::Receiver<Event>, kind: Event
     }
 }
 
-fn told(entry: &HistoryEntry) -> (HistoryKind, Option<u64>, Verdict, &str) {
+fn told(entry: &HistoryEntry) -> (HistoryKind, Option<u64>, Judgement, &str) {
     (entry.kind, entry.generation, entry.verdict, entry.reason.as_str())
 }
 
@@ -114,8 +114,11 @@ fn what_nobody_confirms_is_taken_back_and_no_connection_is_touched() {
         let reverted = event(&mut events, EventKind::ReloadReverted).await;
         assert_eq!((reverted.text.as_str(), reverted.by), (text, None));
         let history = history(&world).await;
-        assert_eq!(told(&history[0]), (HistoryKind::Revert, Some(3), Verdict::Applied, ""));
-        assert_eq!(told(&history[1]), (HistoryKind::Reload, Some(2), Verdict::Reverted, "not confirmed within 500ms"));
+        assert_eq!(told(&history[0]), (HistoryKind::Revert, Some(3), Judgement::Applied, ""));
+        assert_eq!(
+            told(&history[1]),
+            (HistoryKind::Reload, Some(2), Judgement::Reverted, "not confirmed within 500ms")
+        );
         assert_eq!(history[1].by, Some(by("ann")));
         assert_eq!((history[0].in_force, history[1].in_force), (true, false));
         assert!(history[0].summary.starts_with("back to generation 1: "), "{}", history[0].summary);
@@ -138,7 +141,7 @@ fn what_is_confirmed_stays() {
         tokio::time::sleep(Duration::from_millis(2200)).await;
         let now = status(&world).await;
         assert_eq!((now.generation, now.pending, now.last_reload, now.restored), (2, None, Some(Ok(())), None));
-        assert_eq!(told(&history(&world).await[0]), (HistoryKind::Reload, Some(2), Verdict::Confirmed, "by bert"));
+        assert_eq!(told(&history(&world).await[0]), (HistoryKind::Reload, Some(2), Judgement::Confirmed, "by bert"));
         assert_eq!(world.ask(Request::Snapshot).await.unwrap().returns.confirmed, 1);
     });
 }
@@ -182,7 +185,7 @@ fn a_guard_takes_back_what_makes_connections_fail() {
         generation(&world, 3).await;
         let entry = &history(&world).await[1];
         let text = "listener/web: 20 of 20 connections failed (100.0%), before the reload 0 of 0 (0.0%)";
-        assert_eq!(told(entry), (HistoryKind::Reload, Some(2), Verdict::Reverted, text));
+        assert_eq!(told(entry), (HistoryKind::Reload, Some(2), Judgement::Reverted, text));
         assert_eq!(world.ask(Request::Snapshot).await.unwrap().returns.guard, 1);
     });
 }
@@ -203,7 +206,7 @@ fn a_guard_measures_by_what_was_before_and_lets_good_reloads_stay() {
         let now = status(&world).await;
         assert_eq!((now.generation, now.pending), (2, None));
         let verdict = told(&history(&world).await[0]).2;
-        assert_eq!(verdict, Verdict::Confirmed);
+        assert_eq!(verdict, Judgement::Confirmed);
     });
 }
 
@@ -277,7 +280,7 @@ fn rollbacks_go_to_any_generation_that_is_kept() {
         );
         let same = rollback(&world, Some(1)).await.unwrap_err();
         assert!(same.to_string().contains("nothing to do"), "{same}");
-        let refusals = history(&world).await.iter().filter(|entry| entry.verdict == Verdict::Refused).count();
+        let refusals = history(&world).await.iter().filter(|entry| entry.verdict == Judgement::Refused).count();
         assert_eq!((refusals, world.ask(Request::Snapshot).await.unwrap().returns.rollback), (3, 5));
     });
 }
@@ -291,7 +294,7 @@ fn a_rollback_ends_a_trial() {
         let outcome = rollback(&world, None).await.unwrap();
         assert_eq!((outcome.generation, outcome.restored), (4, 2));
         let history = history(&world).await;
-        assert_eq!(told(&history[1]), (HistoryKind::Reload, Some(3), Verdict::Reverted, "rolled back by bert"));
+        assert_eq!(told(&history[1]), (HistoryKind::Reload, Some(3), Judgement::Reverted, "rolled back by bert"));
         assert_eq!(status(&world).await.pending, None);
         reload(&world, more(&["c"]), LATER).await.unwrap();
         assert_eq!(rollback(&world, Some(1)).await.unwrap().restored, 1);
@@ -328,7 +331,7 @@ fn a_daemon_that_stops_takes_nothing_back() {
         let now = status(&world).await;
         assert_eq!((now.generation, now.pending), (2, None));
         let entry = history(&world).await.remove(0);
-        assert_eq!((entry.verdict, entry.reason.contains("when netd stopped")), (Verdict::Applied, true));
+        assert_eq!((entry.verdict, entry.reason.contains("when netd stopped")), (Judgement::Applied, true));
         world.workers[0].end(1);
         assert_eq!(world.ended().await, Ok(()));
     });
