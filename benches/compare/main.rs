@@ -33,7 +33,7 @@ use clap::Parser;
 use serde::{Deserialize, Serialize};
 
 use origin::Origin;
-use peer::{Field, Kind, Peer};
+use peer::Field;
 use pin::Cpus;
 use table::{Record, Table};
 use workload::{Case, Times, WORKLOADS};
@@ -47,6 +47,9 @@ struct Args {
     /// Only these, separated by commas
     #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(WORKLOADS))]
     workload: Vec<String>,
+    /// Only those with so many connections, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    connections: Vec<usize>,
     /// Only ways whose names begin so, separated by commas; ratios need netd
     #[arg(long, value_delimiter = ',')]
     way: Vec<String>,
@@ -92,7 +95,8 @@ fn compare(args: &Args) -> io::Result<()> {
     println!("{}\n{}", field.versions.join("\n"), usage::system());
     println!("proxy on CPU {}, load on CPU {}; {window:?} each", cpus.proxy, cpus.load);
     println!("load average: {}\n", usage::load_average());
-    for case in workload::cases(&args.workload, args.quick) {
+    let is_wanted = |case: &Case| args.connections.is_empty() || args.connections.contains(&case.connections);
+    for case in workload::cases(&args.workload, args.quick).into_iter().filter(is_wanted) {
         let rounds = args.rounds.unwrap_or_else(|| case.rounds(usual)).max(1);
         let table = measure(&case, rounds, times, &cpus, &mut record, &mut field)?;
         println!("## {}\n\nrounds: {rounds}\n\n{}", case.name(), table.text());
@@ -103,7 +107,8 @@ fn compare(args: &Args) -> io::Result<()> {
     Ok(())
 }
 
-/// All rounds of a case. Who begins a round changes.
+/// All rounds of a case. Who begins a round changes. A peer that fails is left
+/// out from there on; netd may not fail.
 fn measure(
     case: &Case,
     rounds: usize,
@@ -117,21 +122,24 @@ fn measure(
     table.order(peers.iter().map(|peer| peer.name.clone()));
     for round in 0..rounds {
         for peer in (0..peers.len()).map(|index| &peers[(index + round) % peers.len()]) {
-            if field.left_out.contains_key(&peer.name) {
+            let here = format!("{} in {}", peer.name, case.name());
+            if field.left_out.contains_key(&peer.name) || field.left_out.contains_key(&here) {
                 continue;
             }
             let origin = Origin::start()?;
-            let way = match peer.open(case.origin(origin.at), case.tuning, cpus) {
-                Ok(way) => way,
-                Err(why) if peer.kind == Kind::Netd => {
-                    return Err(io::Error::other(format!("netd does not start: {why}")));
-                }
-                Err(why) => {
-                    field.left_out.insert(peer.name.clone(), why);
+            let opened = peer.open(case.origin(origin.at), case.tuning, cpus).map_err(|why| (peer.name.clone(), why));
+            let measured = opened.and_then(|way| {
+                let figures = case.measure(peer, &way, times);
+                figures.map_err(|error| (here, failed(way.proxy, &error)))
+            });
+            let figures = match measured {
+                Ok(figures) => figures,
+                Err((what, why)) if peer.kind.is_own() => return Err(io::Error::other(format!("{what}: {why}"))),
+                Err((what, why)) => {
+                    field.left_out.insert(what, why);
                     continue;
                 }
             };
-            let figures = case.measure(peer, &way, times).map_err(|error| failed(case, peer, way.proxy, &error))?;
             record.add(&case.name(), round, &peer.name, &figures)?;
             table.add(round, &peer.name, &figures);
             eprintln!("{} round {round} {}: {:.3} {}", case.name(), peer.name, figures[0].1, figures[0].0);
@@ -140,9 +148,9 @@ fn measure(
     Ok(table)
 }
 
-fn failed(case: &Case, peer: &Peer, proxy: Option<proxy_process::Proxy>, error: &io::Error) -> io::Error {
+fn failed(proxy: Option<proxy_process::Proxy>, error: &io::Error) -> String {
     let report = proxy.map(|mut proxy| proxy.report()).unwrap_or_default();
-    io::Error::other(format!("{} by way of {}: {error}\n{report}", case.name(), peer.name))
+    format!("{error}; {}", report.trim_end())
 }
 
 #[expect(clippy::disallowed_methods, reason = "names the file of this run")]

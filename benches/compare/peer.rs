@@ -154,6 +154,11 @@ impl Field {
 }
 
 impl Kind {
+    /// Whether it has to work.
+    pub(crate) fn is_own(self) -> bool {
+        [Self::Direct, Self::Netd, Self::NetdCopy, Self::NetdMany, Self::NetdBeside, Self::NetdTwo].contains(&self)
+    }
+
     /// Each of those that splice is measured in bulk as a copying one as well.
     fn is_measured(self, tuning: Tuning) -> bool {
         match self {
