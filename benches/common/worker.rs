@@ -13,7 +13,8 @@ use netd::{
     metrics::{EndpointShard, ListenerShard, PoolShard},
     protocol::CloseReason,
     worker::{
-        Command, EndpointId, EndpointSpec, FdBudget, Handle, ListenerId, ListenerSpec, PoolId, PoolSpec, Settings,
+        Command, EndpointId, EndpointSpec, FdBudget, Handle, ListenerGate, ListenerId, ListenerSpec, PoolGate, PoolId,
+        PoolSpec, ProcessGate, Settings,
     },
 };
 
@@ -33,7 +34,15 @@ impl Relay {
     /// Starts one that relays to `origin`.
     pub(crate) fn start(origin: SocketAddr) -> io::Result<Self> {
         let fds = FdBudget::new(FDS, 0);
-        let settings = Settings { index: 0, buffer_size: 64 << 10, cpu: None, epoch: now(), first_sequence: 1, fds };
+        let settings = Settings {
+            index: 0,
+            buffer_size: 64 << 10,
+            cpu: None,
+            epoch: now(),
+            first_sequence: 1,
+            fds,
+            gates: ProcessGate::new(),
+        };
         let worker = Handle::spawn(settings)?;
         let mut bound = listen::bind(
             &BindOptions {
@@ -73,9 +82,16 @@ fn pool(origin: SocketAddr) -> PoolSpec {
         endpoints: Vec::new(),
         connect_timeout: Duration::from_secs(5),
         retries: 0,
+        limits: Default::default(),
     };
     let endpoint = EndpointSpec { id: EndpointId(1), address, weight: 1, counters: Arc::<EndpointShard>::default() };
-    PoolSpec { id: POOL, config: Arc::new(config), endpoints: vec![endpoint], counters: Arc::<PoolShard>::default() }
+    PoolSpec {
+        id: POOL,
+        config: Arc::new(config),
+        endpoints: vec![endpoint],
+        counters: Arc::<PoolShard>::default(),
+        gate: PoolGate::new(&ProcessGate::new()),
+    }
 }
 
 fn listener(address: SocketAddr) -> ListenerSpec {
@@ -88,9 +104,16 @@ fn listener(address: SocketAddr) -> ListenerSpec {
         idle_timeout: Some(Duration::from_secs(3600)),
         mode: 0o666,
         accelerate: Accelerate::Auto,
+        limits: Default::default(),
     };
     let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
-    ListenerSpec { id: ListenerId(1), config: Arc::new(config), pool: Some(POOL), counters }
+    ListenerSpec {
+        id: ListenerId(1),
+        config: Arc::new(config),
+        pool: Some(POOL),
+        counters,
+        gate: ListenerGate::new(&Default::default(), None),
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the worker runs in real time")]

@@ -60,6 +60,11 @@ fn daemon(snapshot: &Snapshot) -> Vec<Family> {
             "When the configuration in force was applied, Unix time.",
         )
         .with(&[], unix_time(status.applied_at)),
+        Family::gauge(
+            "netd_overload_level",
+            "0: no overload; 1: idle connections are closed; 2: new connections are refused as well.",
+        )
+        .with(&[], status.overload_level.into()),
         Family::gauge("netd_overrides", "Overrides in force: values set by an operator that stand above the file.")
             .with(&[], status.overrides as f64),
     ]

@@ -24,7 +24,7 @@ $XDG_RUNTIME_DIR/netd/admin.sock or /tmp/netd-UID/admin.sock: the first that is
 given or, for /run, there.";
 
 /// Kinds of events, as the API names them.
-const EVENT_KINDS: [&str; 22] = [
+const EVENT_KINDS: [&str; 24] = [
     "started",
     "reloaded",
     "reload-refused",
@@ -44,6 +44,8 @@ const EVENT_KINDS: [&str; 22] = [
     "endpoint-failing",
     "endpoint-recovered",
     "connections-closed",
+    "connections-refused",
+    "overload",
     "log-level",
     "shutdown",
     "missed",

@@ -11,14 +11,23 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use crate::config::{
     Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Pool, Process, Protocol, Reload, Workers,
+    Metrics, Pool, Process, Protocol, Reload, Workers, arbitrary_limits,
 };
 
 /// Any valid configuration. Names and addresses are made unique by number.
 pub(super) fn config() -> impl Strategy<Value = Config> {
-    let settings = (workers(), process(), admin(), metrics(), log(), duration(0, 7 * 86_400_000), reload());
+    let settings = (
+        workers(),
+        process(),
+        admin(),
+        metrics(),
+        log(),
+        duration(0, 7 * 86_400_000),
+        reload(),
+        arbitrary_limits::limits(),
+    );
     (settings, vec(pool(), 0..4), vec((listener(), any::<prop::sample::Index>()), 0..5)).prop_map(
-        |((workers, process, admin, metrics, log, timeout, reload), mut pools, listeners)| {
+        |((workers, process, admin, metrics, log, timeout, reload, limits), mut pools, listeners)| {
             for (number, pool) in pools.iter_mut().enumerate() {
                 pool.name = format!("{}.{number}", &pool.name[..pool.name.len().min(60)]);
                 for (number, endpoint) in pool.endpoints.iter_mut().enumerate() {
@@ -44,6 +53,7 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                 log,
                 drain: Drain { timeout },
                 reload,
+                limits,
                 listeners: listeners.collect(),
                 pools: pools.into_iter().map(Arc::new).collect(),
             }
@@ -69,7 +79,15 @@ pub(crate) fn pair() -> impl Strategy<Value = (Config, Config)> {
             Listener { name: old.name.clone(), ..other.clone() }
         });
         listeners.retain(|listener| known(listener));
-        let new = Config { log: other.log, drain: other.drain, reload: other.reload, listeners, pools, ..old.clone() };
+        let new = Config {
+            log: other.log,
+            drain: other.drain,
+            reload: other.reload,
+            limits: other.limits,
+            listeners,
+            pools,
+            ..old.clone()
+        };
         (old, new)
     })
 }
@@ -168,8 +186,18 @@ fn listener() -> impl Strategy<Value = Listener> {
     ];
     let idle_timeout = option::of(duration(1, 365 * 86_400_000));
     let accelerate = select(vec![Accelerate::Auto, Accelerate::Splice, Accelerate::Off]);
-    (name(), address(), protocol, 1..=65_535_u32, any::<bool>(), idle_timeout, 0..=0o777_u32, accelerate).prop_map(
-        |(name, address, protocol, backlog, v6only, idle_timeout, mode, accelerate)| {
+    (
+        name(),
+        address(),
+        protocol,
+        1..=65_535_u32,
+        any::<bool>(),
+        idle_timeout,
+        0..=0o777_u32,
+        accelerate,
+        arbitrary_limits::listener(),
+    )
+        .prop_map(|(name, address, protocol, backlog, v6only, idle_timeout, mode, accelerate, limits)| {
             let relays = matches!(protocol, Protocol::Tcp { .. });
             let ipv6 = matches!(address, Address::Inet(address) if address.is_ipv6());
             let unix = matches!(address, Address::Unix(_));
@@ -182,22 +210,29 @@ fn listener() -> impl Strategy<Value = Listener> {
                 idle_timeout,
                 mode: if unix { mode } else { 0o666 },
                 accelerate: if relays { accelerate } else { Accelerate::Auto },
+                limits,
             }
-        },
-    )
+        })
 }
 
 fn pool() -> impl Strategy<Value = Pool> {
     let endpoint = (address(), 0..=1000_u16).prop_map(|(address, weight)| Endpoint { address, weight });
-    (name(), vec(endpoint, 1..6), duration(1, 3_600_000), 0..=16_u8)
-        .prop_map(|(name, endpoints, connect_timeout, retries)| Pool { name, endpoints, connect_timeout, retries })
+    (name(), vec(endpoint, 1..6), duration(1, 3_600_000), 0..=16_u8, arbitrary_limits::pool()).prop_map(
+        |(name, endpoints, connect_timeout, retries, limits)| Pool {
+            name,
+            endpoints,
+            connect_timeout,
+            retries,
+            limits,
+        },
+    )
 }
 
 fn name() -> impl Strategy<Value = String> {
     "[a-zA-Z0-9._-]{1,64}"
 }
 
-fn path() -> impl Strategy<Value = PathBuf> {
+pub(super) fn path() -> impl Strategy<Value = PathBuf> {
     "/[ -~é日]{0,30}".prop_map(PathBuf::from)
 }
 
@@ -211,6 +246,6 @@ fn address() -> impl Strategy<Value = Address> {
     ]
 }
 
-fn duration(from_millis: u64, to_millis: u64) -> impl Strategy<Value = Duration> {
+pub(super) fn duration(from_millis: u64, to_millis: u64) -> impl Strategy<Value = Duration> {
     (from_millis..=to_millis).prop_map(Duration::from_millis)
 }

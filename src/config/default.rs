@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::config::{
-    Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Pool, Process, Protocol, Reload, Workers,
+    Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Limits, Listener, Log, LogFormat, LogLevel,
+    LogTarget, Metrics, Pool, Process, Protocol, Reload, Workers,
 };
 
 /// What a `respond` listener sends unless told otherwise.
@@ -78,6 +78,7 @@ pub(super) fn bare() -> Config {
         log: Log { target: LogTarget::Auto, level: LogLevel::Info, format: LogFormat::Text },
         drain: Drain { timeout: Duration::from_secs(30) },
         reload: Reload { close_removed_after: None },
+        limits: Limits::default(),
         listeners: Vec::new(),
         pools: Vec::new(),
     }
@@ -94,6 +95,7 @@ pub(super) fn listener(name: &str, address: Address, protocol: Protocol) -> List
         idle_timeout: Some(IDLE_TIMEOUT),
         mode: SOCKET_MODE,
         accelerate: Accelerate::default(),
+        limits: Default::default(),
     }
 }
 
@@ -104,6 +106,7 @@ pub(super) fn pool(name: &str, addresses: impl IntoIterator<Item = Address>) -> 
         endpoints: addresses.into_iter().map(|address| Endpoint { address, weight: WEIGHT }).collect(),
         connect_timeout: CONNECT_TIMEOUT,
         retries: RETRIES,
+        limits: Default::default(),
     }
 }
 

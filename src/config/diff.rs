@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt::Display, sync::Arc};
 
 use crate::config::{
-    Address, AdminSocket, Config, Endpoint, Listener, Pool, Protocol, format_duration, format_size,
+    Address, AdminSocket, Config, Endpoint, Listener, Pool, Protocol, diff_limits, format_duration, format_size,
     render::{log_format, log_target},
 };
 
@@ -88,7 +88,7 @@ pub enum EndpointChangeKind {
 /// One section's change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingChange {
-    /// `workers`, `process`, `admin`, `metrics`, `log`, `drain` or `reload`.
+    /// `workers`, `process`, `admin`, `metrics`, `log`, `drain`, `reload` or `limits`.
     pub section: &'static str,
     /// One line a setting: `level: info -> debug`.
     pub details: Vec<String>,
@@ -110,10 +110,10 @@ pub fn diff(old: &Config, new: &Config) -> Difference {
 
 /// Gathers `key: old -> new` lines.
 #[derive(Default)]
-struct Details(Vec<String>);
+pub(super) struct Details(pub(super) Vec<String>);
 
 impl Details {
-    fn compare<T: PartialEq, D: Display>(&mut self, key: &str, old: &T, new: &T, show: impl Fn(&T) -> D) {
+    pub(super) fn compare<T: PartialEq, D: Display>(&mut self, key: &str, old: &T, new: &T, show: impl Fn(&T) -> D) {
         if old != new {
             self.0.push(format!("{key}: {} -> {}", show(old), show(new)));
         }
@@ -154,6 +154,7 @@ fn changed_listener(old: &Arc<Listener>, new: &Arc<Listener>) -> Option<Listener
     details.compare("idle_timeout", &old.idle_timeout, &new.idle_timeout, |timeout| {
         timeout.map_or_else(|| "off".to_owned(), format_duration)
     });
+    diff_limits::listener(&mut details, &old.limits, &new.limits);
     let details = details.0;
     (!details.is_empty()).then(|| ListenerChange::Changed {
         old: Arc::clone(old),
@@ -183,6 +184,7 @@ fn changed_pool(old: &Arc<Pool>, new: &Arc<Pool>) -> Option<PoolChange> {
     let mut details = Details::default();
     details.compare("connect_timeout", &old.connect_timeout, &new.connect_timeout, |timeout| format_duration(*timeout));
     details.compare("retries", &old.retries, &new.retries, |n| *n);
+    diff_limits::pool(&mut details, &old.limits, &new.limits);
     let (details, endpoints) = (details.0, endpoints(&old.endpoints, &new.endpoints));
     let same = details.is_empty() && endpoints.is_empty();
     (!same).then(|| PoolChange::Changed { old: Arc::clone(old), new: Arc::clone(new), details, endpoints })
@@ -216,6 +218,7 @@ fn settings(old: &Config, new: &Config) -> Vec<SettingChange> {
         ("log", log(old, new), true),
         ("drain", drain(old, new), true),
         ("reload", reload(old, new), true),
+        ("limits", diff_limits::limits(old, new), true),
     ];
     changes
         .into_iter()
@@ -293,7 +296,7 @@ fn reload(old: &Config, new: &Config) -> Details {
     details
 }
 
-const NOT_SET: &str = "(not set)";
+pub(super) const NOT_SET: &str = "(not set)";
 
 fn or_not_set(text: &Option<String>) -> String {
     text.clone().unwrap_or_else(|| NOT_SET.to_owned())

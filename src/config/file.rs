@@ -9,6 +9,7 @@ use crate::config::{
     check::{Facts, Place, check},
     default::{BUFFER_SIZE_RANGE, CLOSE_REMOVED_RANGE, DRAIN_TIMEOUT_RANGE, bare},
     errors::{Findings, Found, Lines},
+    limit_keys::{self, LIMITS_KEYS},
     objects::{LISTENER_KEYS, POOL_KEYS, Places, listeners, pools},
     reader::{Reader, Section, Value},
     values::{
@@ -39,6 +40,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("log", LOG_KEYS),
     ("drain", DRAIN_KEYS),
     ("reload", RELOAD_KEYS),
+    ("limits", LIMITS_KEYS),
     ("listener", LISTENER_KEYS),
     ("pool", POOL_KEYS),
 ];
@@ -168,6 +170,9 @@ fn document(reader: &mut Reader<'_>, tree: &DeTable<'_>, facts: &mut Facts, plac
         config.reload.close_removed_after = section.optional(reader, "close_removed_after", None, |reader, value| {
             reader.duration_or_off(value, &CLOSE_REMOVED_RANGE)
         });
+    }
+    if let Some(section) = table(reader, tree, "limits", LIMITS_KEYS) {
+        config.limits = limit_keys::limits(reader, &section);
     }
     facts.admin_unix = Some(config.admin.unix.clone());
     facts.admin_tcp = config.admin.tcp;

@@ -12,15 +12,22 @@
 
 #[cfg(test)]
 pub(crate) mod arbitrary;
+#[cfg(test)]
+mod arbitrary_limits;
 mod check;
 mod default;
 mod diff;
+mod diff_limits;
 mod errors;
 mod file;
 mod flags;
+mod limit_keys;
+mod limits;
+mod lists;
 mod objects;
 mod reader;
 mod render;
+mod render_limits;
 mod substitute;
 mod suggest;
 mod types;
@@ -32,5 +39,7 @@ pub use diff::*;
 pub use errors::{Errors, Problem};
 pub use file::{MAX_FILE_SIZE, parse, parse_bytes};
 pub use flags::{Flags, with_flags};
+pub use limits::*;
+pub use lists::{MAX_LIST_SIZE, read_networks, with_lists};
 pub use types::*;
 pub use units::{format_duration, format_size, parse_duration, parse_size};

@@ -11,13 +11,41 @@ use crate::config::{
         BACKLOG, BACKLOG_RANGE, CONNECT_TIMEOUT, CONNECT_TIMEOUT_RANGE, DEFAULT_TEXT, IDLE_TIMEOUT, IDLE_TIMEOUT_RANGE,
         MAX_ENDPOINTS, MAX_LISTENERS, MAX_POOLS, MAX_TEXT, RETRIES, RETRIES_RANGE, SOCKET_MODE, WEIGHT, WEIGHT_RANGE,
     },
+    limit_keys,
     reader::{Reader, Section, Value},
     values::{Word, Wrong, accelerate, address, name, protocol, quote},
 };
 
-pub(super) const LISTENER_KEYS: &[&str] =
-    &["name", "address", "protocol", "pool", "backlog", "v6only", "idle_timeout", "text", "mode", "accelerate"];
-pub(super) const POOL_KEYS: &[&str] = &["name", "endpoints", "connect_timeout", "retries"];
+pub(super) const LISTENER_KEYS: &[&str] = &[
+    "name",
+    "address",
+    "protocol",
+    "pool",
+    "backlog",
+    "v6only",
+    "idle_timeout",
+    "text",
+    "mode",
+    "accelerate",
+    "max_connections",
+    "max_connections_per_source",
+    "rate",
+    "rate_per_source",
+    "source_prefix_v4",
+    "source_prefix_v6",
+    "source_table",
+    "allow",
+    "allow_file",
+    "deny",
+    "deny_file",
+    "first_byte_timeout",
+    "half_closed_timeout",
+    "max_lifetime",
+    "lifetime_jitter",
+    "refuse",
+];
+pub(super) const POOL_KEYS: &[&str] =
+    &["name", "endpoints", "connect_timeout", "retries", "max_connections", "queue", "retry_budget"];
 const ENDPOINT_KEYS: &[&str] = &["address", "weight"];
 const ENDPOINTS_EXAMPLE: &str = r#"["127.0.0.1:9000", "127.0.0.1:9001"]"#;
 
@@ -130,6 +158,7 @@ fn listener(
     let mode = section.optional(reader, "mode", SOCKET_MODE, Reader::octal);
     let accelerate =
         section.optional(reader, "accelerate", Accelerate::Auto, |reader, value| reader.parsed(value, accelerate));
+    let limits = limit_keys::listener(reader, &section);
     if let Some(address) = &address {
         unfit_for_address(reader, &section, address);
     }
@@ -150,6 +179,7 @@ fn listener(
             idle_timeout,
             mode,
             accelerate,
+            limits,
         })
     };
     (listener(), facts)
@@ -242,8 +272,11 @@ fn pool(
     });
     let retries =
         section.optional(reader, "retries", u64::from(RETRIES), |reader, value| reader.integer(value, &RETRIES_RANGE));
-    let pool =
-        || Some(Pool { name: name?, endpoints: endpoints?, connect_timeout, retries: u8::try_from(retries).ok()? });
+    let limits = limit_keys::pool(reader, &section);
+    let pool = || {
+        let retries = u8::try_from(retries).ok()?;
+        Some(Pool { name: name?, endpoints: endpoints?, connect_timeout, retries, limits })
+    };
     (pool(), facts)
 }
 

@@ -24,7 +24,7 @@ impl Config {
     }
 }
 
-struct Writer(String);
+pub(super) struct Writer(String);
 
 impl Writer {
     fn settings(&mut self, config: &Config) {
@@ -69,6 +69,9 @@ impl Writer {
         self.section("What a reload does with connections of what is gone.", "reload");
         let after = config.reload.close_removed_after;
         self.text("close_removed_after", &after.map_or_else(|| "off".to_owned(), format_duration));
+
+        self.section("What the whole process takes.", "limits");
+        self.limits(&config.limits);
     }
 
     fn listener(&mut self, listener: &Listener) {
@@ -91,6 +94,7 @@ impl Writer {
             Address::Unix(_) => self.text("mode", &format!("0o{:03o}", listener.mode)),
         }
         self.text("idle_timeout", &listener.idle_timeout.map_or_else(|| "off".to_owned(), format_duration));
+        self.listener_limits(&listener.limits);
     }
 
     fn pool(&mut self, pool: &Pool) {
@@ -104,21 +108,22 @@ impl Writer {
         self.0.push_str("]\n");
         self.text("connect_timeout", &format_duration(pool.connect_timeout));
         self.pair("retries", pool.retries);
+        self.pool_limits(&pool.limits);
     }
 
     fn section(&mut self, note: &str, name: &str) {
         let _ = writeln!(self.0, "\n# {note}\n[{name}]");
     }
 
-    fn pair(&mut self, key: &str, value: impl std::fmt::Display) {
+    pub(super) fn pair(&mut self, key: &str, value: impl std::fmt::Display) {
         let _ = writeln!(self.0, "{key} = {value}");
     }
 
-    fn text(&mut self, key: &str, text: &str) {
+    pub(super) fn text(&mut self, key: &str, text: &str) {
         self.pair(key, quoted(text));
     }
 
-    fn maybe(&mut self, key: &str, text: Option<&str>) {
+    pub(super) fn maybe(&mut self, key: &str, text: Option<&str>) {
         match text {
             Some(text) => self.text(key, text),
             None => {
@@ -148,7 +153,7 @@ pub(super) fn log_format(format: LogFormat) -> &'static str {
 }
 
 /// A TOML basic string, safe from substitution.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut out = String::from('"');
     for c in escape(text).chars() {
         match c {

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crate::config::limits::{Limits, ListenerLimits, PoolLimits};
+
 /// A whole, valid configuration. Crosses threads as an immutable `Arc`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -26,6 +28,8 @@ pub struct Config {
     pub drain: Drain,
     /// What a reload does with connections of what is gone.
     pub reload: Reload,
+    /// What the whole process takes.
+    pub limits: Limits,
     /// In the order of the file; names are unique.
     pub listeners: Vec<Arc<Listener>>,
     /// In the order of the file; names are unique.
@@ -209,6 +213,8 @@ pub struct Listener {
     pub mode: u32,
     /// How bytes of a relay are moved; `Auto` for protocols that do not relay.
     pub accelerate: Accelerate,
+    /// What is let in, and for how long.
+    pub limits: ListenerLimits,
 }
 
 /// How the bytes of a relayed connection are moved.
@@ -286,6 +292,8 @@ pub struct Pool {
     /// Further endpoints tried after a failed connect, before the client sees
     /// anything. 0 to 16, default 2.
     pub retries: u8,
+    /// What it takes.
+    pub limits: PoolLimits,
 }
 
 /// One upstream address.

@@ -26,7 +26,9 @@ use super::{
     lifecycle::{Effect, Input, Lifecycle},
     names,
     observe::Observer,
+    overload::Shedding,
     port::WorkerPort,
+    refusals::RefusalWatch,
     removed::Removed,
     request::{
         Candidate, DaemonState, DrainOutcome, DrainRequest, Event, EventKind, Provenance, Refusal, ReloadRequest,
@@ -77,6 +79,8 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) trial: Option<Trial>,
     pub(super) recent: Recent,
     pub(super) removed: Removed,
+    pub(super) shedding: Shedding,
+    refusals: RefusalWatch,
     pub(super) returns: Returns,
     pub(super) log_level: LogLevel,
     pub(super) last_reload: Option<Result<(), String>>,
@@ -142,6 +146,8 @@ impl<P: WorkerPort> Controller<P> {
             trial: None,
             recent: Recent::default(),
             removed: Removed::default(),
+            shedding: Shedding::default(),
+            refusals: RefusalWatch::default(),
             returns: Returns::default(),
             log_destination: start.log_destination,
             last_reload: None,
@@ -463,6 +469,7 @@ impl<P: WorkerPort> Controller<P> {
         self.expire();
         self.look_at_trial();
         self.look_at_removed();
+        self.look_at_overload();
         for turn in self.observer.look(self.fleet.told()) {
             self.journal.seen(turn.kind, &turn.object, &turn.text);
         }
@@ -476,6 +483,9 @@ impl<P: WorkerPort> Controller<P> {
     fn beat(&mut self) {
         self.fleet.beat();
         self.fleet.prune();
+        for turn in self.refusals.look(self.fleet.told(), self.beat_at.instant) {
+            self.journal.seen(turn.kind, &turn.object, &turn.text);
+        }
         if self.fleet.all_dead() && !self.stopped {
             self.fault = Some("all workers have died; the log has their panics".to_owned());
             self.live(Input::ShutdownNow);

@@ -6,9 +6,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{guard::Outcomes, request::Figures};
+use super::{
+    guard::Outcomes,
+    request::{Figures, PoolLimitFigures},
+};
 use crate::{
-    metrics::{EndpointShard, HistogramSnapshot, ListenerShard},
+    limit::Refused,
+    metrics::{EndpointShard, HistogramSnapshot, ListenerShard, PoolShard},
     protocol::CloseReason,
 };
 
@@ -73,6 +77,26 @@ pub(super) fn closed(shards: &[Arc<ListenerShard>]) -> Vec<(CloseReason, u64)> {
         shards.iter().filter_map(|shard| shard.closed.get(reason.index())).map(|counter| counter.get()).sum()
     };
     CloseReason::ALL.into_iter().map(|reason| (reason, count(reason))).collect()
+}
+
+/// Refused connections by cause.
+pub(super) fn refused(shards: &[Arc<ListenerShard>]) -> [(Refused, u64); Refused::ALL.len()] {
+    Refused::ALL.map(|cause| {
+        let count = shards.iter().filter_map(|shard| shard.refused.get(cause.index()));
+        (cause, count.map(crate::metrics::Counter::get).sum())
+    })
+}
+
+/// Figures of a pool's limits.
+pub(super) fn pool_limits(shards: &[Arc<PoolShard>], waiting: usize) -> PoolLimitFigures {
+    let sum = |count: fn(&PoolShard) -> u64| shards.iter().map(|shard| count(shard)).sum();
+    PoolLimitFigures {
+        waiting: waiting as u64,
+        queued: sum(|shard| shard.queued.get()),
+        queue_timeouts: sum(|shard| shard.queue_timeouts.get()),
+        full: sum(|shard| shard.full.get()),
+        retries_denied: sum(|shard| shard.retries_denied.get()),
+    }
 }
 
 /// From accept to close.

@@ -22,7 +22,10 @@ use crate::{
     config::{Address, Listener},
     listen::ListenSocket,
     metrics::ListenerShard,
-    worker::{Command, EndpointSpec, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec, Query, Reply, Selection},
+    worker::{
+        Command, EndpointSpec, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec, ProcessGate, Query, Reply,
+        Selection,
+    },
 };
 
 /// The workers and what they were told.
@@ -60,7 +63,10 @@ impl<P: WorkerPort> Fleet<P> {
     pub(super) fn new(workers: Vec<P>) -> Self {
         let heart = |_: &P| Heart { sent: 0, answered: Arc::default(), responsive: true, dead: false };
         let hearts = workers.iter().map(heart).collect();
-        Self { workers: workers.into_iter().map(Lane::new).collect(), hearts, told: Told::default() }
+        // They share one; without a worker there is nobody to share it with.
+        let gates = workers.first().map_or_else(ProcessGate::new, |worker| worker.settings().gates.clone());
+        let told = Told { gates, ..Told::default() };
+        Self { workers: workers.into_iter().map(Lane::new).collect(), hearts, told }
     }
 
     /// Control's ends of the workers, in order of index.
@@ -87,6 +93,7 @@ impl<P: WorkerPort> Fleet<P> {
     /// Tells all workers what differs. `opened` has the sockets of every
     /// listener that the delta starts or binds anew.
     pub(super) fn carry_out(&mut self, state: &State, delta: Delta, mut opened: BTreeMap<String, Opened>) -> Commit {
+        self.told.gates.set_limits(&state.config().limits);
         let mut confirm = Gather::new(self.workers.len());
         for pool in &delta.pools {
             let told = self.told.pool(pool, state, self.workers.len());
@@ -250,7 +257,7 @@ impl<P: WorkerPort> Fleet<P> {
 
     /// The listener as each worker shall see it; empty if it has no id.
     fn listener_specs(&self, name: &str) -> Vec<ListenerSpec> {
-        let Some(ToldListener { id: Some(id), config, shards, .. }) = self.told.listeners.get(name) else {
+        let Some(ToldListener { id: Some(id), config, shards, gate, .. }) = self.told.listeners.get(name) else {
             return Vec::new();
         };
         let pool = config.protocol.pool().and_then(|pool| self.told.pools.get(pool)).map(|told| told.id);
@@ -259,6 +266,7 @@ impl<P: WorkerPort> Fleet<P> {
             config: config.clone(),
             pool,
             counters: counters.clone(),
+            gate: gate.clone(),
         };
         shards.iter().map(spec).collect()
     }
@@ -311,5 +319,6 @@ fn pool_spec(told: &ToldPool, worker: usize) -> PoolSpec {
         config: told.config.clone(),
         endpoints: told.endpoints.iter().map(endpoint).collect(),
         counters: told.shards[worker].clone(),
+        gate: told.gate.clone(),
     }
 }

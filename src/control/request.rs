@@ -160,6 +160,13 @@ pub struct Status {
     pub workers: Vec<WorkerView>,
     /// Number of overrides in force.
     pub overrides: usize,
+    /// The level of overload and what it comes from; empty: netd does not shed
+    /// load.
+    pub overload: String,
+    /// 0: none, 1: idle connections are closed, 2: new ones are refused.
+    pub overload_level: u8,
+    /// Limits of the process that are set.
+    pub limits: Vec<LimitUse>,
     /// Log level in force.
     pub log_level: LogLevel,
     /// Where the log goes, in words.
@@ -329,6 +336,37 @@ pub struct ListenerView {
     pub bound: String,
     /// The socket came from systemd.
     pub inherited: bool,
+    /// Limits that are set.
+    pub limits: Vec<LimitUse>,
+    /// Refused connections by cause, in fixed words; causes that never
+    /// happened are left out.
+    pub refused: Vec<(&'static str, u64)>,
+}
+
+/// A limit that is set, and how near it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitUse {
+    /// The key of the configuration.
+    pub name: String,
+    /// In use; `None`: it is nothing to be counted.
+    pub used: Option<u64>,
+    /// The limit, as the configuration has it.
+    pub limit: String,
+}
+
+/// Figures of a pool's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolLimitFigures {
+    /// Connections that wait for the pool now.
+    pub waiting: u64,
+    /// Connections that had to wait.
+    pub queued: u64,
+    /// Connections that waited in vain.
+    pub queue_timeouts: u64,
+    /// Connections closed because pool and line were full.
+    pub full: u64,
+    /// Connects not tried again for want of a retry budget.
+    pub retries_denied: u64,
 }
 
 /// A pool, three layers.
@@ -347,6 +385,8 @@ pub struct PoolView {
     pub figures: Figures,
     /// Names of the listeners that relay to it.
     pub listeners: Vec<String>,
+    /// Limits that are set.
+    pub limits: Vec<LimitUse>,
 }
 
 impl PoolView {
@@ -736,13 +776,15 @@ pub enum EventKind {
     EndpointFailing,
     EndpointRecovered,
     ConnectionsClosed,
+    ConnectionsRefused,
     LogLevel,
+    Overload,
     Shutdown,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Started,
         Self::Reloaded,
         Self::ReloadRefused,
@@ -762,7 +804,9 @@ impl EventKind {
         Self::EndpointFailing,
         Self::EndpointRecovered,
         Self::ConnectionsClosed,
+        Self::ConnectionsRefused,
         Self::LogLevel,
+        Self::Overload,
         Self::Shutdown,
     ];
 
@@ -788,6 +832,8 @@ impl EventKind {
             Self::EndpointFailing => "endpoint-failing",
             Self::EndpointRecovered => "endpoint-recovered",
             Self::ConnectionsClosed => "connections-closed",
+            Self::ConnectionsRefused => "connections-refused",
+            Self::Overload => "overload",
             Self::LogLevel => "log-level",
             Self::Shutdown => "shutdown",
         }
@@ -827,6 +873,8 @@ pub struct ListenerSnapshot {
     pub accept_errors: u64,
     /// Pauses for want of file descriptors.
     pub accept_pauses: u64,
+    /// Refused connections by cause.
+    pub refused: Vec<(&'static str, u64)>,
     /// Closed connections by reason; reasons that never happened included.
     pub closed: Vec<(CloseReason, u64)>,
     /// Accept to close.
@@ -842,6 +890,8 @@ pub struct PoolSnapshot {
     pub no_endpoint: u64,
     /// Connects tried on another endpoint.
     pub retries: u64,
+    /// See [`PoolLimitFigures`].
+    pub limits: PoolLimitFigures,
     /// Its endpoints.
     pub endpoints: Vec<EndpointSnapshot>,
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, LogLevel},
-    worker::{self, Command, FdBudget, Settings},
+    worker::{self, Command, FdBudget, ProcessGate, Settings},
 };
 
 /// File descriptors that a worker's poll loop takes, rounded up.
@@ -63,6 +63,8 @@ pub struct Usage {
     pub fds_limit: u64,
     /// Resident memory in bytes.
     pub memory_bytes: u64,
+    /// What the control group may have in bytes; 0: no limit.
+    pub memory_limit: u64,
 }
 
 /// How often and how long.
@@ -223,6 +225,8 @@ fn settings(start: &Start, started: Now) -> Vec<Settings> {
     // Limit 0: nobody knows it, the kernel will tell.
     let limit = if usage.fds_limit == 0 { u64::MAX } else { usage.fds_limit };
     let fds = FdBudget::new(limit, usage.fds_used + FDS_OF_A_WORKER * count as u64);
+    let gates = ProcessGate::new();
+    gates.set_limits(&start.config.limits);
     let cpu = |index: usize| match start.cpus.len() {
         0 => None,
         cpus => Some(start.cpus[index % cpus]),
@@ -235,6 +239,7 @@ fn settings(start: &Start, started: Now) -> Vec<Settings> {
             epoch: started.instant,
             first_sequence: start.first_sequence,
             fds: Arc::clone(&fds),
+            gates: Arc::clone(&gates),
         })
         .collect()
 }

@@ -29,6 +29,7 @@ pub(super) fn empty() -> Config {
         log: Log { target: LogTarget::Auto, level: LogLevel::Info, format: LogFormat::Text },
         drain: Drain { timeout: Duration::from_secs(30) },
         reload: Reload { close_removed_after: None },
+        limits: Default::default(),
         listeners: Vec::new(),
         pools: Vec::new(),
     }
@@ -54,7 +55,13 @@ pub(super) fn echo(name: &str, address: &str) -> Arc<Listener> {
 pub(super) fn pool(name: &str, endpoints: &[(&str, u16)]) -> Arc<Pool> {
     let endpoints =
         endpoints.iter().map(|&(address, weight)| Endpoint { address: address.parse().unwrap(), weight }).collect();
-    Arc::new(Pool { name: name.to_owned(), endpoints, connect_timeout: Duration::from_secs(5), retries: 2 })
+    Arc::new(Pool {
+        name: name.to_owned(),
+        endpoints,
+        connect_timeout: Duration::from_secs(5),
+        retries: 2,
+        limits: Default::default(),
+    })
 }
 
 pub(super) fn by(who: &str) -> Provenance {
@@ -71,5 +78,6 @@ fn listener(name: &str, address: &str, protocol: Protocol) -> Arc<Listener> {
         idle_timeout: None,
         mode: 0o666,
         accelerate: Default::default(),
+        limits: Default::default(),
     })
 }

@@ -7,7 +7,7 @@ use super::{figures, request::Figures, state::State};
 use crate::{
     config::{Address, Endpoint, Listener, Pool},
     metrics::{EndpointShard, ListenerShard, PoolShard},
-    worker::{EndpointId, ListenerId, PoolId},
+    worker::{EndpointId, ListenerGate, ListenerId, PoolGate, PoolId, ProcessGate},
 };
 
 /// Ids of its past that one listener remembers; connections on older ones
@@ -25,6 +25,8 @@ pub(super) struct ToldListener {
     pub(super) past: Vec<ListenerId>,
     /// One a worker; they stay with the name, whatever the id.
     pub(super) shards: Vec<Arc<ListenerShard>>,
+    /// What all workers share of it; counts stay with the name.
+    pub(super) gate: Arc<ListenerGate>,
     /// The address in fact bound, now or last.
     pub(super) bound: String,
     /// The socket came from systemd.
@@ -40,6 +42,8 @@ pub(super) struct ToldPool {
     pub(super) id: PoolId,
     /// One a worker.
     pub(super) shards: Vec<Arc<PoolShard>>,
+    /// What all workers share of it.
+    pub(super) gate: Arc<PoolGate>,
     /// In the order of the file.
     pub(super) endpoints: Vec<ToldEndpoint>,
 }
@@ -72,7 +76,9 @@ pub(super) struct Told {
     pub(super) retired_endpoints: Vec<ToldEndpoint>,
     /// Figures of retired listeners that were forgotten.
     pub(super) departed: Figures,
-    next: u32,
+    /// What all workers share.
+    pub(super) gates: Arc<ProcessGate>,
+    pub(super) next: u32,
 }
 
 /// What has to be told for the state to come into force.
@@ -141,10 +147,14 @@ impl Told {
                 id: None,
                 past: Vec::new(),
                 shards: figures::listener_shards(workers),
+                gate: ListenerGate::new(&config.limits, None),
                 bound: config.address.to_string(),
                 inherited: false,
             })
         });
+        if told.config.limits != config.limits {
+            told.gate = ListenerGate::new(&config.limits, Some(&told.gate));
+        }
         told.config = config.clone();
         told
     }
@@ -154,14 +164,17 @@ impl Told {
     pub(super) fn pool(&mut self, config: &Arc<Pool>, state: &State, workers: usize) -> &ToldPool {
         let name = &config.name;
         let before = self.pools.remove(name);
-        let (id, shards, mut known) = match before {
-            Some(told) => (told.id, told.shards, told.endpoints),
-            None => (PoolId(self.fresh()), (0..workers).map(|_| Arc::default()).collect(), Vec::new()),
+        let (id, shards, gate, mut known) = match before {
+            Some(told) => (told.id, told.shards, told.gate, told.endpoints),
+            None => {
+                let shards = (0..workers).map(|_| Arc::default()).collect();
+                (PoolId(self.fresh()), shards, PoolGate::new(&self.gates), Vec::new())
+            }
         };
         let endpoints = config.endpoints.iter().map(|each| self.endpoint(name, each, state, &mut known, workers));
         let endpoints = endpoints.collect();
         self.retired_endpoints.append(&mut known);
-        let told = ToldPool { config: config.clone(), id, shards, endpoints };
+        let told = ToldPool { config: config.clone(), id, shards, gate, endpoints };
         self.pools.entry(name.clone()).or_insert(told)
     }
 

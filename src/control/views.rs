@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     controller::Controller,
-    figures,
+    figures, limits,
     port::WorkerPort,
     request::{
         ConfigView, EndpointOverride, EndpointSnapshot, EndpointState, EndpointView, Explanation, Figures,
@@ -39,6 +39,9 @@ impl<P: WorkerPort> Controller<P> {
             memory_bytes: usage.memory_bytes,
             workers: self.fleet.workers().enumerate().map(|(index, worker)| self.worker_view(index, worker)).collect(),
             overrides: self.state.overrides(),
+            overload: self.overload_text(),
+            overload_level: self.shedding.level().number(),
+            limits: self.process_limits(),
             log_level: self.log_level,
             log_destination: (self.log_destination)(),
         }
@@ -99,12 +102,18 @@ impl<P: WorkerPort> Controller<P> {
     pub(super) fn explain(&self, name: &str) -> Result<Explanation, Refusal> {
         Ok(match why::resolve(&self.state, name)? {
             Object::Listener(name) => {
-                let observed = self.fleet.told().any_listener(&name).map_or(ListenerState::Stopped, listener_state);
-                why::listener(&self.state, self.state.listener(&name)?, listener_word(observed))
+                let told = self.fleet.told().any_listener(&name);
+                let observed = told.map_or(ListenerState::Stopped, listener_state);
+                let explanation = why::listener(&self.state, self.state.listener(&name)?, listener_word(observed));
+                let now = self.would_refuse(&name, None)?;
+                match told {
+                    Some(told) => why::with_limits(explanation, &limits::of_listener(told), &refused(told), now),
+                    None => explanation,
+                }
             }
             Object::Pool(name) => {
                 let view = self.pool_view(self.state.pool(&name)?);
-                why::pool(&view, self.clock.now().wall)
+                why::with_limits(why::pool(&view, self.clock.now().wall), &view.limits, &[], None)
             }
             Object::Endpoint(pool, address) => {
                 let config = self.state.endpoint(&pool, &address)?;
@@ -151,6 +160,8 @@ impl<P: WorkerPort> Controller<P> {
             accept_errors: told.shards.iter().map(|shard| shard.accept_errors.get()).sum(),
             bound: told.bound.clone(),
             inherited: told.inherited,
+            limits: limits::of_listener(told),
+            refused: refused(told).into_iter().filter(|(_, count)| *count > 0).collect(),
         }
     }
 
@@ -172,6 +183,7 @@ impl<P: WorkerPort> Controller<P> {
             figures: sum(&endpoints),
             endpoints,
             listeners: relaying.map(|each| each.name.clone()).collect(),
+            limits: self.fleet.told().pools.get(&config.name).map(limits::of_pool).unwrap_or_default(),
         }
     }
 
@@ -185,6 +197,7 @@ impl<P: WorkerPort> Controller<P> {
             figures: sum(&endpoints),
             endpoints,
             listeners: Vec::new(),
+            limits: Vec::new(),
         }
     }
 
@@ -230,6 +243,7 @@ impl<P: WorkerPort> Controller<P> {
                 name: name.clone(),
                 no_endpoint: pool.shards.iter().map(|shard| shard.no_endpoint.get()).sum(),
                 retries: pool.shards.iter().map(|shard| shard.retries.get()).sum(),
+                limits: figures::pool_limits(&pool.shards, pool.gate.waiting()),
                 endpoints: pool.endpoints.iter().map(|each| endpoint_snapshot(each, each.weight)).collect(),
             })
             .collect();
@@ -241,6 +255,7 @@ impl<P: WorkerPort> Controller<P> {
                     name: each.pool.clone(),
                     no_endpoint: 0,
                     retries: 0,
+                    limits: Default::default(),
                     endpoints: vec![snapshot],
                 }),
             }
@@ -267,6 +282,10 @@ impl<P: WorkerPort> Controller<P> {
         };
         self.fleet.workers().enumerate().map(snapshot).collect()
     }
+}
+
+fn refused(told: &ToldListener) -> Vec<(&'static str, u64)> {
+    figures::refused(&told.shards).into_iter().map(|(cause, count)| (cause.as_str(), count)).collect()
 }
 
 fn listener_state(told: &ToldListener) -> ListenerState {
@@ -300,6 +319,7 @@ fn listener_snapshot(told: &ToldListener) -> ListenerSnapshot {
         figures: figures::listener(&told.shards),
         accept_errors: told.shards.iter().map(|shard| shard.accept_errors.get()).sum(),
         accept_pauses: told.shards.iter().map(|shard| shard.accept_pauses.get()).sum(),
+        refused: refused(told),
         closed: figures::closed(&told.shards),
         duration: figures::duration(&told.shards),
     }

@@ -8,12 +8,15 @@ use std::{
 use super::{
     names,
     request::{
-        EndpointOverride, EndpointState, EndpointView, Explanation, Layer, Override, PoolOverride, PoolState, PoolView,
-        Provenance, Refusal,
+        EndpointOverride, EndpointState, EndpointView, Explanation, Layer, LimitUse, Override, PoolOverride, PoolState,
+        PoolView, Provenance, Refusal,
     },
     state::State,
 };
-use crate::config::{Listener, format_duration};
+use crate::{
+    config::{Listener, format_duration},
+    limit::Refused,
+};
 
 /// Endpoints of a pool that one explanation tells about.
 const LISTED: usize = 10;
@@ -99,6 +102,37 @@ pub(super) fn listener(state: &State, config: &Listener, observed: &str) -> Expl
         override_: standing.map(as_text),
         observed: if observed == "paused" { PAUSED } else { observed }.to_owned(),
         sentence,
+    }
+}
+
+/// Adds the limits that are set and how near they are, and who was refused.
+pub(super) fn with_limits(
+    explanation: Explanation,
+    limits: &[LimitUse],
+    refused: &[(&'static str, u64)],
+    now: Option<Refused>,
+) -> Explanation {
+    let limits: Vec<String> = limits.iter().map(limit).collect();
+    let refused: Vec<String> =
+        refused.iter().filter(|(_, count)| *count > 0).map(|(cause, count)| format!("{count} {cause}")).collect();
+    let mut more = String::new();
+    if let Some(cause) = now {
+        more.push_str(&format!("; new connections are refused now: {}", cause.explain()));
+    }
+    if !limits.is_empty() {
+        more.push_str(&format!("; limits: {}", limits.join(", ")));
+    }
+    if !refused.is_empty() {
+        more.push_str(&format!("; refused since start: {}", refused.join(", ")));
+    }
+    Explanation { observed: explanation.observed + &more, sentence: explanation.sentence + &more, ..explanation }
+}
+
+/// `max_connections 37 of 100`.
+fn limit(each: &LimitUse) -> String {
+    match each.used {
+        Some(used) => format!("{} {used} of {}", each.name, each.limit),
+        None => format!("{} {}", each.name, each.limit),
     }
 }
 

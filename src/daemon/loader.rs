@@ -84,7 +84,7 @@ impl Loader {
     pub(super) fn load(&mut self) -> Result<Config, Failure> {
         let base = match self.path.clone() {
             Some(path) => {
-                let bytes = self.read(&path).map_err(|error| {
+                let bytes = self.read(&path, MAX_FILE).map_err(|error| {
                     Failure::config(format!("cannot read the configuration {}: {error}", path.display()))
                 })?;
                 let env = |name: &str| self.environment.get(name);
@@ -92,7 +92,8 @@ impl Loader {
             }
             None => None,
         };
-        config::with_flags(base, &self.flags).map_err(Failure::config)
+        let config = config::with_flags(base, &self.flags).map_err(Failure::config)?;
+        self.with_lists(config)
     }
 
     /// A candidate that came as text; the flags stand over it as over the
@@ -100,9 +101,10 @@ impl Loader {
     ///
     /// # Errors
     /// The whole report, ready to be shown.
-    pub(super) fn parse(&self, text: &str) -> Result<Config, Failure> {
+    pub(super) fn parse(&mut self, text: &str) -> Result<Config, Failure> {
         let base = config::parse("candidate", text, &|name| self.environment.get(name)).map_err(report)?;
-        config::with_flags(Some(base), &self.flags).map_err(Failure::config)
+        let config = config::with_flags(Some(base), &self.flags).map_err(Failure::config)?;
+        self.with_lists(config)
     }
 
     /// The pid file: named by flag or file, else in the usual place.
@@ -124,7 +126,15 @@ impl Loader {
         self.spare = File::open("/dev/null").ok();
     }
 
-    fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+    /// Fills in the networks that the configuration has in files of their own.
+    fn with_lists(&mut self, config: Config) -> Result<Config, Failure> {
+        config::with_lists(config, &mut |path| {
+            self.read(path, config::MAX_LIST_SIZE as u64 + 1).map_err(|error| error.to_string())
+        })
+        .map_err(|problems| Failure::config(format!("the configuration is not valid: {problems}")))
+    }
+
+    fn read(&mut self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         // The control thread must not wait for the writer of a FIFO; at the start it may be one.
         if self.keeps_spare && !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::other("it is no regular file, so it cannot be read again"));
@@ -138,7 +148,7 @@ impl Loader {
             if file.metadata()?.is_dir() {
                 return Err(io::Error::from(io::ErrorKind::IsADirectory));
             }
-            file.take(MAX_FILE).read_to_end(&mut bytes)
+            file.take(most).read_to_end(&mut bytes)
         });
         if self.keeps_spare && self.spare.is_none() {
             self.keep_spare();

@@ -298,6 +298,7 @@ fn start(
     let since_epoch = clock.now().wall.duration_since(UNIX_EPOCH + SEQUENCE_EPOCH).unwrap_or_default();
     let usage = limits::Usage::open()?;
     let [set_level, apply_log, destination] = std::array::from_fn(|_| Arc::clone(logging));
+    let memory_limit = limits::group_memory_limit().unwrap_or(0);
     Ok(Start {
         config,
         source: Box::new(move || {
@@ -305,7 +306,7 @@ fn start(
             loader.load().map_err(|failure| failure.to_string())
         }),
         parse: Box::new(move |text| {
-            let loader = loader.lock().map_err(|_| "the configuration's reader has failed".to_owned())?;
+            let mut loader = loader.lock().map_err(|_| "the configuration's reader has failed".to_owned())?;
             loader.parse(text).map_err(|failure| failure.to_string())
         }),
         config_path,
@@ -320,6 +321,7 @@ fn start(
             fds_used: usage.open_fds().unwrap_or(0),
             fds_limit: limits::fd_limit().unwrap_or(0),
             memory_bytes: usage.resident_memory().unwrap_or(0),
+            memory_limit,
         }),
         hooks: supervisor.hooks(),
         binder: Box::new(SystemBinder),

@@ -56,16 +56,7 @@ impl Sources {
 
     /// The source that an address belongs to.
     pub fn source(&self, address: IpAddr) -> u128 {
-        match address.to_canonical() {
-            IpAddr::V4(address) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_v4)).unwrap_or(0);
-                Ipv4Addr::from_bits(address.to_bits() & mask).to_ipv6_mapped().to_bits()
-            }
-            IpAddr::V6(address) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix_v6)).unwrap_or(0);
-                address.to_bits() & mask
-            }
-        }
+        source_of(address, self.prefix_v4, self.prefix_v6)
     }
 
     /// Whether one more from `address` is within `rate`; if so, it is counted.
@@ -91,6 +82,21 @@ impl Sources {
         let row = self.hasher.hash_one(source) as usize & (self.rows.len() - 1);
         let known = self.rows[row].iter().find(|place| place.source == source);
         known.map_or(Duration::ZERO, |place| place.arrivals.wait(rate, now))
+    }
+}
+
+/// The source that an address belongs to, as a number: its first `prefix_v4`
+/// or `prefix_v6` bits. IPv4 addresses written as IPv6 ones count as IPv4.
+pub fn source_of(address: IpAddr, prefix_v4: u8, prefix_v6: u8) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix_v4.min(32))).unwrap_or(0);
+            Ipv4Addr::from_bits(address.to_bits() & mask).to_ipv6_mapped().to_bits()
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix_v6.min(128))).unwrap_or(0);
+            address.to_bits() & mask
+        }
     }
 }
 

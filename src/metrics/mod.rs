@@ -14,4 +14,4 @@ mod shard;
 pub use counter::{Counter, Histogram, HistogramSnapshot};
 pub use exposition::Format;
 pub use family::{Bounds, Family};
-pub use shard::{EndpointShard, ListenerShard, PoolShard, WorkerShard};
+pub use shard::{EndpointShard, ListenerShard, PoolShard, REFUSALS, WorkerShard};

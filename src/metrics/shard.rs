@@ -23,6 +23,9 @@ pub struct WorkerShard {
     pub timers: Counter,
 }
 
+/// Room for causes of a refusal.
+pub const REFUSALS: usize = 8;
+
 /// Figures of one listener on one worker.
 #[derive(Debug)]
 #[repr(align(128))]
@@ -41,6 +44,8 @@ pub struct ListenerShard {
     pub accept_pauses: Counter,
     /// 1 while accepting is paused (gauge).
     pub paused: Counter,
+    /// Connections refused, one counter a cause (by its index).
+    pub refused: [Counter; REFUSALS],
     /// Connections closed, one counter a close reason (by its index).
     pub closed: Box<[Counter]>,
     /// From accept to close.
@@ -58,6 +63,7 @@ impl ListenerShard {
             accept_errors: Counter::default(),
             accept_pauses: Counter::default(),
             paused: Counter::default(),
+            refused: Default::default(),
             closed: (0..reasons).map(|_| Counter::default()).collect(),
             duration: Histogram::default(),
         }
@@ -72,6 +78,14 @@ pub struct PoolShard {
     pub no_endpoint: Counter,
     /// Connects tried on another endpoint after one failed.
     pub retries: Counter,
+    /// Further attempts that the retry budget did not have.
+    pub retries_denied: Counter,
+    /// Connections that had to wait because the pool was full.
+    pub queued: Counter,
+    /// Connections that waited in vain.
+    pub queue_timeouts: Counter,
+    /// Connections closed because the pool, and its line, were full.
+    pub full: Counter,
 }
 
 /// Figures of one endpoint on one worker.

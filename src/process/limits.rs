@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io,
     os::unix::fs::FileExt,
+    path::Path,
 };
 
 use nix::{
@@ -93,6 +94,18 @@ impl Usage {
             .map(|pages| pages * self.page_size)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/self/statm is not as proc(5) says"))
     }
+}
+
+/// Memory that the control group of this process may have (memory.max of
+/// cgroup v2), and those above it: the least of them in bytes. `None`: there is
+/// no limit, or it cannot be told.
+pub fn group_memory_limit() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let root = Path::new("/sys/fs/cgroup");
+    let own = root.join(group);
+    let up = own.ancestors().take_while(|path| path.starts_with(root));
+    up.filter_map(|path| fs::read_to_string(path.join("memory.max")).ok()?.trim().parse().ok()).min()
 }
 
 fn resident_pages(statm: &[u8]) -> Option<u64> {

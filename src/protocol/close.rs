@@ -29,6 +29,18 @@ pub enum Cause {
     End,
     /// TCP reset or another socket error.
     Reset,
+    /// The client said nothing for the first byte timeout.
+    FirstByte,
+    /// The pool, and the line before it, were full.
+    Full,
+    /// One side had ended, and no byte moved for the half-closed timeout.
+    HalfClosed,
+    /// The connection was open for its whole lifetime.
+    Lifetime,
+    /// It was closed because netd was near a limit of its machine.
+    Overload,
+    /// It waited for a full pool for as long as it may.
+    QueueTimeout,
     /// No byte for the idle timeout, or no endpoint answered in time.
     Timeout,
     /// No endpoint took the connection.
@@ -91,8 +103,21 @@ impl CloseReason {
     /// The daemon stopped at once.
     pub const SHUTDOWN: Self = reason(By::Operator, Phase::Open, Cause::Shutdown);
 
+    /// The client said nothing for the first byte timeout.
+    pub const FIRST_BYTE: Self = reason(By::Netd, Phase::Open, Cause::FirstByte);
+    /// One side had ended, and no byte moved for the half-closed timeout.
+    pub const HALF_CLOSED: Self = reason(By::Netd, Phase::Open, Cause::HalfClosed);
+    /// Open for its whole lifetime.
+    pub const LIFETIME: Self = reason(By::Netd, Phase::Open, Cause::Lifetime);
+    /// Idle, and netd was near a limit of its machine.
+    pub const OVERLOAD: Self = reason(By::Netd, Phase::Open, Cause::Overload);
+    /// The pool, and the line before it, were full.
+    pub const POOL_FULL: Self = reason(By::Netd, Phase::Dial, Cause::Full);
+    /// It waited for a full pool for as long as it may.
+    pub const QUEUE_TIMEOUT: Self = reason(By::Netd, Phase::Dial, Cause::QueueTimeout);
+
     /// Every reason there is; the order gives [`index`](Self::index).
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 20] = [
         Self::DONE,
         Self::DONE_BY_UPSTREAM,
         Self::DONE_BY_NETD,
@@ -107,6 +132,12 @@ impl CloseReason {
         Self::DRAIN,
         Self::KILL,
         Self::SHUTDOWN,
+        Self::FIRST_BYTE,
+        Self::HALF_CLOSED,
+        Self::LIFETIME,
+        Self::OVERLOAD,
+        Self::POOL_FULL,
+        Self::QUEUE_TIMEOUT,
     ];
 
     /// Its place in [`ALL`](Self::ALL).
@@ -150,6 +181,12 @@ impl Cause {
             Self::Kill => "kill",
             Self::Shutdown => "shutdown",
             Self::Resource => "resource",
+            Self::FirstByte => "first-byte",
+            Self::Full => "full",
+            Self::HalfClosed => "half-closed",
+            Self::Lifetime => "lifetime",
+            Self::Overload => "overload",
+            Self::QueueTimeout => "queue-timeout",
         }
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     config::Protocol,
+    limit::Refused,
     listen::ListenSocket,
     protocol::{Discard, Echo, Relay, Session},
     reactor::Turn,
@@ -16,6 +17,8 @@ use crate::{
     sys::socket::{self, Socket},
     time::TimerId,
     worker::{
+        admission::Admitted,
+        clocks::Clocks,
         command::{ListenerSpec, Reply},
         conn::{Conn, Origin},
         key::{Key, Side},
@@ -192,23 +195,36 @@ impl Worker {
 
     fn accept_batch(&mut self, slot: SlotId, turn: &mut Turn<'_>) -> Batch {
         for _ in 0..BATCH {
-            let Some(listener) = self.listeners.get_mut(slot) else { return Batch::Emptied };
+            let Some(listener) = self.listeners.get(slot) else { return Batch::Emptied };
             let fds = if listener.spec.pool.is_some() { 2 } else { 1 };
-            if !self.fds.take(fds) {
+            // A client that is refused needs a descriptor for a moment only.
+            let taken = if self.fds.take(fds) { fds } else { 0 };
+            if taken == 0 && !self.gates.is_shedding() {
                 self.pause(slot, &"all that netd may use are in use", turn);
                 return Batch::Paused;
             }
             match socket::accept(listener.socket.fd.as_fd()) {
                 Ok((stream, source)) => {
+                    let outcome =
+                        if taken == 0 { Err(Refused::Overload) } else { self.admission(listener, source, turn) };
+                    let admitted = match outcome {
+                        Ok(admitted) => admitted,
+                        Err(refused) => {
+                            self.refuse(listener, &stream, refused);
+                            drop(stream);
+                            self.fds.give(taken);
+                            continue;
+                        }
+                    };
                     let origin = Origin {
                         listener: listener.spec.id,
                         source,
                         counters: std::sync::Arc::clone(&listener.spec.counters),
                     };
-                    self.admit(slot, stream, origin, fds, turn);
+                    self.admit(slot, stream, origin, (admitted, fds), turn);
                 }
                 Err(error) => {
-                    self.fds.give(fds);
+                    self.fds.give(taken);
                     match classify(&error) {
                         Fault::Empty => return Batch::Emptied,
                         Fault::Passing => listener.spec.counters.accept_errors.add(1),
@@ -224,7 +240,14 @@ impl Worker {
         Batch::Full
     }
 
-    fn admit(&mut self, listener: SlotId, stream: Socket, origin: Origin, fds: usize, turn: &mut Turn<'_>) {
+    fn admit(
+        &mut self,
+        listener: SlotId,
+        stream: Socket,
+        origin: Origin,
+        (admitted, fds): (Admitted, usize),
+        turn: &mut Turn<'_>,
+    ) {
         let Some(Listener { spec, .. }) = self.listeners.get(listener) else { return };
         let session = match &spec.config.protocol {
             Protocol::Echo => Session::Echo(Echo),
@@ -241,9 +264,11 @@ impl Worker {
         self.shard.accepted.add(1);
         self.shard.active.add(1);
         let id = self.ids.next();
+        let clocks = Clocks::new(&spec.config.limits, id, turn.now);
         let slot = self.conns.insert_with(|_| Conn::new(id, origin, stream, session, pool, idle_timeout, turn.now));
         let Some(conn) = self.conns.get_mut(slot) else { return };
         (conn.fds, conn.accelerate) = (fds, accelerate);
+        (conn.admitted, conn.clocks) = (Some(admitted), clocks);
         if conn.origin.source.is_none() {
             conn.downstream.stops_short();
         }

@@ -18,6 +18,7 @@ const LOT: u64 = 64;
 #[derive(Debug)]
 pub struct FdBudget {
     free: AtomicU64,
+    total: u64,
     lot: u64,
     /// What every worker has in store, to be called in.
     spares: Mutex<Vec<Weak<AtomicU64>>>,
@@ -31,7 +32,15 @@ impl FdBudget {
         let free = limit.saturating_sub(used).saturating_sub((limit / 8).min(64));
         // With little to share, lots that lie idle in a worker would matter.
         let lot = if free < 1024 { 2 } else { LOT };
-        Arc::new(Self { free: AtomicU64::new(free), lot, spares: Mutex::default() })
+        Arc::new(Self { free: AtomicU64::new(free), total: free, lot, spares: Mutex::default() })
+    }
+
+    /// Descriptors in use for connections, and how many there are for them.
+    pub fn usage(&self) -> (u64, u64) {
+        let spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle: u64 = spares.iter().filter_map(Weak::upgrade).map(|spare| spare.load(Relaxed)).sum();
+        drop(spares);
+        (self.total.saturating_sub(self.free.load(Relaxed)).saturating_sub(idle), self.total)
     }
 
     /// Takes `n`, or as many as there are; answers how many.
@@ -117,12 +126,13 @@ mod tests {
     #[test]
     fn shares_the_limit_less_a_reserve() {
         let budget = FdBudget::new(64, 20);
-        let (mut one, mut other) = (FdShare::new(Arc::clone(&budget)), FdShare::new(budget));
+        let (mut one, mut other) = (FdShare::new(Arc::clone(&budget)), FdShare::new(Arc::clone(&budget)));
         let mut taken = 0;
         while one.take(2) || other.take(2) {
             taken += 2;
         }
         assert_eq!(taken, 64 - 20 - 8);
+        assert_eq!(budget.usage(), (36, 36));
         one.give(2);
         assert!(one.take(2));
         for _ in 0..5 {

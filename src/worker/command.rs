@@ -8,6 +8,8 @@ use crate::{
     listen::ListenSocket,
     metrics::{EndpointShard, ListenerShard, PoolShard},
     protocol::CloseReason,
+    slots::SlotId,
+    worker::{admission::ListenerGate, line::PoolGate},
 };
 
 /// Names a listener among all that this process ever had.
@@ -33,6 +35,8 @@ pub struct ListenerSpec {
     pub pool: Option<PoolId>,
     /// This worker's counters for it.
     pub counters: Arc<ListenerShard>,
+    /// What all workers share of it.
+    pub gate: Arc<ListenerGate>,
 }
 
 /// A pool as one worker sees it, overrides applied.
@@ -46,6 +50,8 @@ pub struct PoolSpec {
     pub endpoints: Vec<EndpointSpec>,
     /// This worker's counters for it.
     pub counters: Arc<PoolShard>,
+    /// What all workers share of it.
+    pub gate: Arc<PoolGate>,
 }
 
 /// An endpoint as one worker sees it, overrides applied.
@@ -85,6 +91,9 @@ pub enum Command {
     /// Resets connections that are open now; replies with the ids that were
     /// ended.
     Close(Selection, CloseReason, Reply<Vec<u64>>),
+    /// A connection that waits for its pool may be the first of the line now;
+    /// workers tell each other.
+    TryPool(SlotId),
     /// Answers at once: the heartbeat.
     Ping(Reply<()>),
     /// Resets every connection, closes every listener and ends the thread.

@@ -14,7 +14,10 @@ use crate::{
     time::TimerId,
     wire::{BlockPool, Wire},
     worker::{
+        admission::Admitted,
+        clocks::Clocks,
         command::{ConnectionState, EndpointId, ListenerId, PoolId},
+        line::{PoolPass, Waiting},
         supplies::Supplies,
         transport::{Read, Stream, Transport},
         tunnel::{Outcome, Tunnel},
@@ -45,6 +48,14 @@ pub(super) struct Conn<S> {
     pub(super) queued: bool,
     /// File descriptors that it may use, of the worker's budget.
     pub(super) fds: usize,
+    /// Its place in the counts of process, listener and source.
+    pub(super) admitted: Option<Admitted>,
+    /// Its place in the count of its pool.
+    pub(super) pass: Option<PoolPass>,
+    /// Its place in the line of its pool, which is full.
+    pub(super) waiting: Option<Box<Waiting>>,
+    /// What ends it because of its time.
+    pub(super) clocks: Option<Box<Clocks>>,
     booked: Booked,
 }
 
@@ -140,6 +151,10 @@ impl<S: Stream> Conn<S> {
             timer: None,
             queued: false,
             fds: 1,
+            admitted: None,
+            pass: None,
+            waiting: None,
+            clocks: None,
             booked: Booked::default(),
         }
     }
@@ -159,6 +174,7 @@ impl<S: Stream> Conn<S> {
             },
         };
         self.book(now);
+        self.note_times(now);
         want
     }
 
@@ -167,18 +183,43 @@ impl<S: Stream> Conn<S> {
         let idle = self.idle_deadline();
         let own = match &self.stage {
             Stage::Session { session, .. } => session.deadline(),
-            Stage::Dial(dial) => return dial.attempt.as_ref().map(|attempt| attempt.deadline),
+            Stage::Dial(dial) => {
+                let attempt = dial.attempt.as_ref().map(|attempt| attempt.deadline);
+                let waiting = self.waiting.as_deref().map(Waiting::wakes_at);
+                let end = self.clocks.as_ref().and_then(|clocks| clocks.end());
+                return [attempt, waiting, end].into_iter().flatten().min();
+            }
             Stage::Tunnel { tunnel, .. } => tunnel.deadline(),
         };
-        match (idle, own) {
-            (Some(idle), Some(own)) => Some(idle.min(own)),
-            (idle, own) => idle.or(own),
-        }
+        let times = self.clocks.as_ref().and_then(|clocks| clocks.deadline(self.progressed_at));
+        [idle, own, times].into_iter().flatten().min()
     }
 
     /// No byte has moved for the idle timeout.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         !matches!(self.stage, Stage::Dial(_)) && self.idle_deadline().is_some_and(|deadline| now >= deadline)
+    }
+
+    /// Why its time is up, if it is.
+    pub(super) fn overdue(&self, now: Instant) -> Option<CloseReason> {
+        let clocks = self.clocks.as_ref();
+        if matches!(self.stage, Stage::Dial(_)) {
+            return clocks.and_then(|clocks| clocks.end()).filter(|&end| now >= end).map(|_| CloseReason::LIFETIME);
+        }
+        clocks
+            .and_then(|clocks| clocks.overdue(self.progressed_at, now))
+            .or_else(|| self.is_idle(now).then_some(CloseReason::IDLE))
+    }
+
+    fn note_times(&mut self, now: Instant) {
+        if self.clocks.is_none() {
+            return;
+        }
+        let half_closed = matches!(self.state(), ConnectionState::HalfClosed | ConnectionState::Closing);
+        let heard = self.downstream.received > 0;
+        if let Some(clocks) = &mut self.clocks {
+            clocks.note(heard, half_closed, now);
+        }
     }
 
     pub(super) fn state(&self) -> ConnectionState {

@@ -37,7 +37,9 @@ impl Worker {
         if !matches!(conn.stage, Stage::Dial(_)) {
             return self.close(slot, CloseReason::NO_ENDPOINT, true, turn);
         }
-        self.attempt_until_pending(slot, turn);
+        if self.enter_pool(slot, turn) {
+            self.attempt_until_pending(slot, turn);
+        }
     }
 
     /// The kernel says something of the socket of an attempt.
@@ -71,10 +73,11 @@ impl Worker {
     }
 
     /// Tries endpoints until a connect is under way, or none is left.
-    fn attempt_until_pending(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+    pub(super) fn attempt_until_pending(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
         loop {
             let Some(Conn { stage: Stage::Dial(dial), endpoint, .. }) = self.conns.get_mut(slot) else { return };
-            let step = match self.pools.pick(dial.pool, &dial.tried) {
+            let may_try = self.pools.may_try(dial.pool, !dial.tried.is_empty());
+            let step = match self.pools.pick(dial.pool, &dial.tried).filter(|_| may_try) {
                 None => {
                     let step = dial.relay.failed(DialFailure::NoEndpoint);
                     if let (true, Some(counters)) = (dial.tried.is_empty(), self.pools.counters(dial.pool)) {

@@ -11,7 +11,7 @@ use crate::{
     metrics::WorkerShard,
     reactor::{Reactor, Sender},
     sys,
-    worker::{budget::FdBudget, command::Command, run::Worker},
+    worker::{admission::ProcessGate, budget::FdBudget, command::Command, run::Worker},
 };
 
 /// Orders that may wait for a worker.
@@ -33,6 +33,8 @@ pub struct Settings {
     pub first_sequence: u64,
     /// File descriptors for connections, shared by all workers.
     pub fds: Arc<FdBudget>,
+    /// Who is let in, shared by all workers.
+    pub gates: Arc<ProcessGate>,
 }
 
 /// The worker does not take orders: its queue is full, or its thread ended.
@@ -64,6 +66,7 @@ impl Handle {
         let shard = Arc::<WorkerShard>::default();
         let (mut reactor, orders) = Reactor::new(QUEUE)?;
         let mut worker = Worker::new(&settings, Arc::clone(&shard));
+        settings.gates.register(settings.index, orders.clone());
         let (index, cpu) = (settings.index, settings.cpu);
         let thread = thread::Builder::new().name(format!("netd-w{index}")).spawn(move || {
             if let Some(Err(error)) = cpu.map(sys::thread::pin_to_cpu) {

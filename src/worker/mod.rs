@@ -9,7 +9,9 @@
 //! `tunnel`) -> `transport` -> kernel. Down go method calls; up come values.
 
 mod accept;
+mod admission;
 mod budget;
+mod clocks;
 mod command;
 mod conn;
 mod dial;
@@ -17,15 +19,18 @@ mod handle;
 mod hold;
 mod ids;
 mod key;
+mod line;
 mod parcel;
 mod pools;
 mod query;
+mod refuse;
 mod run;
 mod supplies;
 mod transport;
 mod tunnel;
 mod walk;
 
+pub use admission::{ListenerGate, ProcessGate};
 pub use budget::FdBudget;
 pub use command::{
     Command, ConnectionInfo, ConnectionState, EndpointId, EndpointSpec, Filter, ListenerId, ListenerSpec, PoolId,
@@ -33,6 +38,7 @@ pub use command::{
 };
 pub use handle::{Handle, Overloaded, Settings};
 pub use ids::{MAX_WORKERS, worker_of};
+pub use line::PoolGate;
 pub use parcel::{FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage};
 
 #[cfg(test)]

@@ -65,6 +65,21 @@ impl Pools {
         entry.spec.endpoints.iter().find(|endpoint| endpoint.id == key).cloned()
     }
 
+    /// Whether the retry budget of a pool has another attempt; one is booked.
+    pub(super) fn may_try(&self, id: PoolId, again: bool) -> bool {
+        let Some(PoolSpec { gate, config, counters, .. }) = self.get(id) else { return true };
+        let budget = config.limits.retry_budget;
+        if !again {
+            gate.attempted(budget);
+            return true;
+        }
+        let may = gate.may_retry(budget);
+        if !may {
+            counters.retries_denied.add(1);
+        }
+        may
+    }
+
     /// The counters of a pool.
     pub(super) fn counters(&self, id: PoolId) -> Option<&Arc<PoolShard>> {
         self.entries.get(&id).map(|entry| &entry.spec.counters)

@@ -14,6 +14,7 @@ use crate::{
     sys::socket::Socket,
     worker::{
         accept::Listener,
+        admission::ProcessGate,
         budget::FdShare,
         command::{Command, ListenerId, ListenerSpec},
         conn::{Conn, Stage, Want},
@@ -34,6 +35,7 @@ pub(super) struct Worker {
     pub(super) shard: Arc<WorkerShard>,
     pub(super) ids: Ids,
     pub(super) fds: FdShare,
+    pub(super) gates: Arc<ProcessGate>,
     pub(super) listeners: Slots<Listener>,
     /// Listeners that were not closed yet.
     pub(super) listener_slots: HashMap<ListenerId, SlotId>,
@@ -51,6 +53,11 @@ pub(super) struct Worker {
 pub(super) struct Epoch(Instant);
 
 impl Epoch {
+    /// Time since then.
+    pub(super) fn since(self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.0)
+    }
+
     /// Milliseconds since then, at least 1.
     pub(super) fn millis(self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.0).as_millis()).unwrap_or(u64::MAX).max(1)
@@ -65,6 +72,7 @@ impl Worker {
             shard,
             ids: Ids::new(settings.first_sequence, settings.index),
             fds: FdShare::new(Arc::clone(&settings.fds)),
+            gates: Arc::clone(&settings.gates),
             listeners: Slots::default(),
             listener_slots: HashMap::new(),
             pools: Pools::new(settings.index),
@@ -164,17 +172,18 @@ impl Worker {
     fn on_conn_timer(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         conn.timer = None;
-        if let Stage::Dial(dial) = &conn.stage {
-            return match &dial.attempt {
-                Some(attempt) if turn.now >= attempt.deadline => self.attempt_timed_out(slot, turn),
-                _ => self.rearm(slot, turn),
-            };
-        }
-        if conn.is_idle(turn.now) {
+        if let Some(reason) = conn.overdue(turn.now) {
             // Bytes that nobody took are lost: the peers must not take that
             // for the end.
             let reset = conn.holds_bytes();
-            return self.close(slot, CloseReason::IDLE, reset, turn);
+            return self.close(slot, reason, reset, turn);
+        }
+        if let Stage::Dial(dial) = &conn.stage {
+            return match &dial.attempt {
+                Some(attempt) if turn.now >= attempt.deadline => self.attempt_timed_out(slot, turn),
+                None if conn.waiting.is_some() => self.on_waiting_timer(slot, turn),
+                _ => self.rearm(slot, turn),
+            };
         }
         self.drive(slot, turn);
     }
@@ -264,6 +273,7 @@ impl Handler for Worker {
             Command::Close(selection, reason, reply) => {
                 self.begin_walk(Walk::close(selection, reason, reply, self.ids.newest()), turn);
             }
+            Command::TryPool(slot) => self.try_pool(slot, turn),
             Command::Ping(reply) => reply.send(()),
             Command::Stop => self.stop(turn),
         }

@@ -3,6 +3,7 @@
 mod support;
 
 mod admin;
+mod admission;
 mod bad_input;
 mod config;
 mod daemon;

@@ -83,7 +83,13 @@ pub(in crate::admin) fn status(status: control::Status) -> pb::GetStatusResponse
         restored_from,
         restored_by,
         pending: status.pending.map(generations::pending),
+        overload: status.overload,
+        limits: status.limits.into_iter().map(limit).collect(),
     }
+}
+
+fn limit(limit: control::LimitUse) -> pb::LimitUse {
+    pb::LimitUse { name: limit.name, used: limit.used, limit: limit.limit }
 }
 
 fn worker(worker: control::WorkerView) -> pb::Worker {
@@ -122,6 +128,12 @@ pub(in crate::admin) fn listener(view: control::ListenerView) -> pb::Listener {
         accept_errors: view.accept_errors,
         bound: view.bound,
         origin: if view.inherited { "systemd" } else { "bound" }.to_owned(),
+        limits: view.limits.into_iter().map(limit).collect(),
+        refused: view
+            .refused
+            .into_iter()
+            .map(|(cause, count)| pb::Refused { cause: cause.to_owned(), count })
+            .collect(),
     }
 }
 
@@ -135,6 +147,7 @@ pub(in crate::admin) fn pool(view: control::PoolView) -> pb::Pool {
         endpoints: view.endpoints.into_iter().map(endpoint).collect(),
         figures: Some(figures(view.figures)),
         listeners: view.listeners,
+        limits: view.limits.into_iter().map(limit).collect(),
     }
 }
 

@@ -52,13 +52,20 @@ fn accepting(listeners: &[ListenerSnapshot]) -> Vec<Family> {
         "netd_listener_accept_pauses_total",
         "Times a worker paused accepting because it was out of file descriptors.",
     );
+    let mut refused = Family::counter(
+        "netd_listener_refused_total",
+        "Connections that were refused at once, by cause. They are not among the accepted ones.",
+    );
     for each in listeners {
         let labels = [("listener", each.name.as_str())];
+        for &(cause, count) in &each.refused {
+            refused.count(&[("listener", &each.name), ("cause", cause)], count);
+        }
         accepting.sample(&labels, f64::from(u8::from(each.accepting)));
         errors.count(&labels, each.accept_errors);
         pauses.count(&labels, each.accept_pauses);
     }
-    vec![accepting, errors, pauses]
+    vec![accepting, errors, pauses, refused]
 }
 
 fn merged(snapshots: &[ListenerSnapshot]) -> Vec<ListenerSnapshot> {
@@ -84,6 +91,12 @@ fn add(sum: &mut ListenerSnapshot, other: &ListenerSnapshot) {
         match sum.closed.iter_mut().find(|(each, _)| *each == reason) {
             Some((_, total)) => *total += count,
             None => sum.closed.push((reason, count)),
+        }
+    }
+    for &(cause, count) in &other.refused {
+        match sum.refused.iter_mut().find(|(each, _)| *each == cause) {
+            Some((_, total)) => *total += count,
+            None => sum.refused.push((cause, count)),
         }
     }
     sum.duration.add(&other.duration);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    control::{EndpointSnapshot, PoolSnapshot},
+    control::{EndpointSnapshot, PoolLimitFigures, PoolSnapshot},
     metrics::{Bounds, Family},
 };
 
@@ -27,8 +27,33 @@ pub(super) fn families(snapshots: &[PoolSnapshot]) -> Vec<Family> {
         retries.count(&labels, pool.retries);
     }
     let mut families = vec![reachable, no_endpoint, retries];
+    families.extend(limits(&pools));
     families.extend(endpoints(&pools));
     families
+}
+
+fn limits(pools: &[PoolSnapshot]) -> Vec<Family> {
+    let mut waiting = Family::gauge("netd_pool_waiting", "Connections that wait for the pool, which is full.");
+    let mut queued = Family::counter("netd_pool_queued_total", "Connections that had to wait for the pool.");
+    let mut timeouts = Family::counter(
+        "netd_pool_queue_timeouts_total",
+        "Connections that waited for the pool in vain, and were closed.",
+    );
+    let mut full =
+        Family::counter("netd_pool_full_total", "Connections closed because the pool, and its queue, were full.");
+    let mut denied = Family::counter(
+        "netd_pool_retries_denied_total",
+        "Connects not tried on another endpoint because the retry budget was used up.",
+    );
+    for pool in pools {
+        let labels = [("pool", pool.name.as_str())];
+        waiting.count(&labels, pool.limits.waiting);
+        queued.count(&labels, pool.limits.queued);
+        timeouts.count(&labels, pool.limits.queue_timeouts);
+        full.count(&labels, pool.limits.full);
+        denied.count(&labels, pool.limits.retries_denied);
+    }
+    vec![waiting, queued, timeouts, full, denied]
 }
 
 fn endpoints(pools: &[PoolSnapshot]) -> Vec<Family> {
@@ -62,10 +87,16 @@ fn merged(snapshots: &[PoolSnapshot]) -> Vec<PoolSnapshot> {
             name: each.name.clone(),
             no_endpoint: 0,
             retries: 0,
+            limits: PoolLimitFigures::default(),
             endpoints: Vec::new(),
         });
         sum.no_endpoint += each.no_endpoint;
         sum.retries += each.retries;
+        sum.limits.waiting += each.limits.waiting;
+        sum.limits.queued += each.limits.queued;
+        sum.limits.queue_timeouts += each.limits.queue_timeouts;
+        sum.limits.full += each.limits.full;
+        sum.limits.retries_denied += each.limits.retries_denied;
         for endpoint in &each.endpoints {
             match sum.endpoints.iter_mut().find(|known| known.address == endpoint.address) {
                 Some(known) => add(known, endpoint),

@@ -152,6 +152,9 @@ impl Script {
             memory_bytes: 4096,
             workers: vec![WorkerView { index: 0, active: 1, accepted: 2, turns: 3, responsive: true, cpu: Some(1) }],
             overrides: 1,
+            overload: "normal: file descriptors 1%".into(),
+            overload_level: 1,
+            limits: vec![limit()],
             log_level: LogLevel::Info,
             log_destination: "the journal".into(),
         }
@@ -192,6 +195,7 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
         figures: status.figures,
         accept_errors: 1,
         accept_pauses: 1,
+        refused: vec![("denied", 1), ("listener-rate", 2)],
         closed: CloseReason::ALL.map(|reason| (reason, 1)).to_vec(),
         duration: times.clone(),
     };
@@ -201,6 +205,7 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
             name: "db".into(),
             no_endpoint: 1,
             retries: 2,
+            limits: PoolLimitFigures { waiting: 1, queued: 2, queue_timeouts: 3, full: 4, retries_denied: 5 },
             endpoints: vec![EndpointSnapshot {
                 address: "10.0.0.1:5432".into(),
                 weight: 3,
@@ -246,6 +251,7 @@ fn listener(name: &str) -> ListenerView {
             idle_timeout: None,
             mode: 0,
             accelerate: config::Accelerate::Auto,
+            limits: Default::default(),
         }),
         override_: over(ListenerOverride::Stopped),
         state: ListenerState::Draining,
@@ -253,7 +259,13 @@ fn listener(name: &str) -> ListenerView {
         accept_errors: 1,
         bound: "127.0.0.1:4711".into(),
         inherited: true,
+        limits: vec![limit()],
+        refused: vec![("denied", 3)],
     }
+}
+
+fn limit() -> LimitUse {
+    LimitUse { name: "max_connections".into(), used: Some(3), limit: "10".into() }
 }
 
 fn pool() -> PoolView {
@@ -264,6 +276,7 @@ fn pool() -> PoolView {
         endpoints: vec![endpoint()],
         figures: Figures::default(),
         listeners: vec!["web".into()],
+        limits: vec![limit()],
     }
 }
 
@@ -348,6 +361,7 @@ fn config() -> Arc<config::Config> {
         log: config::Log { target: config::LogTarget::Auto, level: LogLevel::Info, format: config::LogFormat::Text },
         drain: config::Drain { timeout: Duration::from_secs(30) },
         reload: config::Reload { close_removed_after: None },
+        limits: Default::default(),
         listeners: vec![],
         pools: vec![],
     })

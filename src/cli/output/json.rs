@@ -30,12 +30,15 @@ fields!(pb::Override: value, by, set_at, expires_at);
 fields!(pb::Figures: active, total, bytes_from_downstream, bytes_to_downstream);
 fields!(pb::GetStatusResponse: version, pid, state, started_at, generation, applied_at, last_reload, config_path,
     candidate_by, figures, fds_used, fds_limit, workers, overrides, log_level, log_destination, memory_bytes, restored_from,
-    restored_by, pending);
+    restored_by, pending, overload, limits);
+fields!(pb::LimitUse: name, used, limit);
+fields!(pb::Refused: cause, count);
 fields!(pb::Worker: index, active, accepted, turns, responsive, cpu);
 fields!(pb::ListListenersResponse: listeners);
-fields!(pb::Listener: name, address, protocol, pool, r#override, state, figures, accept_errors, bound, origin);
+fields!(pb::Listener: name, address, protocol, pool, r#override, state, figures, accept_errors, bound, origin,
+    limits, refused);
 fields!(pb::ListPoolsResponse: pools);
-fields!(pb::Pool: name, endpoints, r#override, state, reachable, figures, listeners);
+fields!(pb::Pool: name, endpoints, r#override, state, reachable, figures, listeners, limits);
 fields!(pb::CloseConnectionResponse: closed, unknown_ids);
 fields!(pb::GetConfigResponse: toml, generation, path, candidate_by, applied_at);
 fields!(pb::PlanResponse: changes, generation, obstacles, notes);

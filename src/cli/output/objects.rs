@@ -45,7 +45,31 @@ pub(crate) fn listeners(listeners: &[pb::Listener], look: Look) -> String {
     let above = listeners.iter().filter_map(|listener| {
         listener.r#override.as_ref().map(|above| (format!("listener/{}", listener.name), above))
     });
-    grid.render() + &overrides(above, look)
+    let limited = listeners.iter().filter_map(|listener| {
+        let text = limits(&listener.limits, &listener.refused)?;
+        Some(format!("  listener/{}: {text}", listener.name))
+    });
+    grid.render() + &overrides(above, look) + &section("Limits:", limited)
+}
+
+/// `max_connections 37 of 100 (37%), rate 100/s; refused 12 listener-rate`;
+/// `None`: nothing is limited, and nothing was refused.
+pub(super) fn limits(limits: &[pb::LimitUse], refused: &[pb::Refused]) -> Option<String> {
+    let limit = |each: &pb::LimitUse| match each.used {
+        Some(used) => {
+            let share = each.limit.parse().ok().and_then(|limit| used.saturating_mul(100).checked_div(limit));
+            let share = share.map(|percent| format!(" ({percent}%)")).unwrap_or_default();
+            format!("{} {} of {}{share}", each.name, units::count(used), each.limit)
+        }
+        None => format!("{} {}", each.name, each.limit),
+    };
+    let limits: Vec<String> = limits.iter().map(limit).collect();
+    let refused: Vec<String> =
+        refused.iter().map(|each| format!("{} {}", units::count(each.count), each.cause)).collect();
+    let refused = Some(refused.join(", ")).filter(|text| !text.is_empty()).map(|text| format!("refused {text}"));
+    let parts: Vec<String> =
+        Some(limits.join(", ")).filter(|text| !text.is_empty()).into_iter().chain(refused).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// The table of `netctl pools`.
@@ -76,7 +100,8 @@ pub(crate) fn pools(pools: &[pb::Pool], look: Look) -> String {
         });
         pool.r#override.iter().map(move |above| (format!("pool/{}", pool.name), above)).chain(endpoints)
     });
-    grid.render() + &overrides(above, look) + &failures(pools, look)
+    let limited = pools.iter().filter_map(|pool| Some(format!("  pool/{}: {}", pool.name, limits(&pool.limits, &[])?)));
+    grid.render() + &overrides(above, look) + &section("Limits:", limited) + &failures(pools, look)
 }
 
 /// The answer to `netctl set`.

@@ -5,7 +5,7 @@ use crate::pb;
 use super::{
     Look,
     grid::{self, Column, Grid},
-    history, units,
+    history, objects, units,
 };
 
 /// The whole page.
@@ -37,6 +37,12 @@ fn summary(status: &pb::GetStatusResponse, look: Look) -> String {
         ),
     );
     fact("open files", open_files(status));
+    if !status.overload.is_empty() {
+        fact("overload", status.overload.clone());
+    }
+    if let Some(limits) = objects::limits(&status.limits, &[]) {
+        fact("limits", limits);
+    }
     fact("memory", units::bytes(status.memory_bytes));
     fact("log", log(status));
     fact("overrides", overrides(status.overrides));

@@ -316,6 +316,11 @@ fn listeners() -> Vec<pb::Listener> {
         pb::Listener {
             figures: figures(1234, 5_666_556, 1_288_490_189, 3_650_499_992),
             accept_errors: 3,
+            limits: vec![
+                pb::LimitUse { name: "max_connections".to_owned(), used: Some(1234), limit: "5000".to_owned() },
+                pb::LimitUse { name: "rate".to_owned(), used: None, limit: "1000/s".to_owned() },
+            ],
+            refused: vec![pb::Refused { cause: "listener-rate".to_owned(), count: 12 }],
             ..listener("web", "0.0.0.0:443", "tcp", "app")
         },
     ]
@@ -357,6 +362,7 @@ fn pool() -> pb::Pool {
         state: "up".to_owned(),
         reachable: 1,
         figures: figures(1234, 5_666_556, 1_288_490_189, 3_650_499_992),
+        limits: vec![pb::LimitUse { name: "max_connections".to_owned(), used: Some(1600), limit: "2000".to_owned() }],
         listeners: vec!["web".to_owned()],
     }
 }

@@ -169,7 +169,7 @@ fn start(
             *lock(&applied) = log.level;
             Ok(())
         }),
-        usage: Box::new(|| Usage { fds_used: 10, fds_limit: 1024, memory_bytes: 1 << 20 }),
+        usage: Box::new(|| Usage { fds_used: 10, fds_limit: 1024, memory_bytes: 1 << 20, memory_limit: 0 }),
         hooks: Box::new(move |hook| lock(&hooks).push(hook)),
         binder: Box::new(binder.clone()),
         version: "0.0.0".to_owned(),
@@ -333,6 +333,8 @@ impl Inner {
                 self.log.push(format!("set {} {weights:?}", spec.config.name));
                 self.pools.insert(spec.id, spec);
             }
+            // Workers tell each other.
+            Command::TryPool(_) => {}
             Command::RemovePool(id) => {
                 let name = self.pools.remove(&id).map(|spec| spec.config.name.clone());
                 self.log.push(format!("forget {}", name.unwrap_or_default()));

@@ -121,6 +121,7 @@ fn whole(state: PoolState, endpoints: Vec<EndpointView>) -> PoolView {
         endpoints,
         figures: Default::default(),
         listeners: Vec::new(),
+        limits: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! conditions, never for a time to pass; how long they wait at most is
 //! generous.
 
+mod admission;
 mod limits;
 mod orders;
 mod relay;
@@ -22,7 +23,7 @@ use crate::{
     metrics::{EndpointShard, ListenerShard, PoolShard},
     reactor::{Reactor, Sender},
     worker::{
-        EndpointId, EndpointSpec, FdBudget, PoolId, PoolSpec,
+        EndpointId, EndpointSpec, FdBudget, ListenerGate, PoolGate, PoolId, PoolSpec, ProcessGate,
         command::{ConnectionInfo, Filter, Query, Reply},
     },
 };
@@ -37,6 +38,7 @@ struct Netd {
     orders: Sender<Command>,
     thread: Option<JoinHandle<Worker>>,
     shard: Arc<WorkerShard>,
+    gates: Arc<ProcessGate>,
     fronts: Vec<Arc<ListenerShard>>,
     endpoints: Vec<Arc<EndpointShard>>,
     next_id: u32,
@@ -54,15 +56,25 @@ impl Netd {
     }
 
     fn with_fds(fds: Arc<FdBudget>) -> Self {
-        let settings = Settings { index: 3, buffer_size: BLOCK, cpu: None, epoch: now(), first_sequence: 1, fds };
+        let settings = Settings {
+            index: 3,
+            buffer_size: BLOCK,
+            cpu: None,
+            epoch: now(),
+            first_sequence: 1,
+            fds,
+            gates: ProcessGate::new(),
+        };
         let shard = Arc::<WorkerShard>::default();
         let (mut reactor, orders) = Reactor::new(64).unwrap();
         let mut worker = Worker::new(&settings, Arc::clone(&shard));
+        settings.gates.register(settings.index, orders.clone());
         let thread = thread::spawn(move || {
             reactor.run(&mut worker).unwrap();
             worker
         });
-        Self { orders, thread: Some(thread), shard, fronts: Vec::new(), endpoints: Vec::new(), next_id: 1 }
+        let gates = settings.gates;
+        Self { orders, thread: Some(thread), shard, gates, fronts: Vec::new(), endpoints: Vec::new(), next_id: 1 }
     }
 
     fn fresh_id(&mut self) -> u32 {
@@ -106,9 +118,20 @@ impl Netd {
 
     fn pool(&mut self, addresses: &[Address], connect_timeout: Duration, retries: u8) -> PoolSpec {
         let endpoints = addresses.iter().map(|address| self.endpoint(address)).collect();
-        let config =
-            Arc::new(config::Pool { name: "pool".to_owned(), endpoints: Vec::new(), connect_timeout, retries });
-        let spec = PoolSpec { id: PoolId(self.fresh_id()), config, endpoints, counters: Arc::<PoolShard>::default() };
+        let config = Arc::new(config::Pool {
+            name: "pool".to_owned(),
+            endpoints: Vec::new(),
+            connect_timeout,
+            retries,
+            limits: Default::default(),
+        });
+        let spec = PoolSpec {
+            id: PoolId(self.fresh_id()),
+            config,
+            endpoints,
+            counters: Arc::<PoolShard>::default(),
+            gate: PoolGate::new(&self.gates),
+        };
         self.order(Command::SetPool(spec.clone()));
         spec
     }
@@ -131,10 +154,17 @@ impl Netd {
             idle_timeout,
             mode: 0o666,
             accelerate: config::Accelerate::Auto,
+            limits: Default::default(),
         };
         let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
         self.fronts.push(Arc::clone(&counters));
-        ListenerSpec { id: ListenerId(self.fresh_id()), config: Arc::new(config), pool, counters }
+        ListenerSpec {
+            id: ListenerId(self.fresh_id()),
+            config: Arc::new(config),
+            pool,
+            counters,
+            gate: ListenerGate::new(&Default::default(), None),
+        }
     }
 
     fn listen(&mut self, spec: ListenerSpec) -> Front {
@@ -187,6 +217,7 @@ impl Drop for Netd {
         assert_eq!(worker.supplies.blocks.lent() + worker.supplies.pipes.lent(), 0, "every block came back");
         assert!(worker.conns.is_empty() && worker.listeners.is_empty() && worker.listener_slots.is_empty());
         assert_eq!((self.shard.timers.get(), self.shard.active.get()), (0, 0));
+        assert_eq!(self.gates.open(), 0, "every place came back");
         for front in &self.fronts {
             let closed: u64 = front.closed.iter().map(crate::metrics::Counter::get).sum();
             assert_eq!((front.accepted.get(), front.active.get()), (closed, 0), "accepted, active");

@@ -1,0 +1,121 @@
+//! How refused clients are answered, and how connections wait for a full pool.
+
+use crate::{
+    config::Refusal,
+    limit::{Refused, RefusedKind},
+    protocol::CloseReason,
+    reactor::Turn,
+    slots::SlotId,
+    sys::socket::Socket,
+    worker::{
+        accept::Listener,
+        conn::{Conn, Stage},
+        run::Worker,
+    },
+};
+
+/// Bytes of a refused client that are read, so that closing is not a reset.
+const SIP: usize = 4096;
+
+impl Worker {
+    /// Lets a connection in or sends it away; `source` is what accept(2) told.
+    pub(super) fn admission(
+        &self,
+        listener: &Listener,
+        source: Option<std::net::SocketAddr>,
+        turn: &Turn<'_>,
+    ) -> Result<super::admission::Admitted, Refused> {
+        let now = self.epoch.since(turn.now);
+        let source = source.map(|source| source.ip());
+        listener.spec.gate.admit(&self.gates, &listener.spec.config.limits, source, now)
+    }
+
+    /// Sends an accepted connection away.
+    pub(super) fn refuse(&self, listener: &Listener, stream: &Socket, refused: Refused) {
+        if let Some(counter) = listener.spec.counters.refused.get(refused.index()) {
+            counter.add(1);
+        }
+        answer(stream, listener.spec.config.limits.refuse.by(refused.kind()));
+    }
+
+    /// Whether a connection that is to be relayed has a place in its pool. If
+    /// not, it waits for one from now on, or was sent away.
+    pub(super) fn enter_pool(&mut self, slot: SlotId, turn: &mut Turn<'_>) -> bool {
+        let Some(conn) = self.conns.get_mut(slot) else { return false };
+        let Stage::Dial(dial) = &conn.stage else { return false };
+        // Of a pool that is gone no endpoint will be picked.
+        let Some(spec) = self.pools.get(dial.pool).filter(|_| conn.pass.is_none()) else { return true };
+        let (gate, limits) = (spec.gate.clone(), spec.config.limits.clone());
+        conn.pass = match &conn.waiting {
+            None => gate.enter(limits.max_connections),
+            Some(waiting) => gate.enter_as(waiting, limits.max_connections),
+        };
+        if conn.pass.is_some() {
+            conn.waiting = None;
+            return true;
+        }
+        if let Some(waiting) = &mut conn.waiting {
+            waiting.looked(turn.now);
+            self.rearm(slot, turn);
+            return false;
+        }
+        let counters = spec.counters.clone();
+        let place = limits.queue.and_then(|queue| gate.queue(queue, self.index, slot, turn.now));
+        let Some(waiting) = place else {
+            counters.full.add(1);
+            self.send_away(slot, CloseReason::POOL_FULL, turn);
+            return false;
+        };
+        counters.queued.add(1);
+        conn.waiting = Some(Box::new(waiting));
+        // A place that was freed before it stood in the line woke nobody.
+        self.enter_pool(slot, turn)
+    }
+
+    /// A connection that waits for its pool may be the first now.
+    pub(super) fn try_pool(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+        if self.conns.get(slot).is_some_and(|conn| conn.waiting.is_some()) && self.enter_pool(slot, turn) {
+            self.attempt_until_pending(slot, turn);
+        }
+    }
+
+    /// The timer of a connection that waits for its pool.
+    pub(super) fn on_waiting_timer(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+        let Some(Conn { stage: Stage::Dial(dial), waiting: Some(waiting), .. }) = self.conns.get(slot) else { return };
+        if turn.now < waiting.deadline {
+            return self.try_pool(slot, turn);
+        }
+        if let Some(counters) = self.pools.counters(dial.pool) {
+            counters.queue_timeouts.add(1);
+        }
+        self.send_away(slot, CloseReason::QUEUE_TIMEOUT, turn);
+    }
+
+    /// Closes a connection that its pool has no room for, with the answer
+    /// that its listener has for full ones.
+    fn send_away(&mut self, slot: SlotId, reason: CloseReason, turn: &mut Turn<'_>) {
+        let Some(conn) = self.conns.get(slot) else { return };
+        let listener = self.listener_slots.get(&conn.origin.listener).and_then(|slot| self.listeners.get(*slot));
+        let refusal = listener.map_or(&Refusal::Reset, |each| each.spec.config.limits.refuse.by(RefusedKind::Full));
+        answer(&conn.downstream.stream, refusal);
+        let reset = *refusal == Refusal::Reset;
+        self.close(slot, reason, reset, turn);
+    }
+}
+
+/// Says the last word. The socket is closed when it is dropped.
+///
+/// As nothing was read from the client, the kernel would turn the close into a
+/// reset if it had sent something; what has come is taken first. A client that
+/// goes on sending may still see one, behind the text.
+fn answer(stream: &Socket, refusal: &Refusal) {
+    match refusal {
+        Refusal::Reset => return stream.reset_on_close(),
+        Refusal::Close => {}
+        // A fresh socket's buffer takes so little at once; a client that is
+        // gone needs no text.
+        Refusal::Text(text) => drop(stream.write(text)),
+    }
+    let _ = stream.shutdown_write();
+    let _ = stream.read(&mut [0; SIP]);
+}

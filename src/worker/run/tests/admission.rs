@@ -1,0 +1,211 @@
+//! Limits at the door, the line before a full pool, and times.
+
+use super::*;
+use crate::{
+    config::{Budget, ConnectionRate, ListenerLimits, PoolLimits, Queue, Refusal, Refuse},
+    limit::Refused,
+};
+
+const SHORT: Duration = Duration::from_millis(200);
+
+impl Netd {
+    fn limited(&mut self, protocol: Protocol, pool: Option<&PoolSpec>, limits: ListenerLimits) -> Front {
+        let mut spec = self.spec(protocol, pool.map(|pool| pool.id), None);
+        spec.gate = ListenerGate::new(&limits, None);
+        spec.config = Arc::new(config::Listener { limits, ..(*spec.config).clone() });
+        self.listen(spec)
+    }
+
+    fn limited_pool(&mut self, addresses: &[SocketAddr], retries: u8, limits: PoolLimits) -> PoolSpec {
+        let addresses: Vec<Address> = addresses.iter().copied().map(Address::Inet).collect();
+        let mut spec = self.pool(&addresses, Duration::from_secs(5), retries);
+        spec.config = Arc::new(config::Pool { limits, ..(*spec.config).clone() });
+        self.order_now(Command::SetPool(spec.clone()));
+        spec
+    }
+}
+
+impl Front {
+    fn refused(&self, cause: Refused) -> u64 {
+        self.spec.counters.refused[cause.index()].get()
+    }
+}
+
+fn relay_protocol() -> Protocol {
+    Protocol::Tcp { pool: "pool".to_owned() }
+}
+
+#[test]
+fn who_is_one_too_many_gets_the_answer_that_is_configured() {
+    let mut netd = Netd::start();
+    let text: Arc<[u8]> = Arc::from(&b"busy\n"[..]);
+    for (full, said) in [(Refusal::Reset, None), (Refusal::Close, Some("")), (Refusal::Text(text), Some("busy\n"))] {
+        let refuse = Refuse { full, ..Refuse::default() };
+        let limits = ListenerLimits { max_connections: Some(2), refuse, ..ListenerLimits::default() };
+        let front = netd.limited(Protocol::Echo, None, limits);
+        let mut held = [front.connect(), front.connect()];
+        for client in &mut held {
+            client.write_all(b"x").unwrap();
+            expect(client, "x");
+        }
+        let mut third = front.connect();
+        match said {
+            None => expect_reset(&mut third),
+            Some(said) => assert_eq!(hear(&mut third), said),
+        }
+        until("it is counted", || front.refused(Refused::Listener) == 1);
+        assert_eq!(front.spec.counters.accepted.get(), 2, "a refused one is not accepted");
+        drop(held);
+        front.wait_until_closed(CloseReason::DONE, 2);
+        let mut next = front.connect();
+        next.write_all(b"y").unwrap();
+        expect(&mut next, "y");
+    }
+}
+
+#[test]
+fn a_rate_lets_its_burst_in() {
+    let mut netd = Netd::start();
+    let rate = ConnectionRate::new(3, Duration::from_secs(3600), 3);
+    let front = netd.limited(Protocol::Echo, None, ListenerLimits { rate, ..ListenerLimits::default() });
+    let mut clients: Vec<TcpStream> = (0..3).map(|_| front.connect()).collect();
+    for client in &mut clients {
+        client.write_all(b"x").unwrap();
+        expect(client, "x");
+    }
+    expect_reset(&mut front.connect());
+    until("it is counted", || front.refused(Refused::ListenerRate) == 1);
+}
+
+#[test]
+fn a_full_pool_serves_in_order_and_refuses_who_finds_no_place_in_the_line() {
+    let mut netd = Netd::start();
+    let queue = Some(Queue { size: 2, timeout: PATIENCE });
+    let limits = PoolLimits { max_connections: Some(1), queue, ..PoolLimits::default() };
+    let pool = netd.limited_pool(&[echoing("served")], 0, limits);
+    let front = netd.limited(relay_protocol(), Some(&pool), ListenerLimits::default());
+    let mut first = front.connect();
+    expect(&mut first, "served");
+    let mut second = front.connect();
+    until("the second waits", || pool.gate.waiting() == 1);
+    let mut third = front.connect();
+    until("the third waits", || pool.gate.waiting() == 2);
+    expect_reset(&mut front.connect());
+    front.wait_until_closed(CloseReason::POOL_FULL, 1);
+    assert_eq!((pool.counters.queued.get(), pool.counters.full.get(), pool.gate.open()), (2, 1, 1));
+    drop(first);
+    expect(&mut second, "served");
+    third.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    assert!(third.read(&mut [0]).is_err(), "it is not its turn");
+    drop(second);
+    third.set_read_timeout(Some(PATIENCE)).unwrap();
+    expect(&mut third, "served");
+    assert_eq!((pool.gate.open(), pool.gate.waiting()), (1, 0));
+}
+
+#[test]
+fn who_waits_in_vain_is_told_and_who_leaves_makes_room() {
+    let mut netd = Netd::start();
+    let queue = Some(Queue { size: 5, timeout: SHORT });
+    let limits = PoolLimits { max_connections: Some(1), queue, ..PoolLimits::default() };
+    let pool = netd.limited_pool(&[echoing("served")], 0, limits);
+    let full = Refusal::Text(Arc::from(&b"later\n"[..]));
+    let refuse = Refuse { full, ..Refuse::default() };
+    let front = netd.limited(relay_protocol(), Some(&pool), ListenerLimits { refuse, ..Default::default() });
+    let mut first = front.connect();
+    expect(&mut first, "served");
+    assert_eq!(hear(&mut front.connect()), "later\n");
+    front.wait_until_closed(CloseReason::QUEUE_TIMEOUT, 1);
+    assert_eq!(pool.counters.queue_timeouts.get(), 1);
+    let waiting = front.connect();
+    until("it waits", || pool.gate.waiting() == 1);
+    reset(waiting);
+    until("it is gone", || pool.gate.waiting() == 0);
+    first.write_all(b"still").unwrap();
+    expect(&mut first, "still");
+}
+
+#[test]
+fn a_connection_that_finds_no_endpoint_gives_its_place_back() {
+    let mut netd = Netd::start();
+    let limits = PoolLimits { max_connections: Some(1), ..PoolLimits::default() };
+    let pool = netd.limited_pool(&[nobody()], 0, limits);
+    let front = netd.limited(relay_protocol(), Some(&pool), ListenerLimits::default());
+    for _ in 0..3 {
+        expect_reset(&mut front.connect());
+    }
+    front.wait_until_closed(CloseReason::CONNECT_FAILED, 3);
+    until("its place is free", || pool.gate.open() == 0);
+}
+
+#[test]
+fn retries_stop_when_the_budget_is_used_up() {
+    let mut netd = Netd::start();
+    let retry_budget = Some(Budget { percent: 0, reserve: 2 });
+    let limits = PoolLimits { retry_budget, ..PoolLimits::default() };
+    let pool = netd.limited_pool(&[nobody(), nobody()], 1, limits);
+    let front = netd.limited(relay_protocol(), Some(&pool), ListenerLimits::default());
+    for _ in 0..5 {
+        expect_reset(&mut front.connect());
+    }
+    front.wait_until_closed(CloseReason::CONNECT_FAILED, 5);
+    assert_eq!((pool.counters.retries.get(), pool.counters.retries_denied.get()), (2, 3));
+}
+
+#[test]
+fn times_end_connections_each_with_its_reason() {
+    let mut netd = Netd::start();
+    let none = ListenerLimits::default();
+    let first_byte = ListenerLimits { first_byte_timeout: Some(SHORT), ..none.clone() };
+    let front = netd.limited(Protocol::Echo, None, first_byte);
+    let mut talks = front.connect();
+    talks.write_all(b"x").unwrap();
+    expect(&mut talks, "x");
+    assert_eq!(hear(&mut front.connect()), "");
+    front.wait_until_closed(CloseReason::FIRST_BYTE, 1);
+    talks.write_all(b"y").unwrap();
+    expect(&mut talks, "y");
+
+    let lifetime = ListenerLimits { max_lifetime: Some(Duration::from_secs(1)), ..none.clone() };
+    let pool = netd.limited_pool(&[echoing("")], 0, PoolLimits::default());
+    let front = netd.limited(relay_protocol(), Some(&pool), lifetime);
+    let mut client = front.connect();
+    client.write_all(b"busy").unwrap();
+    assert_eq!(hear(&mut client), "busy");
+    front.wait_until_closed(CloseReason::LIFETIME, 1);
+
+    let half_closed = ListenerLimits { half_closed_timeout: Some(SHORT), ..none };
+    let silent = origin(|mut stream| {
+        let _ = io::copy(&mut stream, &mut io::sink());
+        nap(Duration::from_secs(5));
+    });
+    let pool = netd.limited_pool(&[silent], 0, PoolLimits::default());
+    let front = netd.limited(relay_protocol(), Some(&pool), half_closed);
+    let mut client = front.connect();
+    client.write_all(b"x").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(hear(&mut client), "");
+    front.wait_until_closed(CloseReason::HALF_CLOSED, 1);
+}
+
+#[test]
+fn without_descriptors_a_shedding_netd_refuses_rather_than_waits() {
+    let mut netd = Netd::with_fds(FdBudget::new(16, 8));
+    netd.gates.set_limits(&config::Limits { overload: config::OverloadMode::Shed, ..Default::default() });
+    let front = netd.serve(Protocol::Echo);
+    let mut held: Vec<TcpStream> = (0..6).map(|_| front.connect()).collect();
+    for client in &mut held {
+        client.write_all(b"x").unwrap();
+        expect(client, "x");
+    }
+    for _ in 0..3 {
+        expect_reset(&mut front.connect());
+    }
+    until("they are counted", || front.refused(Refused::Overload) == 3);
+    assert_eq!((front.spec.counters.paused.get(), front.spec.counters.accept_pauses.get()), (0, 0));
+    held.truncate(5);
+    until("one has gone", || netd.connections().len() == 5);
+    let mut next = front.connect();
+    next.write_all(b"y").unwrap();
+    expect(&mut next, "y");
+}
