@@ -28,6 +28,8 @@ fn what_failed_is_what_the_upstream_side_did_not_give() {
         CloseReason::CONNECT_FAILED,
         CloseReason::NO_ENDPOINT,
         CloseReason::RESOURCE,
+        CloseReason::POOL_FULL,
+        CloseReason::QUEUE_TIMEOUT,
     ];
     assert_eq!(failures, expected);
     for operator in [CloseReason::DRAIN, CloseReason::KILL, CloseReason::SHUTDOWN] {
