@@ -255,7 +255,7 @@ impl ListenerLimits {
 }
 
 /// Limits of one pool. The default is none at all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolLimits {
     /// Connections open or being opened at the same time, over all listeners.
     /// 1 to 100,000,000.

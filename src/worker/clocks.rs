@@ -23,9 +23,7 @@ impl Clocks {
     /// it goes.
     pub(super) fn new(limits: &ListenerLimits, id: u64, since: Instant) -> Option<Box<Self>> {
         let ListenerLimits { first_byte_timeout, half_closed_timeout, max_lifetime, .. } = limits;
-        if first_byte_timeout.or(*half_closed_timeout).or(*max_lifetime).is_none() {
-            return None;
-        }
+        first_byte_timeout.or(*half_closed_timeout).or(*max_lifetime)?;
         Some(Box::new(Self {
             first_byte: first_byte_timeout.and_then(|timeout| since.checked_add(timeout)),
             half_closed: *half_closed_timeout,

@@ -26,8 +26,11 @@ use crate::{
     worker::admission::{ProcessGate, locked},
 };
 
-/// Between two looks of one that waits, if nothing wakes it.
+/// Between two looks of the first in the line, if nothing wakes it: the pool's
+/// settings may have changed.
 const LOOK: Duration = Duration::from_millis(250);
+/// Between two looks of the others: one may be the first without knowing.
+const GLANCE: Duration = Duration::from_secs(2);
 
 /// What all workers share of one pool.
 #[derive(Debug)]
@@ -89,9 +92,16 @@ impl PoolGate {
     }
 
     /// As [`enter`](Self::enter), for one that waits: only the first may.
-    pub(super) fn enter_as(self: &Arc<Self>, waiting: &Waiting, most: Option<u64>) -> Option<PoolPass> {
+    pub(super) fn enter_as(
+        self: &Arc<Self>,
+        waiting: &mut Waiting,
+        most: Option<u64>,
+        now: Instant,
+    ) -> Option<PoolPass> {
         let first = locked(&self.line).places.first_key_value().map(|(number, _)| *number);
-        if first == Some(waiting.number) { self.take(most) } else { None }
+        let is_first = first == Some(waiting.number);
+        waiting.look = now + if is_first { LOOK } else { GLANCE };
+        if is_first { self.take(most) } else { None }
     }
 
     /// Stands at the end of the line, unless it is full.
@@ -159,11 +169,6 @@ impl Waiting {
     pub(super) fn wakes_at(&self) -> Instant {
         self.deadline.min(self.look)
     }
-
-    /// It has looked.
-    pub(super) fn looked(&mut self, now: Instant) {
-        self.look = now + LOOK;
-    }
 }
 
 impl Drop for Waiting {
@@ -196,16 +201,16 @@ mod tests {
         let mut stand = |gate: &Arc<PoolGate>| gate.queue(QUEUE, 0, slots.insert_with(|_| ()), now());
         let pass = gate.enter(Some(1)).unwrap();
         assert!(gate.enter(Some(1)).is_none());
-        let (first, second) = (stand(&gate).unwrap(), stand(&gate).unwrap());
-        assert!(gate.enter_as(&first, Some(1)).is_none());
+        let (mut first, mut second) = (stand(&gate).unwrap(), stand(&gate).unwrap());
+        assert!(gate.enter_as(&mut first, Some(1), now()).is_none());
         drop(pass);
         assert!(gate.enter(Some(1)).is_none(), "others wait");
-        assert!(gate.enter_as(&second, Some(1)).is_none(), "another is the first");
-        let pass = gate.enter_as(&first, Some(1)).unwrap();
+        assert!(gate.enter_as(&mut second, Some(1), now()).is_none(), "another is the first");
+        let pass = gate.enter_as(&mut first, Some(1), now()).unwrap();
         drop(first);
-        assert!(gate.enter_as(&second, Some(1)).is_none());
+        assert!(gate.enter_as(&mut second, Some(1), now()).is_none());
         drop(pass);
-        assert!(gate.enter_as(&second, Some(1)).is_some());
+        assert!(gate.enter_as(&mut second, Some(1), now()).is_some());
         drop(second);
         assert_eq!((gate.open(), gate.waiting()), (0, 0));
     }

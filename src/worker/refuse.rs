@@ -45,17 +45,16 @@ impl Worker {
         let Stage::Dial(dial) = &conn.stage else { return false };
         // Of a pool that is gone no endpoint will be picked.
         let Some(spec) = self.pools.get(dial.pool).filter(|_| conn.pass.is_none()) else { return true };
-        let (gate, limits) = (spec.gate.clone(), spec.config.limits.clone());
-        conn.pass = match &conn.waiting {
+        let (gate, limits) = (spec.gate.clone(), spec.config.limits);
+        conn.pass = match &mut conn.waiting {
             None => gate.enter(limits.max_connections),
-            Some(waiting) => gate.enter_as(waiting, limits.max_connections),
+            Some(waiting) => gate.enter_as(waiting, limits.max_connections, turn.now),
         };
         if conn.pass.is_some() {
             conn.waiting = None;
             return true;
         }
-        if let Some(waiting) = &mut conn.waiting {
-            waiting.looked(turn.now);
+        if conn.waiting.is_some() {
             self.rearm(slot, turn);
             return false;
         }

@@ -204,6 +204,24 @@ fn a_full_pool_lets_wait_over_both_workers_and_times_out() {
 }
 
 #[test]
+fn times_end_connections() {
+    let origin = Origin::echoing();
+    let keys = "first_byte_timeout = \"400ms\"\nmax_lifetime = \"2s\"\nhalf_closed_timeout = \"400ms\"";
+    let daemon = relay(&[&origin], keys, "");
+    let mut silent = daemon.connect("front");
+    let mut busy = daemon.connect("front");
+    busy.echo(b"busy");
+    assert_eq!(silent.rest().0, b"");
+    let closed = |cause: &str| {
+        let labels = [("listener", "front"), ("by", "netd"), ("phase", "open"), ("cause", cause)];
+        daemon.metrics().one("netd_listener_connections_closed_total", &labels)
+    };
+    assert_eq!((closed("first-byte"), closed("lifetime")), (1.0, 0.0));
+    eventually("its life ends", || busy.try_echo(b"busy").is_err().then_some(()));
+    assert_eq!((closed("first-byte"), closed("lifetime"), closed("half-closed")), (1.0, 1.0, 0.0));
+}
+
+#[test]
 fn a_flood_of_idle_connections_is_shed_and_the_admin_api_answers() {
     let daemon = Setup::config(
         r#"

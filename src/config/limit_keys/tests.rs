@@ -41,7 +41,7 @@ fn every_key_is_read() {
     let Refuse { denied, full, overload, rate } = &web.refuse;
     assert_eq!((denied, overload, rate), (&Refusal::Close, &Refusal::Reset, &Refusal::Close));
     assert_eq!(full, &Refusal::Text(Arc::from(&b"busy\n"[..])));
-    let app = config.pool("app").unwrap().limits.clone();
+    let app = config.pool("app").unwrap().limits;
     assert_eq!(app.max_connections, Some(500));
     assert_eq!(app.queue, Some(Queue { size: 100, timeout: Duration::from_secs(5) }));
     assert_eq!(app.retry_budget, Some(Budget { percent: 20, reserve: 5 }));
