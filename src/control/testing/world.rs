@@ -389,7 +389,7 @@ impl WorkerPort for FakeWorker {
         &self.settings
     }
 
-    fn shard(&self) -> &WorkerShard {
+    fn shard(&self) -> &Arc<WorkerShard> {
         &self.shard
     }
 
