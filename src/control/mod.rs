@@ -38,7 +38,7 @@ mod views;
 mod why;
 
 pub use clock::{Clock, Now};
-pub use controller::Controller;
+pub use controller::{Controller, End};
 pub use handle::Handle;
 pub use port::WorkerPort;
 pub use request::*;

@@ -9,6 +9,8 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::upgrade::{Receipt, UpgradeProgress, UpgradeRequest};
+
 use crate::{
     config::{Config, Listener, LogLevel},
     metrics::HistogramSnapshot,
@@ -63,6 +65,11 @@ pub enum Request {
     /// Drains and stops, or stops at once.
     /// Answers after what time the rest is cut; `None`: at once, or never.
     Shutdown(ShutdownRequest, Reply<Option<Duration>>),
+    /// Hands everything to a new process; progress comes over the channel that
+    /// is the answer.
+    Upgrade(UpgradeRequest, Reply<mpsc::Receiver<UpgradeProgress>>),
+    /// Receipts of the latest upgrades, oldest first.
+    Upgrades(Reply<Vec<Receipt>>),
     /// All figures for `/metrics`.
     Snapshot(Reply<Snapshot>),
 }
@@ -717,11 +724,14 @@ pub enum EventKind {
     ConnectionsClosed,
     LogLevel,
     Shutdown,
+    UpgradeStarted,
+    Upgraded,
+    UpgradeFailed,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Started,
         Self::Reloaded,
         Self::ReloadRefused,
@@ -740,6 +750,9 @@ impl EventKind {
         Self::ConnectionsClosed,
         Self::LogLevel,
         Self::Shutdown,
+        Self::UpgradeStarted,
+        Self::Upgraded,
+        Self::UpgradeFailed,
     ];
 
     /// The word of the API.
@@ -763,6 +776,9 @@ impl EventKind {
             Self::ConnectionsClosed => "connections-closed",
             Self::LogLevel => "log-level",
             Self::Shutdown => "shutdown",
+            Self::UpgradeStarted => "upgrade-started",
+            Self::Upgraded => "upgraded",
+            Self::UpgradeFailed => "upgrade-failed",
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use super::request::Refusal;
 use crate::{
     config::{Address, Listener},
-    listen::{self, BindAddress, BindOptions, Bound, Kept},
+    listen::{self, BindAddress, BindOptions, Bound, Kept, ListenSocket},
 };
 
 /// How sockets are made; tests put their own in its place.
@@ -59,8 +59,10 @@ impl From<Faults> for Refusal {
 /// One listener's new sockets.
 #[derive(Debug)]
 pub(super) struct Opened {
-    /// One a worker.
-    pub(super) bound: Bound,
+    /// Those of each worker, at least one.
+    pub(super) rows: Vec<Vec<ListenSocket>>,
+    /// The address in fact bound.
+    pub(super) local: String,
     /// They came from systemd.
     pub(super) inherited: bool,
 }
@@ -68,20 +70,20 @@ pub(super) struct Opened {
 /// Opens sockets, and keeps those that systemd made, so that a listener that
 /// was stopped can be started again.
 pub(super) struct Sockets {
-    binder: Box<dyn Binder>,
-    inherited: HashMap<String, Inherited>,
+    pub(super) binder: Box<dyn Binder>,
+    pub(super) inherited: HashMap<String, Inherited>,
     /// Sockets on addresses that only a start can bind, by their address.
-    kept: HashMap<Address, Kept>,
+    pub(super) kept: HashMap<Address, Kept>,
     /// The user and group that netd becomes, if it does.
     owner: Option<(u32, u32)>,
-    workers: usize,
+    pub(super) workers: usize,
 }
 
-struct Inherited {
+pub(super) struct Inherited {
     /// What the file said when the socket was matched: another address asks
     /// for another socket.
-    address: Address,
-    fds: Vec<OwnedFd>,
+    pub(super) address: Address,
+    pub(super) fds: Vec<OwnedFd>,
 }
 
 impl Sockets {
@@ -129,23 +131,15 @@ impl Sockets {
     }
 
     fn open_one(&mut self, listener: &Listener, ours: &[Address]) -> Result<Opened, String> {
-        if let Some(inherited) = self.inherited.get(&listener.name).filter(|each| each.address == listener.address) {
-            let bound = self.adopt(&inherited.fds).map_err(|error| format!("its socket from systemd: {error}"))?;
-            return Ok(Opened { bound, inherited: true });
+        if self.inherited.get(&listener.name).is_some_and(|each| each.address == listener.address) {
+            return self.open_inherited(listener);
         }
         let again = !is_ours(listener, ours);
         if let Some(kept) = self.kept.get(&listener.address).filter(|_| again) {
             let bound = kept.listen(listener.backlog).map_err(|error| error.to_string())?;
-            return Ok(Opened { bound, inherited: false });
+            return Opened::new(bound.sockets, bound.local, false, self.workers);
         }
-        let options = BindOptions {
-            address: bind_address(&listener.address),
-            backlog: listener.backlog,
-            v6only: listener.v6only,
-            mode: listener.mode,
-            owner: self.owner,
-            rebind: is_ours(listener, ours),
-        };
+        let options = self.bind_options(listener, listener.address.clone(), is_ours(listener, ours));
         let mut bound = self.binder.bind(&options, self.workers).map_err(|error| {
             let (text, address) = (error.to_string(), listener.address.to_string());
             if text.contains(&address) { text } else { format!("cannot listen on {address}: {text}") }
@@ -154,7 +148,26 @@ impl Sockets {
             let kept = bound.keep().map_err(|error| format!("no duplicate of its socket: {error}"))?;
             self.kept.insert(listener.address.clone(), kept);
         }
-        Ok(Opened { bound, inherited: false })
+        Opened::new(bound.sockets, bound.local, false, self.workers)
+    }
+
+    /// The socket that systemd made for it.
+    pub(super) fn open_inherited(&self, listener: &Listener) -> Result<Opened, String> {
+        let fds = self.inherited.get(&listener.name).map(|each| &*each.fds).unwrap_or_default();
+        let bound = self.adopt(fds).map_err(|error| format!("its socket from systemd: {error}"))?;
+        Opened::new(bound.sockets, bound.local, true, self.workers)
+    }
+
+    /// How to bind a listener's sockets to this address.
+    pub(super) fn bind_options(&self, listener: &Listener, address: Address, rebind: bool) -> BindOptions {
+        BindOptions {
+            address: bind_address(&address),
+            backlog: listener.backlog,
+            v6only: listener.v6only,
+            mode: listener.mode,
+            owner: self.owner,
+            rebind,
+        }
     }
 
     /// Why sockets for this listener cannot be had, if that is known without
@@ -214,7 +227,7 @@ fn bind_address(address: &Address) -> BindAddress {
 }
 
 /// Whether netd itself is what listens there.
-fn is_ours(listener: &Listener, ours: &[Address]) -> bool {
+pub(super) fn is_ours(listener: &Listener, ours: &[Address]) -> bool {
     ours.iter().any(|other| overlap(other, &listener.address))
 }
 

@@ -76,6 +76,11 @@ impl State {
         (state, lifted)
     }
 
+    /// The same with another configuration, for a moment.
+    pub(super) fn with(&self, config: Arc<Config>) -> Self {
+        Self { config, ..self.clone() }
+    }
+
     /// Every override in force.
     pub(super) fn all_overrides(&self) -> Overrides {
         fn list<K: Clone, V: Clone>(map: &BTreeMap<K, V>) -> Vec<(K, V)> {

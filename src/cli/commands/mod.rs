@@ -4,6 +4,7 @@ mod change;
 mod configuration;
 mod drain;
 mod look;
+mod upgrade;
 
 use crate::{config::Address, pb};
 
@@ -44,6 +45,7 @@ impl Session<'_, '_> {
             Command::Set(args) => self.set(args).await,
             Command::LogLevel { level: None } => self.log_level().await,
             Command::LogLevel { level: Some(level) } => self.set_log_level(level).await,
+            Command::Upgrade(args) => self.upgrade(args).await,
             Command::Shutdown { now, deadline } => self.shutdown(now, deadline).await,
         }
         .map(|()| ExitStatus::Done)

@@ -8,6 +8,7 @@ mod grid;
 mod json;
 pub(crate) mod objects;
 pub(crate) mod progress;
+pub(crate) mod receipt;
 pub(crate) mod status;
 pub(crate) mod units;
 pub(crate) mod why;

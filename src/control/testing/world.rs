@@ -16,7 +16,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use crate::{
     config::{Config, LogLevel},
     control::{
-        Binder, Clock, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, SystemBinder, Usage,
+        Binder, Clock, End, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, SystemBinder, Usage,
         WorkerPort, testing::empty,
     },
     listen::{self, BindAddress, BindOptions, Bound},
@@ -37,7 +37,7 @@ pub(in crate::control) struct World {
     pub(in crate::control) reads: Arc<Mutex<u64>>,
     pub(in crate::control) hooks: Arc<Mutex<Vec<Hook>>>,
     pub(in crate::control) binder: FakeBinder,
-    run: JoinHandle<Result<(), String>>,
+    run: JoinHandle<Result<End, String>>,
 }
 
 /// Short waits; heartbeats only where a test asks for them.
@@ -126,6 +126,11 @@ impl World {
 
     /// Waits until the Controller has returned.
     pub(in crate::control) async fn ended(self) -> Result<(), String> {
+        self.end().await.map(|_| ())
+    }
+
+    /// Waits until the Controller has returned.
+    pub(in crate::control) async fn end(self) -> Result<End, String> {
         tokio::time::timeout(Duration::from_secs(10), self.run).await.expect("the end").expect("no panic")
     }
 }
@@ -174,6 +179,8 @@ fn start(
         version: "0.0.0".to_owned(),
         first_sequence: 1,
         pace,
+        story: Box::new(drop),
+        inheritance: None,
     }
 }
 

@@ -174,6 +174,9 @@ pub struct ListenerSockets {
     pub address: String,
     /// The address in fact bound.
     pub bound: String,
+    /// The listener and its pool as TOML, should the successor not have it;
+    /// empty: not known.
+    pub settings: String,
     /// How they came to be, which decides how they end.
     pub origin: SocketOrigin,
     /// In order of the workers that served them; a Unix-domain or inherited

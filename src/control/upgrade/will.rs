@@ -3,7 +3,7 @@
 
 use std::{
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
@@ -26,7 +26,7 @@ use crate::{config::Config, metrics::WorkerShard};
 #[derive(Debug)]
 pub(in crate::control) struct Legacy {
     /// Drains that had not ended.
-    drains: Vec<(Target, Option<std::time::Duration>, Provenance)>,
+    drains: Vec<(Target, Option<Duration>, Provenance)>,
     /// Overrides of objects that this configuration does not have.
     lifted: Vec<Lifted>,
     /// What was counted; to be added before anybody looks.
@@ -87,7 +87,7 @@ impl<P: WorkerPort> Controller<P> {
         &self,
         drain: &Drain,
         now: Instant,
-    ) -> (Target, Option<std::time::Duration>, Provenance) {
+    ) -> (Target, Option<Duration>, Provenance) {
         let by = match &drain.target {
             Target::Daemon => self.state.daemon_override().map(|each| each.by.clone()),
             Target::Listener(name) => self.state.listener_override(name).map(|each| each.by.clone()),
@@ -108,7 +108,7 @@ impl<P: WorkerPort> Controller<P> {
         }
         let now = self.clock.now().instant;
         for (target, left, by) in legacy.drains {
-            if self.state.takes(&target) {
+            if self.state.check(&target).is_err() || self.state.takes(&target) {
                 // Its object is gone, and so is the drain.
                 continue;
             }

@@ -1,0 +1,193 @@
+//! Listening sockets of a predecessor: matched with this process's
+//! configuration, dealt out over its workers.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    super::sockets::{Faults, Inherited, Opened, Sockets, is_ours},
+    types::{ListenerSockets, SocketOrigin},
+};
+use crate::{
+    config::{self, Address, Config, Listener, Pool},
+    listen::{self, Bound, Duplicate, Kept, ListenSocket, Origin},
+};
+
+/// A predecessor's listening sockets, sorted out.
+#[derive(Debug, Default)]
+pub(in crate::control) struct Adoption {
+    /// What this process serves at first: its configuration, and listeners
+    /// that are gone from it, which it then removes as a reload does.
+    pub(in crate::control) first: Option<Arc<Config>>,
+    /// Sockets for that.
+    pub(in crate::control) adopted: BTreeMap<String, Opened>,
+    /// Sockets for what the configuration has beside or instead.
+    pub(in crate::control) opened: BTreeMap<String, Opened>,
+}
+
+/// The predecessor's listener with its pool.
+struct Former {
+    listener: Arc<Listener>,
+    pool: Option<Arc<Pool>>,
+}
+
+impl Sockets {
+    /// Adopts what a predecessor had; binds what is new. `serves`: whether a
+    /// listener of the configuration is to accept.
+    pub(in crate::control) fn take_over(
+        &mut self,
+        given: Vec<ListenerSockets>,
+        config: &Arc<Config>,
+        serves: impl Fn(&str) -> bool,
+    ) -> Result<Adoption, Faults> {
+        let (mut adoption, mut faults) = (Adoption::default(), Vec::new());
+        let mut first = Config::clone(config);
+        let ours: Vec<Address> = given.iter().filter_map(|each| each.address.parse().ok()).collect();
+        let mut served = Vec::new();
+        for mut each in given {
+            let matching = wanted(&each, config);
+            let name = matching.map_or_else(|| each.name.clone(), |listener| listener.name.clone());
+            let former = former(&each);
+            let outcome = match (matching, former) {
+                (Some(listener), former) => {
+                    served.push(name.clone());
+                    adapt(listener, former.as_ref()).and_then(|()| self.adopt_given(&mut each, listener, serves(&name)))
+                }
+                (None, Some(former)) => {
+                    let listener = Arc::clone(&former.listener);
+                    keep_for_now(&mut first, former);
+                    self.adopt_given(&mut each, &listener, true)
+                }
+                (None, None) => {
+                    tracing::warn!(
+                        listener = each.name,
+                        "its sockets are closed: it is gone from the configuration, and how to serve it is not known"
+                    );
+                    Ok(None)
+                }
+            };
+            match outcome {
+                Ok(Some(opened)) => drop(adoption.adopted.insert(name, opened)),
+                Ok(None) => {}
+                Err(error) => faults.push((name, error)),
+            }
+        }
+        let new = config.listeners.iter().filter(|each| serves(&each.name) && !served.contains(&each.name));
+        match self.open(new, &ours) {
+            Ok(opened) => adoption.opened = opened,
+            Err(Faults(more)) => faults.extend(more),
+        }
+        adoption.first = Some(Arc::new(first));
+        if faults.is_empty() { Ok(adoption) } else { Err(Faults(faults)) }
+    }
+
+    /// `None`: the listener does not accept now.
+    fn adopt_given(
+        &mut self,
+        given: &mut ListenerSockets,
+        listener: &Arc<Listener>,
+        serves: bool,
+    ) -> Result<Option<Opened>, String> {
+        let fds = std::mem::take(&mut given.sockets);
+        match given.origin {
+            SocketOrigin::Inherited => {
+                let inherited = Inherited { address: listener.address.clone(), fds };
+                self.inherited.insert(listener.name.clone(), inherited);
+                if serves { self.open_inherited(listener).map(Some) } else { Ok(None) }
+            }
+            SocketOrigin::Kept if !fds.iter().all(listen::is_listening) => {
+                let kept = Kept::of(fds, given.bound.clone());
+                let bound = serves.then(|| kept.listen(listener.backlog)).transpose();
+                self.kept.insert(listener.address.clone(), kept);
+                let opened = |bound: Bound| Opened::new(bound.sockets, bound.local, false, self.workers);
+                bound.map_err(|error| error.to_string())?.map(opened).transpose()
+            }
+            _ if !serves => Ok(None),
+            origin => {
+                let origin = match origin {
+                    SocketOrigin::Kept => Origin::Kept,
+                    SocketOrigin::Shared => Origin::Shared,
+                    SocketOrigin::Own | SocketOrigin::Inherited => Origin::Own,
+                };
+                let given = fds.into_iter().map(|fd| Duplicate { fd, origin }).collect();
+                let mut bound = listen::resume(given).map_err(|error| error.to_string())?;
+                if origin == Origin::Own {
+                    self.complete(&mut bound, listener);
+                }
+                if origin == Origin::Kept {
+                    let kept = bound.keep().map_err(|error| format!("no duplicate of its socket: {error}"))?;
+                    self.kept.insert(listener.address.clone(), kept);
+                }
+                let Bound { sockets, local } = bound;
+                for socket in &sockets {
+                    socket.set_backlog(listener.backlog);
+                }
+                Opened::new(sockets, local, false, self.workers).map(Some)
+            }
+        }
+    }
+
+    /// One more socket for each worker that has none. Where none can be bound,
+    /// workers share.
+    fn complete(&self, bound: &mut Bound, listener: &Listener) {
+        let missing = self.workers.saturating_sub(bound.sockets.len());
+        if missing == 0 {
+            return;
+        }
+        // The kernel chose the port of `:0`; further sockets share it.
+        let address = bound.local.parse().unwrap_or_else(|_| listener.address.clone());
+        let options = self.bind_options(listener, address, true);
+        match self.binder.bind(&options, missing) {
+            Ok(more) => bound.sockets.extend(more.sockets),
+            Err(error) => tracing::warn!(
+                listener = %listener.name, %error,
+                "no further sockets for further workers: some workers share one"
+            ),
+        }
+    }
+}
+
+impl Opened {
+    /// Deals sockets out over the workers.
+    pub(in crate::control) fn new(
+        sockets: Vec<ListenSocket>,
+        local: String,
+        inherited: bool,
+        workers: usize,
+    ) -> Result<Self, String> {
+        let rows = listen::spread(sockets, workers).map_err(|error| error.to_string())?;
+        Ok(Self { rows, local, inherited })
+    }
+}
+
+/// The listener that goes on with these sockets: by name and address, else by
+/// address alone.
+fn wanted<'a>(given: &ListenerSockets, config: &'a Config) -> Option<&'a Arc<Listener>> {
+    let same = |listener: &&Arc<Listener>| listener.address.to_string() == given.address;
+    let named = config.listeners.iter().find(|each| each.name == given.name && same(each));
+    named.or_else(|| config.listeners.iter().find(same))
+}
+
+fn former(given: &ListenerSockets) -> Option<Former> {
+    let config = config::parse("predecessor", &given.settings, &|_| None).ok()?;
+    let listener = Arc::clone(config.listeners.iter().find(|each| each.name == given.name)?);
+    let pool = listener.protocol.pool().and_then(|name| config.pools.iter().find(|each| each.name == *name));
+    Some(Former { pool: pool.cloned(), listener })
+}
+
+/// What an open socket cannot take on.
+fn adapt(listener: &Listener, former: Option<&Former>) -> Result<(), String> {
+    let Some(Former { listener: former, .. }) = former else { return Ok(()) };
+    let same = former.v6only == listener.v6only && former.mode == listener.mode;
+    if same { Ok(()) } else { Err("v6only or mode has changed: reload first, then upgrade".to_owned()) }
+}
+
+/// Serves a listener that is gone from the configuration, in place of one of
+/// the same name if there is one.
+fn keep_for_now(config: &mut Config, former: Former) {
+    let Former { listener, pool } = former;
+    if let Some(pool) = pool.filter(|pool| config.pool(&pool.name).is_none()) {
+        config.pools.push(pool);
+    }
+    config.listeners.retain(|each| each.name != listener.name);
+    config.listeners.push(listener);
+}
