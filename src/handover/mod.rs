@@ -6,6 +6,10 @@
 //! then [`hand_over`]. Successor: [`Arrival`], blocking, before its runtime
 //! exists; then [`take_over`].
 
+mod codec;
+mod convert;
+mod line;
+mod moment;
 mod predecessor;
 mod successor;
 mod types;

@@ -197,6 +197,8 @@ pub struct TakenOver {
     /// The predecessor's last word; `None`: it ended before, and what it still
     /// had is lost.
     pub receipt: Option<Receipt>,
+    /// The predecessor took everything back, for this reason: end at once.
+    pub called_off: Option<String>,
     /// What did not go as it should; empty if all did.
     pub troubles: Vec<String>,
 }
