@@ -163,10 +163,19 @@ pub(super) struct SocketFile {
 pub struct FileGuard(Option<Arc<AtomicBool>>);
 
 impl FileGuard {
-    /// It is a successor's now, and stays.
+    /// It is another process's, and stays.
     pub fn give_away(&self) {
+        self.set(true);
+    }
+
+    /// It is this process's, and goes with it: also one that was adopted.
+    pub fn take(&self) {
+        self.set(false);
+    }
+
+    fn set(&self, away: bool) {
         if let Some(given_away) = &self.0 {
-            given_away.store(true, Relaxed);
+            given_away.store(away, Relaxed);
         }
     }
 }
@@ -205,7 +214,9 @@ fn bind_unix(path: &Path, options: &AdminOptions) -> io::Result<(UnixListener, S
 }
 
 fn adopt_unix(fd: OwnedFd, path: &Path) -> io::Result<(UnixListener, SocketFile)> {
-    let file = SocketFile { path: path.to_owned(), identity: identity(path)?, given_away: Arc::default() };
+    // The predecessor's, until that says go.
+    let given_away = Arc::new(AtomicBool::new(true));
+    let file = SocketFile { path: path.to_owned(), identity: identity(path)?, given_away };
     let listener = UnixListener::from(fd);
     listener.set_nonblocking(true)?;
     Ok((listener, file))

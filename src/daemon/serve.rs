@@ -28,6 +28,7 @@ use crate::{
     handover::{self, Outcome, Signpost, Succession},
     logging::Logging,
     process::pidfile::PidFile,
+    sys::process::exit_at_once,
 };
 
 /// After handing over, open calls get so long to end.
@@ -58,7 +59,7 @@ async fn serve(
     mut arrival: Arrival,
     predecessor: Option<handover::Arrival>,
 ) -> Result<(), Failure> {
-    let Prepared { control, admin, admin_group, metrics, logging, banner, supervisor, .. } = prepared;
+    let Prepared { control, admin, admin_group, metrics, logging, banner, .. } = prepared;
     let Prepared { belongings, former_pid_file, starter, upgrades, .. } = prepared;
     let admin_addresses = admin.addresses();
     let started = async {
@@ -74,12 +75,17 @@ async fn serve(
         Some(predecessor) => Some(stand(&mut controller, predecessor).await?),
         None => None,
     };
+    if heir.is_some() {
+        // Nothing is the predecessor's alone any more.
+        belongings.signs.own();
+        belongings.admin_file.take();
+    }
     let (stop, stopping) = watch::channel(false);
     let edges = serve_edges(admin, admin_group, metrics, &handle, &stopping);
     for address in admin_addresses {
         tracing::info!(%address, "the admin API is served");
     }
-    let (signs, admin_file) = (belongings.signs.clone(), belongings.admin_file.clone());
+    let signs = belongings.signs.clone();
     tokio::task::spawn_local(tell_stories(upgrades, starter, belongings));
 
     let mut events = handle.events();
@@ -109,8 +115,6 @@ async fn serve(
     };
     stop.send_replace(true);
     let succeeded = matches!(outcome, Ok(Ok(End::Succeeded { .. })));
-    // Told before anything is removed.
-    drop((supervisor, admin_file));
     for edge in edges {
         // It has told of its own fault, and so has a panic.
         match succeeded {
@@ -197,6 +201,11 @@ async fn take_over(
     match succession {
         Some(succession) => {
             let taken = handover::take_over(&heir, succession, &mut signs).await;
+            if let Some(reason) = taken.called_off {
+                // Everything is the predecessor's: nothing may be closed in order, or removed.
+                tracing::error!("the predecessor calls the upgrade off: {reason}");
+                exit_at_once(1);
+            }
             for trouble in taken.troubles {
                 tracing::warn!("taking over: {trouble}");
             }
@@ -207,8 +216,11 @@ async fn take_over(
             }
         }
     }
-    // Whatever the predecessor named this one by is past.
-    drop((former_pid_file, heir));
+    if let Some(mut former) = former_pid_file {
+        former.take();
+    }
+    // Without it the Controller knows that nothing more comes.
+    drop(heir);
 }
 
 /// Waits until every worker accepts: whoever waits for the start is not to be

@@ -102,7 +102,6 @@ pub(super) struct Prepared {
     pub(super) metrics: Option<MetricsListener>,
     pub(super) logging: Arc<Logging>,
     pub(super) banner: Option<Banner>,
-    pub(super) supervisor: Supervisor,
     /// What moves in an upgrade, besides listeners and connections; the pid
     /// file, which is held until the end, among it.
     pub(super) belongings: Belongings,
@@ -223,7 +222,6 @@ pub(super) fn prepare(
         metrics,
         logging,
         banner,
-        supervisor,
         belongings,
         former_pid_file,
         starter,

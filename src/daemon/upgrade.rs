@@ -131,6 +131,13 @@ impl Signs {
         Self { pid_file: Rc::new(RefCell::new(pid_file)), supervisor }
     }
 
+    /// This process is the daemon: the pid file goes with it.
+    pub(super) fn own(&self) {
+        if let Some(file) = self.pid_file.borrow_mut().as_mut() {
+            file.take();
+        }
+    }
+
     /// The pid file, to be removed at the end.
     pub(super) fn take_pid_file(&self) -> Option<PidFile> {
         self.pid_file.borrow_mut().take()

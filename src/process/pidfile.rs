@@ -160,8 +160,8 @@ impl PidFile {
     }
 
     /// Goes on with the pid file of a predecessor: `fd` is open on it and
-    /// locked, and the lock belongs to all who have it. `None`: it is no file
-    /// any more.
+    /// locked, and the lock belongs to all who have it. It is not removed
+    /// unless it is [taken](Self::take). `None`: it is no file any more.
     ///
     /// # Errors
     /// If it cannot be looked at.
@@ -171,7 +171,7 @@ impl PidFile {
         if !names(&path, &file)? {
             return Ok(None);
         }
-        Ok(Some(Self { path, file, pid: std::process::id(), stale: None, removed: false }))
+        Ok(Some(Self { path, file, pid: std::process::id(), stale: None, removed: true }))
     }
 
     /// Where it is.
@@ -194,6 +194,11 @@ impl PidFile {
     /// What the system says, such as ENOSPC.
     pub fn point_at(&self, pid: u32) -> io::Result<()> {
         write_pid(&self.file, pid)
+    }
+
+    /// It is this process's now: it is removed at the end.
+    pub fn take(&mut self) {
+        self.removed = false;
     }
 
     /// A successor has it now: it is neither removed nor unlocked.

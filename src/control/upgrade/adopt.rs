@@ -24,6 +24,15 @@ pub(in crate::control) struct Adoption {
     pub(in crate::control) opened: BTreeMap<String, Opened>,
 }
 
+impl Drop for Adoption {
+    /// What was not taken on is the predecessor's: it goes on listening, and
+    /// its files stay.
+    fn drop(&mut self) {
+        let sockets = self.adopted.values_mut().flat_map(|opened| opened.rows.iter_mut().flatten());
+        sockets.for_each(ListenSocket::give_away);
+    }
+}
+
 /// The predecessor's listener with its pool.
 struct Former {
     listener: Arc<Listener>,
@@ -114,8 +123,13 @@ impl Sockets {
                     self.complete(&mut bound, listener);
                 }
                 if origin == Origin::Kept {
-                    let kept = bound.keep().map_err(|error| format!("no duplicate of its socket: {error}"))?;
-                    self.kept.insert(listener.address.clone(), kept);
+                    match bound.keep() {
+                        Ok(kept) => drop(self.kept.insert(listener.address.clone(), kept)),
+                        Err(error) => {
+                            bound.sockets.iter_mut().for_each(ListenSocket::give_away);
+                            return Err(format!("no duplicate of its socket: {error}"));
+                        }
+                    }
                 }
                 let Bound { sockets, local } = bound;
                 for socket in &sockets {

@@ -52,8 +52,9 @@ impl<P: WorkerPort> Controller<P> {
 
     /// Begins to accept on what a predecessor accepted on; listeners that are
     /// gone from the configuration are then removed as a reload does.
-    pub(in crate::control) fn begin_adopted(&mut self, adoption: Adoption) -> Commit {
-        let Adoption { first, mut adopted, mut opened } = adoption;
+    pub(in crate::control) fn begin_adopted(&mut self, mut adoption: Adoption) -> Commit {
+        let first = adoption.first.take();
+        let (mut adopted, mut opened) = (std::mem::take(&mut adoption.adopted), std::mem::take(&mut adoption.opened));
         let last = self.state.clone();
         let first = last.with(first.unwrap_or_else(|| Arc::clone(last.config())));
         let delta = self.fleet.told().delta(&first);

@@ -58,6 +58,7 @@ fn written(listener: &ListenerSockets, first: usize, count: usize) -> pb::Listen
         origin: origin.to_owned(),
         first: small(first),
         count: small(count),
+        settings: if first == 0 { listener.settings.clone() } else { String::new() },
     }
 }
 
@@ -91,8 +92,8 @@ impl Gathering {
                 let Some((origin, _)) = ORIGINS.iter().find(|(_, word)| *word == run.origin) else {
                     return wrong(format!("listener/{}: no origin of sockets: `{}`", run.name, run.origin));
                 };
-                let (name, address, bound) = (run.name, run.address, run.bound);
-                self.listeners.push(ListenerSockets { name, address, bound, origin: *origin, sockets });
+                let pb::ListenerSockets { name, address, bound, settings, .. } = run;
+                self.listeners.push(ListenerSockets { name, address, bound, settings, origin: *origin, sockets });
             }
             _ => return wrong(format!("listener/{}: sockets out of order", run.name)),
         }
