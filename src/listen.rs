@@ -1,5 +1,7 @@
 //! Listening sockets: one a worker and address, bound here or adopted.
 
+mod hand_over;
+
 use std::{
     fs, io,
     net::{Shutdown, SocketAddr},
@@ -8,10 +10,15 @@ use std::{
         unix::fs::{MetadataExt, PermissionsExt, chown, fchown},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+
+pub use hand_over::{Duplicate, Origin, distinct, resume, spread};
 
 use crate::sys;
 
@@ -66,12 +73,6 @@ impl ListenSocket {
             let _ = SockRef::from(&self.fd).listen(length(backlog));
         }
     }
-
-    /// Whether other descriptors of the same socket exist, so that closing
-    /// this one does not end the watch on it.
-    pub fn is_shared(&self) -> bool {
-        !matches!(self.ownership, Ownership::Own)
-    }
 }
 
 impl Drop for ListenSocket {
@@ -93,18 +94,21 @@ impl Drop for ListenSocket {
 struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    /// Somebody else sees to its end.
+    given_away: AtomicBool,
 }
 
 impl SocketFile {
     fn new(path: &Path) -> io::Result<Self> {
         let metadata = fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) })
+        let identity = (metadata.dev(), metadata.ino());
+        Ok(Self { path: path.to_owned(), identity, given_away: AtomicBool::new(false) })
     }
 
     fn remove(&self) {
         let ours =
             fs::symlink_metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
-        if ours {
+        if ours && !self.given_away.load(Relaxed) {
             // Gone already, or not permitted any more: a stale file is taken
             // over by the next start.
             let _ = fs::remove_file(&self.path);

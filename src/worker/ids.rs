@@ -29,7 +29,8 @@ impl Ids {
     }
 }
 
-/// The index of the worker that gave out `id`.
+/// The index of the worker that gave out `id`; the connection may have moved
+/// since.
 pub fn worker_of(id: u64) -> usize {
     (id as usize) & (MAX_WORKERS - 1)
 }

@@ -13,6 +13,7 @@ mod budget;
 mod command;
 mod conn;
 mod dial;
+mod export;
 mod handle;
 mod hold;
 mod ids;
@@ -32,7 +33,7 @@ pub use command::{
 };
 pub use handle::{Handle, Overloaded, Settings};
 pub use ids::{MAX_WORKERS, worker_of};
-pub use parcel::{FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage};
+pub use parcel::{Arrival, FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage};
 
 #[cfg(test)]
 mod script;

@@ -32,6 +32,11 @@ pub(super) fn list<S: Stream>(conns: &Slots<Conn<S>>, query: &Query) -> Vec<Conn
 
 /// The slots of the selected connections.
 pub(super) fn select<S: Stream>(conns: &Slots<Conn<S>>, selection: &Selection) -> Vec<SlotId> {
+    some(conns, selection, usize::MAX)
+}
+
+/// The slots of `limit` of the selected connections.
+pub(super) fn some<S: Stream>(conns: &Slots<Conn<S>>, selection: &Selection, limit: usize) -> Vec<SlotId> {
     let ids = match selection {
         Selection::Ids(ids) => ids.iter().collect::<HashSet<_>>(),
         Selection::Matching(_) => HashSet::new(),
@@ -40,10 +45,10 @@ pub(super) fn select<S: Stream>(conns: &Slots<Conn<S>>, selection: &Selection) -
         Selection::Ids(_) => ids.contains(&conn.id),
         Selection::Matching(filter) => matches(filter, conn),
     };
-    conns.iter().filter(|(_, conn)| selected(conn)).map(|(slot, _)| slot).collect()
+    conns.iter().filter(|(_, conn)| selected(conn)).map(|(slot, _)| slot).take(limit).collect()
 }
 
-fn matches<S: Stream>(filter: &Filter, conn: &Conn<S>) -> bool {
+pub(super) fn matches<S: Stream>(filter: &Filter, conn: &Conn<S>) -> bool {
     let endpoint = conn.endpoint.as_ref().map(|endpoint| endpoint.id);
     filter.listeners.as_ref().is_none_or(|ids| ids.contains(&conn.origin.listener))
         && filter.endpoints.as_ref().is_none_or(|ids| endpoint.is_some_and(|id| ids.contains(&id)))

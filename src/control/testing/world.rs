@@ -1,6 +1,8 @@
 //! A Controller among fakes: workers that answer at once, sockets that nobody
 //! listens on, a supervisor that writes down what it is told.
 
+mod moves;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     future::Future,
@@ -19,7 +21,7 @@ use crate::{
         Binder, Clock, End, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, SystemBinder, Usage,
         WorkerPort, testing::empty,
     },
-    listen::{self, BindAddress, BindOptions, Bound},
+    listen::{self, BindAddress, BindOptions, Bound, ListenSocket},
     metrics::WorkerShard,
     worker::{
         Command, ConnectionInfo, ConnectionState, Filter, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec,
@@ -251,6 +253,9 @@ pub(in crate::control) struct Inner {
     pub(in crate::control) log: Vec<String>,
     held: Vec<Command>,
     pub(in crate::control) listeners: BTreeMap<ListenerId, ListenerSpec>,
+    sockets: Vec<(ListenerId, ListenSocket)>,
+    /// Counters of the worker.
+    shard: Arc<WorkerShard>,
     pools: BTreeMap<PoolId, PoolSpec>,
     connections: Vec<(ConnectionInfo, ListenerSpec)>,
     stopped: bool,
@@ -258,7 +263,9 @@ pub(in crate::control) struct Inner {
 
 impl FakeWorker {
     fn new(settings: Settings) -> Self {
-        Self { settings, shard: Arc::default(), inner: Arc::default() }
+        let shard = Arc::<WorkerShard>::default();
+        let inner = Inner { shard: shard.clone(), ..Inner::default() };
+        Self { settings, shard, inner: Arc::new(Mutex::new(inner)) }
     }
 
     pub(in crate::control) fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -276,6 +283,7 @@ impl FakeWorker {
             endpoint.counters.connected.add(1);
             endpoint.counters.active.add(1);
         }
+        inner.shard.active.add(1);
         let now = Clock::system().now().instant;
         let info = ConnectionInfo {
             id,
@@ -331,8 +339,9 @@ impl Inner {
                 let name = self.pools.remove(&id).map(|spec| spec.config.name.clone());
                 self.log.push(format!("forget {}", name.unwrap_or_default()));
             }
-            Command::AddListener(spec, _socket) => {
+            Command::AddListener(spec, socket) => {
                 self.log.push(format!("add {}", spec.config.name));
+                self.sockets.push((spec.id, socket));
                 self.listeners.insert(spec.id, spec);
             }
             Command::UpdateListener(spec) => {
@@ -341,9 +350,16 @@ impl Inner {
             }
             Command::StopListener(id, reply) => {
                 let name = self.listeners.remove(&id).map(|spec| spec.config.name.clone());
+                self.sockets.retain(|(each, _)| *each != id);
                 self.log.push(format!("stop {}", name.unwrap_or_default()));
                 reply.send(());
             }
+            order @ (Command::Export { .. } | Command::Import(..)) => moves::obey(self, order),
+            order @ (Command::ReleaseListener(..)
+            | Command::DuplicateListener(..)
+            | Command::ShareListener(..)
+            | Command::PauseListener(..)
+            | Command::ResumeListener(_)) => moves::obey_of_sockets(self, order),
             Command::Query(query, reply) => {
                 let above = |id: u64| query.after.is_none_or(|after| id > after);
                 let mut found: Vec<ConnectionInfo> = self.connections.iter().map(|(info, _)| info.clone()).collect();
@@ -369,6 +385,7 @@ impl Inner {
         let ended: Vec<(ConnectionInfo, ListenerSpec)> = ended;
         for (info, spec) in &ended {
             spec.counters.active.sub(1);
+            self.shard.active.sub(1);
             let endpoints = self.pools.values().flat_map(|pool| &pool.endpoints);
             if let Some(endpoint) = endpoints.into_iter().find(|each| Some(each.id) == info.endpoint) {
                 endpoint.counters.active.sub(1);
