@@ -185,8 +185,8 @@ impl Prepared {
         let refused = |faults| Refusal::from(faults).to_string();
         let Some((will, given)) = inheritance else {
             let opened = sockets.open(config.listeners.iter(), &[]).map_err(refused)?;
-            let state = State::new(config, now.wall);
             let log_level = config.log.level;
+            let state = State::new(config, now.wall);
             return Ok(Self { start, started: now, sockets, adoption: None, legacy: None, log_level, state, opened });
         };
         let started = upgrade::started(&will, now);

@@ -24,6 +24,6 @@ pub(super) use adopt::Adoption;
 pub use conduct::{Begin, Story};
 pub(super) use conduct::Upgrades;
 pub use orders::{EstateHandle, HeirHandle};
-pub(super) use orders::{Order, Orders};
+pub(super) use orders::Order;
 pub use types::*;
 pub(super) use will::{Legacy, started};

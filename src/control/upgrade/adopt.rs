@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    super::sockets::{Faults, Inherited, Opened, Sockets, is_ours},
+    super::sockets::{Faults, Inherited, Opened, Sockets},
     types::{ListenerSockets, SocketOrigin},
 };
 use crate::{

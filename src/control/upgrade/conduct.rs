@@ -128,7 +128,7 @@ impl Upgrades {
         self.receipts.iter().cloned().collect()
     }
 
-    fn keep(&mut self, receipt: Receipt) {
+    pub(super) fn keep(&mut self, receipt: Receipt) {
         if self.receipts.len() == KEPT {
             self.receipts.pop_front();
         }
