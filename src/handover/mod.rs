@@ -17,3 +17,6 @@ mod types;
 pub use predecessor::hand_over;
 pub use successor::{Arrival, Succession, take_over};
 pub use types::*;
+
+#[cfg(test)]
+mod tests;
