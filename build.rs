@@ -10,7 +10,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(["netd/admin/v1/admin.proto"], ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("netd_descriptor.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    let receipt = ".netd.admin.v1.UpgradeProgress.of.ended";
+    tonic_prost_build::configure().boxed(receipt).compile_fds(descriptors)?;
     let descriptors = protox::compile(["netd/handover/v1/handover.proto"], ["proto"])?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
     Ok(())

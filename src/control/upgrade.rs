@@ -21,9 +21,12 @@ mod will;
 mod words;
 
 pub(super) use adopt::Adoption;
-pub use conduct::{Begin, Story};
 pub(super) use conduct::Upgrades;
-pub use orders::{EstateHandle, HeirHandle};
+pub use conduct::{Begin, Story};
 pub(super) use orders::Order;
+pub use orders::{EstateHandle, HeirHandle};
 pub use types::*;
 pub(super) use will::{Legacy, started};
+
+#[cfg(test)]
+mod tests;

@@ -140,9 +140,7 @@ impl Args {
             add("--upstream", address.to_string().into());
         }
         let place = |value: &str| match value.split_once(":") {
-            Some((kind @ ("unix" | "file"), path)) => {
-                Ok(format!("{kind}:{}", std::path::absolute(path)?.display()))
-            }
+            Some((kind @ ("unix" | "file"), path)) => Ok(format!("{kind}:{}", std::path::absolute(path)?.display())),
             _ => Ok::<_, io::Error>(value.to_owned()),
         };
         let single = [

@@ -39,11 +39,7 @@ const SIGNALS: usize = 16;
 
 /// Serves until the daemon has stopped.
 /// `predecessor`: the netd that this one takes over from.
-pub(super) fn run(
-    prepared: Prepared,
-    arrival: Arrival,
-    predecessor: Option<handover::Arrival>,
-) -> Result<(), Failure> {
+pub(super) fn run(prepared: Prepared, arrival: Arrival, predecessor: Option<handover::Arrival>) -> Result<(), Failure> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()

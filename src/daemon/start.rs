@@ -141,7 +141,9 @@ pub(super) fn detach_if_asked(args: &Args, environment: &Environment, config: &C
             drop(activation);
             Ok(Detached::Original(waiter))
         }
-        Side::Daemon(ready) => Ok(Detached::Here(Arrival { ready: Some(ready), activation, stayed: None, detached: true })),
+        Side::Daemon(ready) => {
+            Ok(Detached::Here(Arrival { ready: Some(ready), activation, stayed: None, detached: true }))
+        }
     }
 }
 

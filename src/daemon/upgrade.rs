@@ -85,7 +85,8 @@ impl Starter {
     fn launch(&self, request: &UpgradeRequest) -> Result<Launch, String> {
         let (binary, config) = if request.rollback {
             let former = self.former.as_ref().filter(|former| Instant::now() < former.until);
-            let former = former.ok_or("there is no binary to go back to: none was upgraded from within the last hour")?;
+            let former =
+                former.ok_or("there is no binary to go back to: none was upgraded from within the last hour")?;
             (PathBuf::from(format!("/proc/self/fd/{}", former.executable.as_raw_fd())), former.config.clone())
         } else {
             let own = || self.binary.as_ref().map(PathBuf::clone).map_err(|error| format!("/proc/self/exe: {error}"));

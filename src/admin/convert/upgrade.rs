@@ -29,7 +29,7 @@ pub(in crate::admin) fn progress(progress: control::UpgradeProgress) -> pb::Upgr
     let of = match progress {
         control::UpgradeProgress::Reached(reached, at) => Of::Reached(phase((reached, at))),
         control::UpgradeProgress::Moved { moved, of } => Of::Moved(pb::UpgradeMoved { moved, of }),
-        control::UpgradeProgress::Ended(ended) => Of::Ended(receipt(*ended)),
+        control::UpgradeProgress::Ended(ended) => Of::Ended(Box::new(receipt(*ended))),
     };
     pb::UpgradeProgress { of: Some(of) }
 }

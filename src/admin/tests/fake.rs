@@ -69,6 +69,16 @@ impl Fake {
     }
 }
 
+/// The phases and the receipt of an upgrade.
+fn upgrade(request: UpgradeRequest) -> [UpgradeProgress; 3] {
+    let at = Duration::from_millis(12);
+    let mut receipt = Receipt::failed(Verdict::Upgraded, String::new(), request.by, epoch(9), "1.0.0");
+    (receipt.to, receipt.moved, receipt.phases) = (("1.1.0".into(), 42), 3, vec![(Phase::Ready, at)]);
+    receipt.kernel = vec![("ListenDrops".into(), 5, 5)];
+    let moved = UpgradeProgress::Moved { moved: 1, of: 3 };
+    [UpgradeProgress::Reached(Phase::Ready, at), moved, UpgradeProgress::Ended(Box::new(receipt))]
+}
+
 impl Script {
     fn answer(&mut self, request: Request) {
         let refusal = self.refusal.clone();
@@ -116,6 +126,14 @@ impl Script {
             Request::SetLogLevel(_, _, reply) => reply!(reply, LogLevel::Info),
             Request::Shutdown(_, reply) => reply!(reply, Some(Duration::from_secs(30))),
             Request::Snapshot(reply) => reply!(reply, self.snapshot()),
+            Request::Upgrade(request, reply) => {
+                let (sender, receiver) = mpsc::channel(4);
+                for each in upgrade(request) {
+                    let _ = sender.try_send(each);
+                }
+                reply!(reply, receiver);
+            }
+            Request::Upgrades(reply) => reply!(reply, Vec::new()),
         }
     }
 

@@ -18,8 +18,8 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use crate::{
     config::{Config, LogLevel},
     control::{
-        Binder, Clock, End, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, SystemBinder, Usage,
-        WorkerPort, testing::empty,
+        Begin, Binder, Clock, End, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, SystemBinder,
+        Usage, WorkerPort, testing::empty,
     },
     listen::{self, BindAddress, BindOptions, Bound, ListenSocket},
     metrics::WorkerShard,
@@ -39,6 +39,8 @@ pub(in crate::control) struct World {
     pub(in crate::control) reads: Arc<Mutex<u64>>,
     pub(in crate::control) hooks: Arc<Mutex<Vec<Hook>>>,
     pub(in crate::control) binder: FakeBinder,
+    /// Upgrades that have begun; nobody tells their stories.
+    pub(in crate::control) stories: Arc<Mutex<Vec<Begin>>>,
     run: JoinHandle<Result<End, String>>,
 }
 
@@ -69,6 +71,9 @@ impl World {
         let source = Arc::new(Mutex::new(Ok(config.clone())));
         let (hooks, binder, reads) = (Arc::new(Mutex::new(Vec::new())), FakeBinder::default(), Arc::default());
         let start = start(config, pace, inherited, &source, &hooks, &binder, &reads);
+        let stories = Arc::<Mutex<Vec<Begin>>>::default();
+        let told = Arc::clone(&stories);
+        let start = Start { story: Box::new(move |begin| lock(&told).push(begin)), ..start };
         let mut workers = Vec::new();
         let (controller, handle) = Prepared::new(start)
             .unwrap()
@@ -81,7 +86,7 @@ impl World {
             .unwrap();
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
-        Self { handle, signals, workers, source, reads, hooks, binder, run }
+        Self { handle, signals, workers, source, reads, hooks, binder, stories, run }
     }
 
     /// With the system's own sockets and workers.
@@ -93,7 +98,7 @@ impl World {
         let (controller, handle) = Prepared::new(start).unwrap().launch().unwrap();
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
-        Self { handle, signals, workers: Vec::new(), source, reads, hooks, binder, run }
+        Self { handle, signals, workers: Vec::new(), source, reads, hooks, binder, stories: Arc::default(), run }
     }
 
     pub(in crate::control) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Refusal> {

@@ -178,7 +178,9 @@ impl Opened {
 fn wanted<'a>(given: &ListenerSockets, config: &'a Config) -> Option<&'a Arc<Listener>> {
     let same = |listener: &&Arc<Listener>| listener.address.to_string() == given.address;
     let named = config.listeners.iter().find(|each| each.name == given.name && same(each));
-    named.or_else(|| config.listeners.iter().find(same))
+    // A port that the kernel chooses is another one each time.
+    let chosen = matches!(named, None if given.address.ends_with(":0"));
+    named.or_else(|| config.listeners.iter().find(|each| !chosen && same(each)))
 }
 
 fn former(given: &ListenerSockets) -> Option<Former> {

@@ -84,11 +84,7 @@ impl fmt::Debug for Upgrades {
 }
 
 impl Upgrades {
-    pub(in crate::control) fn new(
-        story: Story,
-        legacy: Option<Legacy>,
-        orders: Option<mpsc::Receiver<Order>>,
-    ) -> Self {
+    pub(in crate::control) fn new(story: Story, legacy: Option<Legacy>, orders: Option<mpsc::Receiver<Order>>) -> Self {
         Self {
             story,
             orders,

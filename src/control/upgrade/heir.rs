@@ -96,10 +96,11 @@ impl<P: WorkerPort> Controller<P> {
                     open[worker] += 1;
                     arrivals[worker].push(arrival);
                 }
-                Err(moving) => left.push(moving),
+                Err(moving) => left.push(*moving),
             }
         }
-        let gather = self.fleet.ask_each(arrivals.into_iter().map(|each| (!each.is_empty()).then_some(each)), Command::Import);
+        let gather =
+            self.fleet.ask_each(arrivals.into_iter().map(|each| (!each.is_empty()).then_some(each)), Command::Import);
         self.after(gather, move |controller, mut gather: Gather<Vec<Parcel>>| {
             let refused: Vec<Parcel> = gather.answers.drain(..).flat_map(|(_, parcels)| parcels).collect();
             let names = Names::new(controller.fleet.told());

@@ -41,12 +41,7 @@ pub(in crate::control) fn read<'a>(
 fn worker(shard: &WorkerShard) -> WorkerLedger {
     let mut turn_time = HistogramSnapshot::default();
     shard.turn_time.add_to(&mut turn_time);
-    WorkerLedger {
-        turns: shard.turns.get(),
-        events: shard.events.get(),
-        accepted: shard.accepted.get(),
-        turn_time,
-    }
+    WorkerLedger { turns: shard.turns.get(), events: shard.events.get(), accepted: shard.accepted.get(), turn_time }
 }
 
 fn listener(told: &ToldListener) -> ListenerLedger {
@@ -103,10 +98,7 @@ pub(in crate::control) fn since(now: &Ledger, earlier: &Ledger) -> Ledger {
             retries: now.retries.saturating_sub(before.retries),
         }),
         endpoints: each_since(&now.endpoints, &earlier.endpoints, endpoint_since),
-        reloads: (
-            now.reloads.0.saturating_sub(earlier.reloads.0),
-            now.reloads.1.saturating_sub(earlier.reloads.1),
-        ),
+        reloads: (now.reloads.0.saturating_sub(earlier.reloads.0), now.reloads.1.saturating_sub(earlier.reloads.1)),
         departed: (
             now.departed.0.saturating_sub(earlier.departed.0),
             now.departed.1.saturating_sub(earlier.departed.1),

@@ -33,13 +33,11 @@ impl<P: WorkerPort> Controller<P> {
         });
     }
 
-    fn sockets_by_name(
-        &self,
-        answers: impl Iterator<Item = Duplicates>,
-    ) -> Result<Vec<ListenerSockets>, Refusal> {
+    fn sockets_by_name(&self, answers: impl Iterator<Item = Duplicates>) -> Result<Vec<ListenerSockets>, Refusal> {
         let mut all: BTreeMap<String, Vec<Duplicate>> = BTreeMap::new();
         for (name, duplicates) in answers {
-            let failed = |error| Refusal::Precondition(format!("no duplicate of a socket of listener `{name}`: {error}"));
+            let failed =
+                |error| Refusal::Precondition(format!("no duplicate of a socket of listener `{name}`: {error}"));
             all.entry(name.clone()).or_default().extend(duplicates.map_err(failed)?);
         }
         let told = self.fleet.told();
@@ -68,14 +66,15 @@ impl<P: WorkerPort> Controller<P> {
                 continue;
             }
             let failed = |error| Refusal::Precondition(format!("sockets of listener `{}`: {error}", listener.name));
-            let (origin, fds) = match (self.sockets.inherited.get(&listener.name), self.sockets.kept.get(&listener.address)) {
-                (Some(inherited), _) if inherited.address == listener.address => {
-                    let fds: io::Result<Vec<_>> = inherited.fds.iter().map(|fd| fd.try_clone()).collect();
-                    (SocketOrigin::Inherited, fds.map_err(failed)?)
-                }
-                (_, Some(kept)) => (SocketOrigin::Kept, kept.duplicates().map_err(failed)?),
-                _ => continue,
-            };
+            let (origin, fds) =
+                match (self.sockets.inherited.get(&listener.name), self.sockets.kept.get(&listener.address)) {
+                    (Some(inherited), _) if inherited.address == listener.address => {
+                        let fds: io::Result<Vec<_>> = inherited.fds.iter().map(|fd| fd.try_clone()).collect();
+                        (SocketOrigin::Inherited, fds.map_err(failed)?)
+                    }
+                    (_, Some(kept)) => (SocketOrigin::Kept, kept.duplicates().map_err(failed)?),
+                    _ => continue,
+                };
             let bound = listener.address.to_string();
             lent.push(self.lent(listener, &bound, origin, fds.into_iter()));
         }

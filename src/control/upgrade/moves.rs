@@ -60,12 +60,12 @@ impl<'a> Ids<'a> {
 
     /// The connection for one worker of this process; gives it back if its
     /// listener has no place here.
-    pub(super) fn place(&self, moving: Moving, worker: usize) -> Result<Arrival, Moving> {
-        let Some((id, listener)) = self.listener(&moving.listener, worker) else { return Err(moving) };
+    pub(super) fn place(&self, moving: Moving, worker: usize) -> Result<Arrival, Box<Moving>> {
+        let Some((id, listener)) = self.listener(&moving.listener, worker) else { return Err(Box::new(moving)) };
         let known = moving.endpoint.as_ref().and_then(|name| self.endpoints.get(name));
         let endpoint = known.and_then(|each| Some((each.id, Arc::clone(each.shards.get(worker)?))));
         if moving.endpoint.is_some() != endpoint.is_some() {
-            return Err(moving);
+            return Err(Box::new(moving));
         }
         let (endpoint_id, endpoint): (_, Option<Arc<EndpointShard>>) = endpoint.unzip();
         let mut parcel = moving.parcel;

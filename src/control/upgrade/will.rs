@@ -83,18 +83,12 @@ impl<P: WorkerPort> Controller<P> {
         ledger::read(self.fleet.told(), workers.iter(), self.reloads, self.started.wall)
     }
 
-    fn drain_in_progress(
-        &self,
-        drain: &Drain,
-        now: Instant,
-    ) -> (Target, Option<Duration>, Provenance) {
+    fn drain_in_progress(&self, drain: &Drain, now: Instant) -> (Target, Option<Duration>, Provenance) {
         let by = match &drain.target {
             Target::Daemon => self.state.daemon_override().map(|each| each.by.clone()),
             Target::Listener(name) => self.state.listener_override(name).map(|each| each.by.clone()),
             Target::Pool(name) => self.state.pool_override(name).map(|each| each.by.clone()),
-            Target::Endpoint(pool, address) => {
-                self.state.endpoint_override(pool, address).map(|each| each.by.clone())
-            }
+            Target::Endpoint(pool, address) => self.state.endpoint_override(pool, address).map(|each| each.by.clone()),
         };
         (drain.target.clone(), drain.left(now), by.unwrap_or_default())
     }

@@ -188,6 +188,7 @@ impl Estate for Old {
         let listener = |index: usize| ListenerSockets {
             name: format!("listener-{index}"),
             address: "127.0.0.1:0".to_owned(),
+            settings: String::new(),
             bound: bound.clone(),
             origin: SocketOrigin::Own,
             sockets: (0..self.sockets_each).map(|_| socket.try_clone().unwrap().into()).collect(),
