@@ -128,7 +128,7 @@ impl<P: WorkerPort> Controller<P> {
         events: broadcast::Sender<Event>,
     ) -> Self {
         let Prepared { start, started, sockets, adoption, legacy, log_level, .. } = prepared;
-        let upgrades = Upgrades::new(start.story, legacy, None);
+        let upgrades = Upgrades::new(start.story, legacy);
         Self {
             busy: upgrades.is_moving(),
             upgrades,

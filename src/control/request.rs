@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::upgrade::{Receipt, UpgradeProgress, UpgradeRequest};
+use super::upgrade::{Receipt, UpgradeProgress, UpgradeRequest, Verdict};
 
 use crate::{
     config::{Config, Listener, LogLevel},
@@ -797,6 +797,10 @@ pub struct Snapshot {
     pub workers: Vec<WorkerSnapshot>,
     /// Reloads applied and refused since start.
     pub reloads: (u64, u64),
+    /// Upgrades so far, by verdict.
+    pub upgrades: Vec<(Verdict, u64)>,
+    /// The last one.
+    pub last_upgrade: Option<Receipt>,
 }
 
 /// Figures of one listener.

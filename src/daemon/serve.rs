@@ -111,6 +111,10 @@ async fn serve(
     };
     stop.send_replace(true);
     let succeeded = matches!(outcome, Ok(Ok(End::Succeeded { .. })));
+    if let Ok(Ok(End::Succeeded { stop: true })) = outcome {
+        // It was meant for the daemon, whichever process that is.
+        signs.stop_successor();
+    }
     for edge in edges {
         // It has told of its own fault, and so has a panic.
         match succeeded {

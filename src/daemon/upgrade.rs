@@ -2,7 +2,7 @@
 //! and what moves besides listeners and connections.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     ffi::OsString,
     fs::File,
     io,
@@ -12,6 +12,10 @@ use std::{
     time::Duration,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
@@ -125,11 +129,13 @@ pub(super) struct Belongings {
 pub(super) struct Signs {
     pid_file: Rc<RefCell<Option<PidFile>>>,
     supervisor: Supervisor,
+    /// The process that they showed last; 0: nobody asked them to.
+    shown: Rc<Cell<u32>>,
 }
 
 impl Signs {
     pub(super) fn new(pid_file: Option<PidFile>, supervisor: Supervisor) -> Self {
-        Self { pid_file: Rc::new(RefCell::new(pid_file)), supervisor }
+        Self { pid_file: Rc::new(RefCell::new(pid_file)), supervisor, shown: Rc::default() }
     }
 
     /// This process is the daemon: the pid file goes with it.
@@ -144,6 +150,16 @@ impl Signs {
         self.pid_file.borrow_mut().take()
     }
 
+    /// Passes a stop on to the successor that they show.
+    pub(super) fn stop_successor(&self) {
+        let pid = i32::try_from(self.shown.get()).unwrap_or(0);
+        if pid > 1
+            && let Err(error) = kill(Pid::from_raw(pid), Signal::SIGTERM)
+        {
+            tracing::error!(%error, pid, "the successor cannot be told to stop");
+        }
+    }
+
     fn give_away(&self) {
         if let Some(file) = self.pid_file.borrow_mut().as_mut() {
             file.give_away();
@@ -153,6 +169,7 @@ impl Signs {
 
 impl Signpost for Signs {
     fn point_at(&mut self, pid: u32) -> Result<(), String> {
+        self.shown.set(pid);
         self.supervisor.main_pid(pid);
         match &*self.pid_file.borrow() {
             Some(file) => file.point_at(pid).map_err(|error| format!("pid file {}: {error}", file.path().display())),

@@ -225,6 +225,8 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
             turn_time: times.clone(),
         }],
         reloads: (1, 2),
+        upgrades: vec![(Verdict::Upgraded, 3), (Verdict::Refused, 1)],
+        last_upgrade: None,
         status,
     }
 }

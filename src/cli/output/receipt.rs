@@ -37,7 +37,7 @@ pub(crate) fn receipt(receipt: &pb::UpgradeReceipt) -> String {
     }
     let process = |version: &str, pid: u32| format!("netd {version} (pid {pid})");
     line("From", &process(&receipt.from_version, receipt.from_pid));
-    if receipt.to_pid > 0 {
+    if !receipt.to_version.is_empty() {
         line("To", &process(&receipt.to_version, receipt.to_pid));
     }
     line("Took", &time(receipt.took.as_ref()));

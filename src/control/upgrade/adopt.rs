@@ -179,7 +179,7 @@ fn wanted<'a>(given: &ListenerSockets, config: &'a Config) -> Option<&'a Arc<Lis
     let same = |listener: &&Arc<Listener>| listener.address.to_string() == given.address;
     let named = config.listeners.iter().find(|each| each.name == given.name && same(each));
     // A port that the kernel chooses is another one each time.
-    let chosen = matches!(named, None if given.address.ends_with(":0"));
+    let chosen = named.is_none() && given.address.ends_with(":0");
     named.or_else(|| config.listeners.iter().find(|each| !chosen && same(each)))
 }
 

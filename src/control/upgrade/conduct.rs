@@ -65,6 +65,8 @@ pub(in crate::control) struct Upgrades {
     /// This process is an heir that does not serve alone yet.
     pub(in crate::control) legacy: Option<Legacy>,
     receipts: VecDeque<Receipt>,
+    /// By verdict, over all processes of this line.
+    counts: [u64; Verdict::ALL.len()],
     /// Handed over: waits for what is left, then for the story's end.
     retiring: Option<Retiring>,
 }
@@ -84,14 +86,20 @@ impl fmt::Debug for Upgrades {
 }
 
 impl Upgrades {
-    pub(in crate::control) fn new(story: Story, legacy: Option<Legacy>, orders: Option<mpsc::Receiver<Order>>) -> Self {
+    pub(in crate::control) fn new(story: Story, mut legacy: Option<Legacy>) -> Self {
+        let mut counts = [0; Verdict::ALL.len()];
+        for (verdict, count) in legacy.iter().flat_map(|legacy| &legacy.upgrades) {
+            counts[place(*verdict)] = *count;
+        }
+        let receipts = legacy.as_mut().map(|legacy| std::mem::take(&mut legacy.receipts)).unwrap_or_default();
         Self {
             story,
-            orders,
+            orders: None,
             running: None,
             told: Ledger::default(),
             legacy,
-            receipts: VecDeque::new(),
+            receipts: receipts.into(),
+            counts,
             retiring: None,
         }
     }
@@ -124,12 +132,22 @@ impl Upgrades {
         self.receipts.iter().cloned().collect()
     }
 
+    /// Upgrades so far, by verdict.
+    pub(in crate::control) fn counts(&self) -> Vec<(Verdict, u64)> {
+        Verdict::ALL.into_iter().map(|verdict| (verdict, self.counts[place(verdict)])).collect()
+    }
+
     pub(super) fn keep(&mut self, receipt: Receipt) {
+        self.counts[place(receipt.verdict)] += 1;
         if self.receipts.len() == KEPT {
             self.receipts.pop_front();
         }
         self.receipts.push_back(receipt);
     }
+}
+
+fn place(verdict: Verdict) -> usize {
+    Verdict::ALL.iter().position(|&each| each == verdict).unwrap_or(0)
 }
 
 impl<P: WorkerPort> Controller<P> {

@@ -18,7 +18,7 @@ use super::{
         state::{Lifted, State},
     },
     ledger,
-    types::{Ledger, Will},
+    types::{Ledger, Receipt, Verdict, Will},
 };
 use crate::{config::Config, metrics::WorkerShard};
 
@@ -31,6 +31,10 @@ pub(in crate::control) struct Legacy {
     lifted: Vec<Lifted>,
     /// What was counted; to be added before anybody looks.
     pub(in crate::control) ledger: Option<Ledger>,
+    /// Of earlier upgrades.
+    pub(super) receipts: Vec<Receipt>,
+    /// Upgrades so far.
+    pub(super) upgrades: Vec<(Verdict, u64)>,
 }
 
 impl Legacy {
@@ -39,7 +43,8 @@ impl Legacy {
         // The file was read anew: that is a generation of its own.
         let generation = will.generation.saturating_add(1);
         let (state, lifted) = State::inherited(config, generation, now, will.overrides);
-        (state, Self { drains: will.drains, lifted, ledger: Some(will.ledger) })
+        let Will { drains, receipts, upgrades, ledger, .. } = will;
+        (state, Self { drains, lifted, ledger: Some(ledger), receipts, upgrades })
     }
 }
 
@@ -67,6 +72,8 @@ impl<P: WorkerPort> Controller<P> {
             drains: self.drains.iter().map(|drain| self.drain_in_progress(drain, now)).collect(),
             log_level: (level != self.state.config().log.level).then(|| level.as_str().to_owned()),
             ledger: read,
+            receipts: self.upgrades.receipts(),
+            upgrades: self.upgrades.counts(),
         }
     }
 

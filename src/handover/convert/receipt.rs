@@ -38,8 +38,12 @@ pub(in super::super) fn to_receipt(receipt: &Receipt) -> pb::Receipt {
     }
 }
 
+pub(super) fn verdict(word: &str) -> Option<Verdict> {
+    VERDICTS.into_iter().find(|each| each.as_str() == word)
+}
+
 pub(in super::super) fn from_receipt(receipt: pb::Receipt) -> Result<Receipt, Wrong> {
-    let Some(&verdict) = VERDICTS.iter().find(|each| each.as_str() == receipt.verdict) else {
+    let Some(verdict) = verdict(&receipt.verdict) else {
         return wrong(format!("no verdict: `{}`", receipt.verdict));
     };
     // A phase that a newer netd has more is left out.

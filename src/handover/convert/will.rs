@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::{
-    Wrong, from_ledger, from_optional_time, from_provenance, from_time, nanos, there, to_ledger, to_provenance, wrong,
+    Wrong, from_ledger, from_optional_time, from_provenance, from_time, nanos,
+    receipt::{from_receipt, to_receipt, verdict},
+    there, to_ledger, to_provenance, wrong,
 };
 use crate::{
-    control::{EndpointOverride, ListenerOverride, Override, Overrides, PoolOverride, Target, Will},
+    control::{EndpointOverride, ListenerOverride, Override, Overrides, PoolOverride, Target, Verdict, Will},
     pb::handover as pb,
 };
 
@@ -26,8 +28,18 @@ pub(in super::super) fn to_will(will: &Will) -> pb::Will {
             })
             .collect(),
         log_level: will.log_level.clone(),
+        receipts: will.receipts.iter().map(to_receipt).collect(),
+        upgrades: will.upgrades.iter().map(|(verdict, count)| to_count(*verdict, *count)).collect(),
         ledger: Some(to_ledger(&will.ledger)),
     }
+}
+
+fn to_count(verdict: Verdict, count: u64) -> pb::UpgradeCount {
+    pb::UpgradeCount { verdict: verdict.as_str().to_owned(), count }
+}
+
+fn from_count(each: pb::UpgradeCount) -> Option<(Verdict, u64)> {
+    Some((verdict(&each.verdict)?, each.count))
 }
 
 pub(in super::super) fn from_will(will: pb::Will) -> Result<Will, Wrong> {
@@ -47,6 +59,9 @@ pub(in super::super) fn from_will(will: pb::Will) -> Result<Will, Wrong> {
         overrides,
         drains,
         log_level: will.log_level,
+        // A verdict of a newer netd has no counter here.
+        receipts: will.receipts.into_iter().filter_map(|each| from_receipt(each).ok()).collect(),
+        upgrades: will.upgrades.into_iter().filter_map(from_count).collect(),
         ledger: from_ledger(will.ledger.unwrap_or_default())?,
     })
 }

@@ -139,6 +139,8 @@ pub(super) fn will() -> Will {
         overrides: Overrides::default(),
         drains: Vec::new(),
         log_level: Some("debug".to_owned()),
+        receipts: Vec::new(),
+        upgrades: vec![(crate::control::Verdict::Refused, 2)],
         ledger: ledger(10),
     }
 }

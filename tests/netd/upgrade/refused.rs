@@ -27,7 +27,7 @@ fn a_binary_that_is_none_refuses() {
     let text = daemon.path("text");
     fs::write(&text, "no program").expect("a file to write");
     fs::set_permissions(&text, fs::Permissions::from_mode(0o755)).expect("permissions");
-    refuses(&daemon, &["--binary", text.to_str().expect("UTF-8")], "cannot be started");
+    refuses(&daemon, &["--binary", text.to_str().expect("UTF-8")], "has ended");
     client.echo(b"through it all");
     // Afterwards all is as if nothing had been.
     daemon.upgrade(&[]);

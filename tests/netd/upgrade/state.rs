@@ -34,6 +34,9 @@ fn counters_go_on() {
     assert_eq!((accepted(&before), accepted(&after)), (6.0, 6.0));
     assert_eq!(after.sum("netd_listener_connections_active", &[]), 1.0, "gauges are not counted twice");
     assert_eq!(daemon.status()["started_at"], started);
+    assert_eq!(after.one("netd_upgrades_total", &[("verdict", "upgraded")]), 1.0);
+    daemon.upgrade(&[]);
+    assert_eq!(daemon.metrics().one("netd_upgrades_total", &[("verdict", "upgraded")]), 2.0);
     client.echo(b"on");
 }
 

@@ -34,7 +34,7 @@ fn count(told: &Told, worker: usize, n: u64) {
         shard.connected.add(n);
         shard.connect_time.record(Duration::from_micros(n));
         shard.last_failure.set(111);
-        shard.last_failure_at.set(n);
+        shard.last_failure_at.set(shard.last_failure_at.get().max(n));
     }
     told.pools["db"].shards[worker].retries.add(n);
 }
