@@ -33,7 +33,7 @@ pub async fn take_over(heir: &impl Heir, succession: Succession, signpost: &mut 
             return taken;
         }
     };
-    let mut story = Story { heir, line, deadlines, pid, taken };
+    let mut story = Story { heir, line, deadlines, pid, taken, ahead: None };
     let pointed = story.tell(signpost).await;
     if !pointed && story.taken.called_off.is_none() {
         point(signpost, pid, &mut story.taken);
@@ -57,6 +57,8 @@ struct Story<'a, H> {
     deadlines: Deadlines,
     pid: u32,
     taken: TakenOver,
+    /// Came before it was due.
+    ahead: Option<Result<Incoming, Fault>>,
 }
 
 /// Whether the story goes on.
@@ -73,7 +75,11 @@ impl<H: Heir> Story<'_, H> {
             return pointed;
         }
         loop {
-            let next = match self.line.next().await {
+            let incoming = match self.ahead.take() {
+                Some(incoming) => incoming.map_err(Missed::Fault),
+                None => self.line.next().await,
+            };
+            let next = match incoming {
                 Ok(Incoming::Message(Message { kind: Kind::TakeOver(_), .. })) => {
                     pointed = true;
                     let trouble = point(signpost, self.pid, &mut self.taken);
@@ -97,7 +103,7 @@ impl<H: Heir> Story<'_, H> {
         match message.kind {
             Kind::Move(batch) => self.take(message.sequence, batch, message.fds).await,
             Kind::Settle(settle) => self.settle(settle).await,
-            Kind::Bye(_) => Next::Over,
+            Kind::Bye(_) if self.taken.receipt.is_some() => Next::Over,
             Kind::CalledOff(off) => {
                 self.taken.called_off = Some(off.reason);
                 Next::Over
@@ -144,10 +150,14 @@ impl<H: Heir> Story<'_, H> {
         if let Next::Over = self.say(Kind::Got(pb::Got { sequence })).await {
             return Next::Over;
         }
-        // Nothing but this can have followed. Where it has, they are not to be touched.
-        if let Ok(Incoming::Message(Message { kind: Kind::CalledOff(off), .. })) = self.line.look() {
-            self.taken.called_off = Some(off.reason);
-            return Next::Over;
+        // If the predecessor has called off by now, they are not to be touched.
+        match self.line.look() {
+            Ok(Incoming::Message(Message { kind: Kind::CalledOff(off), .. })) => {
+                self.taken.called_off = Some(off.reason);
+                return Next::Over;
+            }
+            Err(fault) if fault.would_block() => {}
+            other => self.ahead = Some(other),
         }
         let came = arrived.len();
         let returned = if arrived.is_empty() { arrived } else { self.heir.import(arrived).await };

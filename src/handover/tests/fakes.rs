@@ -53,7 +53,7 @@ fn side() -> (ParcelSide, UnixStream) {
 }
 
 /// A connection in one of the stages, and its client's end.
-pub(super) fn connection(id: u64, stage: ParcelStage) -> (Moving, UnixStream) {
+pub(in crate::handover) fn connection(id: u64, stage: ParcelStage) -> (Moving, UnixStream) {
     let (downstream, client) = side();
     let endpoint = matches!(stage, ParcelStage::Tunnel { .. }).then(|| ("db".to_owned(), "10.0.0.1:1".to_owned()));
     let parcel = Parcel {
@@ -73,7 +73,7 @@ pub(super) fn connection(id: u64, stage: ParcelStage) -> (Moving, UnixStream) {
     (Moving { listener: "web".to_owned(), pool: Some("db".to_owned()), endpoint, tried, parcel }, client)
 }
 
-pub(super) fn tunnel(up: Held, down: Held) -> ParcelStage {
+pub(in crate::handover) fn tunnel(up: Held, down: Held) -> ParcelStage {
     ParcelStage::Tunnel {
         upstream: side().0,
         up: ParcelFlow { state: FlowState::Open, held: up },
@@ -84,14 +84,14 @@ pub(super) fn tunnel(up: Held, down: Held) -> ParcelStage {
     }
 }
 
-pub(super) fn pipe(bytes: &[u8]) -> Held {
+pub(in crate::handover) fn pipe(bytes: &[u8]) -> Held {
     let pipe = Pipe::new(4096).unwrap();
     let (read, write) = (pipe.read_end().try_clone().unwrap(), pipe.write_end().try_clone().unwrap());
     nix::unistd::write(&write, bytes).unwrap();
     Held::Pipe { read, write, held: bytes.len() }
 }
 
-pub(super) fn dial() -> ParcelStage {
+pub(in crate::handover) fn dial() -> ParcelStage {
     let attempt = ParcelAttempt { upstream: side().0, begun: now(), deadline: now() };
     ParcelStage::Dial {
         retries_left: 2,
@@ -101,7 +101,7 @@ pub(super) fn dial() -> ParcelStage {
     }
 }
 
-pub(super) fn session(incoming: usize) -> ParcelStage {
+pub(in crate::handover) fn session(incoming: usize) -> ParcelStage {
     ParcelStage::Session {
         session: ParcelSession::Respond { rest: b"rest".to_vec(), until: Some(now()) },
         incoming: vec![7; incoming],
@@ -113,7 +113,7 @@ pub(super) fn session(incoming: usize) -> ParcelStage {
 }
 
 /// A connection of each kind in turn.
-pub(super) fn mixed(id: u64) -> Moving {
+pub(in crate::handover) fn mixed(id: u64) -> Moving {
     let stage = match id % 4 {
         0 => tunnel(Held::Bytes(b"up".to_vec()), Held::Bytes(Vec::new())),
         1 => tunnel(pipe(b"piped"), Held::Bytes(b"down".to_vec())),
@@ -131,7 +131,7 @@ pub(super) fn ledger(turns: u64) -> Ledger {
     Ledger { workers: vec![WorkerLedger { turns, ..WorkerLedger::default() }], ..Ledger::default() }
 }
 
-pub(super) fn will() -> Will {
+pub(in crate::handover) fn will() -> Will {
     Will {
         generation: 7,
         applied_at: SystemTime::UNIX_EPOCH + Duration::from_secs(5),
