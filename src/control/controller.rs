@@ -21,6 +21,7 @@ use super::{
     gather::{Gather, workers_named},
     journal::Journal,
     lifecycle::{Effect, Input, Lifecycle},
+    moves::Hands,
     names,
     observe::Observer,
     port::WorkerPort,
@@ -77,6 +78,7 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) apply_log: ApplyLog,
     pub(super) log_destination: Box<dyn Fn() -> String + Send>,
     pub(super) usage: Box<dyn Fn() -> Usage + Send>,
+    pub(super) hands: Hands<P>,
     hooks: Box<dyn FnMut(Hook) + Send>,
     version: String,
     requests: mpsc::Receiver<Request>,
@@ -106,6 +108,7 @@ impl<P: WorkerPort> Controller<P> {
         prepared: Prepared,
         state: State,
         fleet: Fleet<P>,
+        hands: Hands<P>,
         first: Commit,
         requests: mpsc::Receiver<Request>,
         events: broadcast::Sender<Event>,
@@ -135,6 +138,7 @@ impl<P: WorkerPort> Controller<P> {
             set_log_level: start.set_log_level,
             apply_log: start.apply_log,
             usage: start.usage,
+            hands,
             hooks: start.hooks,
             version: start.version,
             requests,
@@ -183,6 +187,20 @@ impl<P: WorkerPort> Controller<P> {
         let limit = self.pace.confirm;
         self.tasks.spawn(async move {
             gather.wait(Some(limit)).await;
+            let resume: Resume<P> = Box::new(move |controller| then(controller, gather));
+            resume
+        });
+    }
+
+    /// As [`after`](Self::after), but waits until all have answered or cannot
+    /// any more: what they answer must not get lost.
+    pub(super) fn when_answered<T: Send + 'static>(
+        &mut self,
+        mut gather: Gather<T>,
+        then: impl FnOnce(&mut Self, Gather<T>) + Send + 'static,
+    ) {
+        self.tasks.spawn(async move {
+            gather.wait(None).await;
             let resume: Resume<P> = Box::new(move |controller| then(controller, gather));
             resume
         });
@@ -367,7 +385,7 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    fn next_change(&mut self) {
+    pub(super) fn next_change(&mut self) {
         while !self.busy && !self.stopped {
             match self.waiting.pop_front() {
                 Some(pending) => self.begin(pending),
@@ -405,6 +423,7 @@ impl<P: WorkerPort> Controller<P> {
             Request::StartListener(name, by, reply) => self.start_listener(name, by, reply),
             Request::StopListener(request, reply) => self.stop_listener(request, reply),
             Request::SetEndpoint(request, reply) => self.set_endpoint(request, reply),
+            Request::Rebalance(request, reply) => self.rebalance(request, reply),
             // No other request waits for its turn.
             other => self.request(other),
         }
@@ -438,7 +457,9 @@ impl<P: WorkerPort> Controller<P> {
 
     fn tick(&mut self) {
         self.fleet.flush();
-        self.look_at_drains();
+        if !self.in_transit() {
+            self.look_at_drains();
+        }
         self.live(Input::Tick);
         self.expire();
         for turn in self.observer.look(self.fleet.told()) {
@@ -453,7 +474,10 @@ impl<P: WorkerPort> Controller<P> {
 
     fn beat(&mut self) {
         self.fleet.beat();
-        self.fleet.prune();
+        if !self.in_transit() {
+            self.fleet.prune();
+        }
+        self.balance();
         if self.fleet.all_dead() && !self.stopped {
             self.fault = Some("all workers have died; the log has their panics".to_owned());
             self.live(Input::ShutdownNow);
@@ -507,6 +531,7 @@ fn refuse(change: Request, refusal: Refusal) {
             answer(reply, Err(refusal));
         }
         Request::SetEndpoint(_, reply) => answer(reply, Err(refusal)),
+        Request::Rebalance(_, reply) => answer(reply, Err(refusal)),
         // No other request changes anything; its asker sees a dropped answer.
         _ => {}
     }

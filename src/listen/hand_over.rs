@@ -62,6 +62,14 @@ impl ListenSocket {
         Ok(Self { fd: self.fd.try_clone()?, ownership: self.ownership.clone() })
     }
 
+    /// Closes this descriptor of a socket that others of this process have, and
+    /// changes nothing for them.
+    pub fn let_go(mut self) {
+        if let Ownership::Kept = self.ownership {
+            self.ownership = Ownership::Inherited;
+        }
+    }
+
     /// Somebody else has it now and sees to its end: dropping it only closes
     /// this descriptor. It goes on listening, nothing keeps handshakes away,
     /// and the file of a Unix-domain socket stays.

@@ -14,3 +14,4 @@ mod readme;
 mod relay;
 mod reload;
 mod service;
+mod workers;

@@ -34,6 +34,8 @@ pub(in crate::control) struct World {
     pub(in crate::control) handle: Handle,
     pub(in crate::control) signals: mpsc::Sender<Signal>,
     pub(in crate::control) workers: Vec<FakeWorker>,
+    /// Those and all that were started later.
+    pub(in crate::control) spawned: Arc<Mutex<Vec<FakeWorker>>>,
     pub(in crate::control) source: Arc<Mutex<Result<Config, String>>>,
     /// How often the source was read.
     pub(in crate::control) reads: Arc<Mutex<u64>>,
@@ -69,19 +71,21 @@ impl World {
         let source = Arc::new(Mutex::new(Ok(config.clone())));
         let (hooks, binder, reads) = (Arc::new(Mutex::new(Vec::new())), FakeBinder::default(), Arc::default());
         let start = start(config, pace, inherited, &source, &hooks, &binder, &reads);
-        let mut workers = Vec::new();
+        let spawned: Arc<Mutex<Vec<FakeWorker>>> = Arc::default();
+        let hired = Arc::clone(&spawned);
         let (controller, handle) = Prepared::new(start)
             .unwrap()
-            .launch_with(|settings| {
+            .launch_with(move |settings| {
                 let worker = FakeWorker::new(settings);
                 worker.inner().mute = mute;
-                workers.push(worker.clone());
+                lock(&hired).push(worker.clone());
                 Ok(worker)
             })
             .unwrap();
+        let workers = lock(&spawned).clone();
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
-        Self { handle, signals, workers, source, reads, hooks, binder, run }
+        Self { handle, signals, workers, spawned, source, reads, hooks, binder, run }
     }
 
     /// With the system's own sockets and workers.
@@ -93,7 +97,7 @@ impl World {
         let (controller, handle) = Prepared::new(start).unwrap().launch().unwrap();
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
-        Self { handle, signals, workers: Vec::new(), source, reads, hooks, binder, run }
+        Self { handle, signals, workers: Vec::new(), spawned: Arc::default(), source, reads, hooks, binder, run }
     }
 
     pub(in crate::control) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Refusal> {
