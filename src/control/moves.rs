@@ -186,8 +186,6 @@ impl<P: WorkerPort> Controller<P> {
     /// has others by now, or none.
     fn give_sockets(&mut self, name: &str, id: Option<ListenerId>, first: usize, sockets: Vec<ListenSocket>) {
         if self.fleet.told().listeners.get(name).is_none_or(|told| told.id != id) {
-            // Those who have them as well are about to empty their queues.
-            sockets.into_iter().for_each(ListenSocket::let_go);
             return;
         }
         for (worker, socket) in (first..self.fleet.count()).zip(sockets) {

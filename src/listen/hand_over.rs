@@ -39,7 +39,7 @@ impl ListenSocket {
     pub fn origin(&self) -> Origin {
         match self.ownership {
             Ownership::Own => Origin::Own,
-            Ownership::Kept => Origin::Kept,
+            Ownership::Kept(_) => Origin::Kept,
             Ownership::Shared(_) => Origin::Shared,
             Ownership::Inherited => Origin::Inherited,
         }
@@ -60,14 +60,6 @@ impl ListenSocket {
     /// EMFILE: file descriptors have run out.
     pub fn share(&self) -> io::Result<Self> {
         Ok(Self { fd: self.fd.try_clone()?, ownership: self.ownership.clone() })
-    }
-
-    /// Closes this descriptor of a socket that others of this process have, and
-    /// changes nothing for them.
-    pub fn let_go(mut self) {
-        if let Ownership::Kept = self.ownership {
-            self.ownership = Ownership::Inherited;
-        }
     }
 
     /// Somebody else has it now and sees to its end: dropping it only closes
@@ -105,7 +97,7 @@ pub fn resume(sockets: Vec<Duplicate>) -> io::Result<Bound> {
         };
         let ownership = match (origin, address.as_pathname()) {
             (Origin::Own, _) => Ownership::Own,
-            (Origin::Kept, _) => Ownership::Kept,
+            (Origin::Kept, _) => Ownership::Kept(Arc::default()),
             (Origin::Shared, Some(path)) => {
                 let file = match &file {
                     Some(file) => Arc::clone(file),
