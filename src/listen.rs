@@ -39,8 +39,9 @@ pub struct ListenSocket {
 enum Ownership {
     /// netd bound it, and one worker alone has it: its queue ends with it.
     Own,
-    /// As `Own`, but control keeps a duplicate, to listen on it again later.
-    Kept,
+    /// As `Own`, but control keeps a duplicate, to listen on it again later. If
+    /// workers share it, the last one ends the listening.
+    Kept(Arc<()>),
     /// All workers have the same Unix-domain socket, bound to this file.
     Shared(Arc<SocketFile>),
     /// systemd has it too: it must be left as it was, its queue lives on.
@@ -55,7 +56,7 @@ impl ListenSocket {
         match &self.ownership {
             // Without the filter the window in which a connection can get lost
             // is merely larger.
-            Ownership::Own | Ownership::Kept => drop(sys::socket::drop_new_handshakes(self.fd.as_fd())),
+            Ownership::Own | Ownership::Kept(_) => drop(sys::socket::drop_new_handshakes(self.fd.as_fd())),
             Ownership::Shared(file) => file.remove(),
             Ownership::Inherited => {}
         }
@@ -81,7 +82,10 @@ impl Drop for ListenSocket {
     /// Ends listening. A kept socket stays bound to its address, but must not
     /// go on to take in what nobody accepts.
     fn drop(&mut self) {
-        if let Ownership::Kept = self.ownership {
+        let ownership = std::mem::replace(&mut self.ownership, Ownership::Inherited);
+        if let Ownership::Kept(sharers) = ownership
+            && Arc::into_inner(sharers).is_some()
+        {
             // For a listening socket that is the end of listening (inet_shutdown
             // in the kernel); one that does not listen any more is as it should
             // be.
@@ -172,7 +176,7 @@ impl Bound {
     /// If file descriptors run out.
     pub fn keep(&mut self) -> io::Result<Kept> {
         let sockets = self.sockets.iter().map(|socket| socket.fd.try_clone()).collect::<io::Result<_>>()?;
-        self.sockets.iter_mut().for_each(|socket| socket.ownership = Ownership::Kept);
+        self.sockets.iter_mut().for_each(|socket| socket.ownership = Ownership::Kept(Arc::default()));
         Ok(Kept { sockets, local: self.local.clone() })
     }
 }
@@ -196,7 +200,7 @@ impl Kept {
             // Of refuse_new(); if there is none, so much the better.
             let _ = socket.detach_filter();
             socket.listen(length(backlog))?;
-            sockets.push(ListenSocket { fd: fd.try_clone()?, ownership: Ownership::Kept });
+            sockets.push(ListenSocket { fd: fd.try_clone()?, ownership: Ownership::Kept(Arc::default()) });
         }
         Ok(Bound { sockets, local: self.local.clone() })
     }

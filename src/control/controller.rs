@@ -21,6 +21,7 @@ use super::{
     gather::{Gather, workers_named},
     journal::Journal,
     lifecycle::{Effect, Input, Lifecycle},
+    moves::Hands,
     names,
     observe::Observer,
     port::WorkerPort,
@@ -79,6 +80,7 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) apply_log: ApplyLog,
     pub(super) log_destination: Box<dyn Fn() -> String + Send>,
     pub(super) usage: Box<dyn Fn() -> Usage + Send>,
+    pub(super) hands: Hands<P>,
     hooks: Box<dyn FnMut(Hook) + Send>,
     pub(super) version: String,
     requests: mpsc::Receiver<Request>,
@@ -123,6 +125,7 @@ impl<P: WorkerPort> Controller<P> {
         prepared: Prepared,
         state: State,
         fleet: Fleet<P>,
+        hands: Hands<P>,
         first: Commit,
         requests: mpsc::Receiver<Request>,
         events: broadcast::Sender<Event>,
@@ -155,6 +158,7 @@ impl<P: WorkerPort> Controller<P> {
             set_log_level: start.set_log_level,
             apply_log: start.apply_log,
             usage: start.usage,
+            hands,
             hooks: start.hooks,
             version: start.version,
             requests,
@@ -222,6 +226,20 @@ impl<P: WorkerPort> Controller<P> {
     ) {
         self.tasks.spawn(async move {
             gather.wait(limit).await;
+            let resume: Resume<P> = Box::new(move |controller| then(controller, gather));
+            resume
+        });
+    }
+
+    /// As [`after`](Self::after), but waits until all have answered or cannot
+    /// any more: what they answer must not get lost.
+    pub(super) fn when_answered<T: Send + 'static>(
+        &mut self,
+        mut gather: Gather<T>,
+        then: impl FnOnce(&mut Self, Gather<T>) + Send + 'static,
+    ) {
+        self.tasks.spawn(async move {
+            gather.wait(None).await;
             let resume: Resume<P> = Box::new(move |controller| then(controller, gather));
             resume
         });
@@ -471,6 +489,7 @@ impl<P: WorkerPort> Controller<P> {
             Request::StopListener(request, reply) => self.stop_listener(request, reply),
             Request::SetEndpoint(request, reply) => self.set_endpoint(request, reply),
             Request::Upgrade(request, reply) => self.upgrade(request, Some(reply)),
+            Request::Rebalance(request, reply) => self.rebalance(request, reply),
             // No other request waits for its turn.
             other => self.request(other),
         }
@@ -504,7 +523,7 @@ impl<P: WorkerPort> Controller<P> {
 
     fn tick(&mut self) {
         self.fleet.flush();
-        if !self.upgrades.is_moving() {
+        if !self.upgrades.is_moving() && !self.in_transit() {
             self.look_at_drains();
         }
         self.look_at_retirement();
@@ -522,9 +541,10 @@ impl<P: WorkerPort> Controller<P> {
 
     fn beat(&mut self) {
         self.fleet.beat();
-        if !self.upgrades.is_moving() {
+        if !self.upgrades.is_moving() && !self.in_transit() {
             self.fleet.prune();
         }
+        self.balance();
         if self.fleet.all_dead() && !self.stopped {
             self.fault = Some("all workers have died; the log has their panics".to_owned());
             self.live(Input::ShutdownNow);
@@ -596,6 +616,7 @@ fn refuse(change: Request, refusal: Refusal) {
         }
         Request::SetEndpoint(_, reply) => answer(reply, Err(refusal)),
         Request::Upgrade(_, reply) => answer(reply, Err(refusal)),
+        Request::Rebalance(_, reply) => answer(reply, Err(refusal)),
         // No other request changes anything; its asker sees a dropped answer.
         _ => {}
     }

@@ -5,8 +5,9 @@
 //! the workers were told (`told`); what differs is carried out (`fleet`) after
 //! all sockets that it needs are there (`sockets`). So reload, drain, stop,
 //! start, endpoint settings and expiries are one mechanism. Decisions are pure
-//! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`); the edges
-//! are async (`controller`, `gather`).
+//! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`,
+//! `rebalance`); the edges are async (`controller`, `gather`). Connections go
+//! from worker to worker, and workers come and go, by `moves`.
 
 mod bring_up;
 mod changes;
@@ -21,10 +22,12 @@ mod handle;
 mod journal;
 mod lane;
 mod lifecycle;
+mod moves;
 mod names;
 mod observe;
 mod plan;
 mod port;
+mod rebalance;
 mod reload;
 mod request;
 mod sockets;

@@ -59,10 +59,8 @@ impl From<Faults> for Refusal {
 /// One listener's new sockets.
 #[derive(Debug)]
 pub(super) struct Opened {
-    /// Those of each worker, at least one.
-    pub(super) rows: Vec<Vec<ListenSocket>>,
-    /// The address in fact bound.
-    pub(super) local: String,
+    /// To be dealt out over the workers.
+    pub(super) bound: Bound,
     /// They came from systemd.
     pub(super) inherited: bool,
 }
@@ -137,7 +135,7 @@ impl Sockets {
         let again = !is_ours(listener, ours);
         if let Some(kept) = self.kept.get(&listener.address).filter(|_| again) {
             let bound = kept.listen(listener.backlog).map_err(|error| error.to_string())?;
-            return Opened::new(bound.sockets, bound.local, false, self.workers);
+            return Ok(Opened { bound, inherited: false });
         }
         let options = self.bind_options(listener, listener.address.clone(), is_ours(listener, ours));
         let mut bound = self.binder.bind(&options, self.workers).map_err(|error| {
@@ -148,14 +146,14 @@ impl Sockets {
             let kept = bound.keep().map_err(|error| format!("no duplicate of its socket: {error}"))?;
             self.kept.insert(listener.address.clone(), kept);
         }
-        Opened::new(bound.sockets, bound.local, false, self.workers)
+        Ok(Opened { bound, inherited: false })
     }
 
     /// The socket that systemd made for it.
     pub(super) fn open_inherited(&self, listener: &Listener) -> Result<Opened, String> {
         let fds = self.inherited.get(&listener.name).map(|each| &*each.fds).unwrap_or_default();
         let bound = self.adopt(fds).map_err(|error| format!("its socket from systemd: {error}"))?;
-        Opened::new(bound.sockets, bound.local, true, self.workers)
+        Ok(Opened { bound, inherited: true })
     }
 
     /// How to bind a listener's sockets to this address.
@@ -167,6 +165,25 @@ impl Sockets {
             mode: listener.mode,
             owner: self.owner,
             rebind,
+        }
+    }
+
+    /// From now on there are so many workers.
+    pub(super) fn set_workers(&mut self, workers: usize) {
+        self.workers = workers;
+    }
+
+    /// Further sockets, for further workers, of a listener that netd serves at
+    /// `bound`; `None`: it has to share those that it has.
+    pub(super) fn more(&self, listener: &Listener, bound: &str, count: usize) -> Option<Vec<ListenSocket>> {
+        let address = bound.parse().ok().filter(|_| matches!(listener.address, Address::Inet(_)))?;
+        let options = self.bind_options(listener, Address::Inet(address), true);
+        match self.binder.bind(&options, count) {
+            Ok(bound) => Some(bound.sockets),
+            Err(error) => {
+                tracing::info!(listener = %listener.name, %error, "further workers share its sockets");
+                None
+            }
         }
     }
 
@@ -191,11 +208,14 @@ impl Sockets {
     /// Several sockets of one name (ReusePort=) are dealt out over the workers.
     fn adopt(&self, fds: &[OwnedFd]) -> io::Result<Bound> {
         if fds.len() > self.workers {
-            return Err(io::Error::other(format!(
-                "{} sockets for {} workers: some would never be served; give at most one a worker",
-                fds.len(),
-                self.workers
-            )));
+            // Some workers serve several.
+            let mut all = Bound { sockets: Vec::with_capacity(fds.len()), local: String::new() };
+            for fd in fds {
+                let Bound { sockets, local } = self.binder.adopt(fd.try_clone()?, 1)?;
+                all.sockets.extend(sockets);
+                all.local = local;
+            }
+            return Ok(all);
         }
         let adopted = fds.iter().map(|fd| self.binder.adopt(fd.try_clone()?, self.workers));
         let adopted: Vec<Bound> = adopted.collect::<io::Result<_>>()?;

@@ -14,6 +14,7 @@ use super::{
     controller::Controller,
     fleet::Fleet,
     handle::Handle,
+    moves::Hands,
     port::WorkerPort,
     request::Refusal,
     sockets::{Binder, Opened, Sockets},
@@ -216,10 +217,12 @@ impl Prepared {
     /// What `spawn` says.
     pub fn launch_with<P: WorkerPort>(
         mut self,
-        mut spawn: impl FnMut(Settings) -> io::Result<P>,
+        mut spawn: impl FnMut(Settings) -> io::Result<P> + Send + 'static,
     ) -> Result<(Controller<P>, Handle), String> {
         let mut workers: Vec<P> = Vec::new();
-        for settings in settings(&self.start, self.started) {
+        let all = settings(&self.start, self.started);
+        let Some(first) = all.first().cloned() else { return Err("no worker is to be started".to_owned()) };
+        for settings in all {
             let index = settings.index;
             match spawn(settings) {
                 Ok(worker) => workers.push(worker),
@@ -239,9 +242,11 @@ impl Prepared {
             // Pools only; listeners when this process may accept.
             delta = Delta { pools: delta.pools, ..Delta::default() };
         }
+        let cpus = std::mem::take(&mut self.start.cpus);
+        let hands = Hands::new(Box::new(spawn), first, cpus, fleet.count());
         let first = fleet.carry_out(&state, delta, std::mem::take(&mut self.opened));
         let (handle, requests, events) = Handle::new();
-        Ok((Controller::new(self, state, fleet, first, requests, events), handle))
+        Ok((Controller::new(self, state, fleet, hands, first, requests, events), handle))
     }
 }
 

@@ -39,7 +39,7 @@ impl ListenSocket {
     pub fn origin(&self) -> Origin {
         match self.ownership {
             Ownership::Own => Origin::Own,
-            Ownership::Kept => Origin::Kept,
+            Ownership::Kept(_) => Origin::Kept,
             Ownership::Shared(_) => Origin::Shared,
             Ownership::Inherited => Origin::Inherited,
         }
@@ -97,7 +97,7 @@ pub fn resume(sockets: Vec<Duplicate>) -> io::Result<Bound> {
         };
         let ownership = match (origin, address.as_pathname()) {
             (Origin::Own, _) => Ownership::Own,
-            (Origin::Kept, _) => Ownership::Kept,
+            (Origin::Kept, _) => Ownership::Kept(Arc::default()),
             (Origin::Shared, Some(path)) => {
                 let file = match &file {
                     Some(file) => Arc::clone(file),

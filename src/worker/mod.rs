@@ -7,6 +7,9 @@
 //! The way of a byte: `run` (the reactor's handler) -> `accept` -> `conn`
 //! (drives a session of `protocol`, or, once `dial` has found an endpoint, a
 //! `tunnel`) -> `transport` -> kernel. Down go method calls; up come values.
+//!
+//! A connection may leave for another worker (`export`): each of these rooms
+//! has a `freeze` that takes it apart into a [`Parcel`] and puts it together.
 
 mod accept;
 mod budget;

@@ -15,3 +15,4 @@ mod relay;
 mod reload;
 mod service;
 mod upgrade;
+mod workers;

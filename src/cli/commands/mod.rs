@@ -4,6 +4,7 @@ mod change;
 mod configuration;
 mod drain;
 mod look;
+mod rebalance;
 mod upgrade;
 
 use crate::{config::Address, pb};
@@ -43,6 +44,7 @@ impl Session<'_, '_> {
             Command::Start { listener } => self.start(&listener).await,
             Command::Stop { listener, expires_in } => self.stop(&listener, expires_in).await,
             Command::Set(args) => self.set(args).await,
+            Command::Rebalance { limit } => self.rebalance(limit).await,
             Command::LogLevel { level: None } => self.log_level().await,
             Command::LogLevel { level: Some(level) } => self.set_log_level(level).await,
             Command::Upgrade(args) => self.upgrade(args).await,

@@ -43,6 +43,8 @@ fields!(pb::ReloadResponse: generation, changes);
 fields!(pb::SetEndpointResponse: endpoint);
 fields!(pb::WhyResponse: object, effective, decided_by, configured, r#override, observed, explanation);
 fields!(pb::SetLogLevelResponse: previous);
+fields!(pb::RebalanceResponse: moved);
+fields!(pb::Moved: from, to, connections);
 fields!(pb::Event: at, kind, object, text, by);
 fields!(pb::KernelFigure: name, before, after);
 fields!(pb::UndrainResponse:);

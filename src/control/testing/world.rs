@@ -34,6 +34,8 @@ pub(in crate::control) struct World {
     pub(in crate::control) handle: Handle,
     pub(in crate::control) signals: mpsc::Sender<Signal>,
     pub(in crate::control) workers: Vec<FakeWorker>,
+    /// Those and all that were started later.
+    pub(in crate::control) spawned: Arc<Mutex<Vec<FakeWorker>>>,
     pub(in crate::control) source: Arc<Mutex<Result<Config, String>>>,
     /// How often the source was read.
     pub(in crate::control) reads: Arc<Mutex<u64>>,
@@ -74,19 +76,21 @@ impl World {
         let stories = Arc::<Mutex<Vec<Begin>>>::default();
         let told = Arc::clone(&stories);
         let start = Start { story: Box::new(move |begin| lock(&told).push(begin)), ..start };
-        let mut workers = Vec::new();
+        let spawned: Arc<Mutex<Vec<FakeWorker>>> = Arc::default();
+        let hired = Arc::clone(&spawned);
         let (controller, handle) = Prepared::new(start)
             .unwrap()
-            .launch_with(|settings| {
+            .launch_with(move |settings| {
                 let worker = FakeWorker::new(settings);
                 worker.inner().mute = mute;
-                workers.push(worker.clone());
+                lock(&hired).push(worker.clone());
                 Ok(worker)
             })
             .unwrap();
+        let workers = lock(&spawned).clone();
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
-        Self { handle, signals, workers, source, reads, hooks, binder, stories, run }
+        Self { handle, signals, workers, spawned, source, reads, hooks, binder, stories, run }
     }
 
     /// With the system's own sockets and workers.
@@ -98,7 +102,8 @@ impl World {
         let (controller, handle) = Prepared::new(start).unwrap().launch().unwrap();
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
-        Self { handle, signals, workers: Vec::new(), source, reads, hooks, binder, stories: Arc::default(), run }
+        let (spawned, stories) = (Arc::default(), Arc::default());
+        Self { handle, signals, workers: Vec::new(), spawned, source, reads, hooks, binder, stories, run }
     }
 
     pub(in crate::control) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Refusal> {

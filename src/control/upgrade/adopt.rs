@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::{self, Address, Config, Listener, Pool},
-    listen::{self, Bound, Duplicate, Kept, ListenSocket, Origin},
+    listen::{self, Duplicate, Kept, ListenSocket, Origin},
 };
 
 /// A predecessor's listening sockets, sorted out.
@@ -28,7 +28,7 @@ impl Drop for Adoption {
     /// What was not taken on is the predecessor's: it goes on listening, and
     /// its files stay.
     fn drop(&mut self) {
-        let sockets = self.adopted.values_mut().flat_map(|opened| opened.rows.iter_mut().flatten());
+        let sockets = self.adopted.values_mut().flat_map(|opened| opened.bound.sockets.iter_mut());
         sockets.for_each(ListenSocket::give_away);
     }
 }
@@ -107,8 +107,8 @@ impl Sockets {
                 let kept = Kept::of(fds, given.bound.clone());
                 let bound = serves.then(|| kept.listen(listener.backlog)).transpose();
                 self.kept.insert(listener.address.clone(), kept);
-                let opened = |bound: Bound| Opened::new(bound.sockets, bound.local, false, self.workers);
-                bound.map_err(|error| error.to_string())?.map(opened).transpose()
+                let bound = bound.map_err(|error| error.to_string())?;
+                Ok(bound.map(|bound| Opened { bound, inherited: false }))
             }
             _ if !serves => Ok(None),
             origin => {
@@ -120,7 +120,12 @@ impl Sockets {
                 let given = fds.into_iter().map(|fd| Duplicate { fd, origin }).collect();
                 let mut bound = listen::resume(given).map_err(|error| error.to_string())?;
                 if origin == Origin::Own {
-                    self.complete(&mut bound, listener);
+                    let missing = self.workers.saturating_sub(bound.sockets.len());
+                    if missing > 0
+                        && let Some(more) = self.more(listener, &bound.local, missing)
+                    {
+                        bound.sockets.extend(more);
+                    }
                 }
                 if origin == Origin::Kept {
                     match bound.keep() {
@@ -131,45 +136,12 @@ impl Sockets {
                         }
                     }
                 }
-                let Bound { sockets, local } = bound;
-                for socket in &sockets {
+                for socket in &bound.sockets {
                     socket.set_backlog(listener.backlog);
                 }
-                Opened::new(sockets, local, false, self.workers).map(Some)
+                Ok(Some(Opened { bound, inherited: false }))
             }
         }
-    }
-
-    /// One more socket for each worker that has none. Where none can be bound,
-    /// workers share.
-    fn complete(&self, bound: &mut Bound, listener: &Listener) {
-        let missing = self.workers.saturating_sub(bound.sockets.len());
-        if missing == 0 {
-            return;
-        }
-        // The kernel chose the port of `:0`; further sockets share it.
-        let address = bound.local.parse().unwrap_or_else(|_| listener.address.clone());
-        let options = self.bind_options(listener, address, true);
-        match self.binder.bind(&options, missing) {
-            Ok(more) => bound.sockets.extend(more.sockets),
-            Err(error) => tracing::warn!(
-                listener = %listener.name, %error,
-                "no further sockets for further workers: some workers share one"
-            ),
-        }
-    }
-}
-
-impl Opened {
-    /// Deals sockets out over the workers.
-    pub(in crate::control) fn new(
-        sockets: Vec<ListenSocket>,
-        local: String,
-        inherited: bool,
-        workers: usize,
-    ) -> Result<Self, String> {
-        let rows = listen::spread(sockets, workers).map_err(|error| error.to_string())?;
-        Ok(Self { rows, local, inherited })
     }
 }
 

@@ -138,7 +138,8 @@ proptest! {
         ledger in ledger(),
     ) {
         let (applied_at, started_at) = times;
-        let will = Will { generation, applied_at, started_at, overrides, drains, log_level, ledger };
+        let (receipts, upgrades) = (Vec::new(), vec![(crate::control::Verdict::Refused, generation)]);
+        let will = Will { generation, applied_at, started_at, overrides, drains, log_level, ledger, receipts, upgrades };
         let bytes = to_will(&will).encode_to_vec();
         let back = from_will(pb::Will::decode(bytes.as_slice()).unwrap()).unwrap();
         prop_assert_eq!(format!("{will:?}"), format!("{back:?}"));

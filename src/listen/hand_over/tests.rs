@@ -57,6 +57,19 @@ fn a_kept_socket_that_was_given_away_goes_on_listening() {
 }
 
 #[test]
+fn a_kept_socket_that_is_shared_listens_until_the_last_one_goes() {
+    let mut bound = bind(&loopback(), 1).unwrap();
+    let _kept = bound.keep().unwrap();
+    let shared = bound.sockets[0].share().unwrap();
+    let local = bound.local.clone();
+    drop(bound);
+    let _client = TcpStream::connect(&local).unwrap();
+    assert_eq!(accept_all(std::slice::from_ref(&shared)), 1);
+    drop(shared);
+    assert!(TcpStream::connect(local).is_err());
+}
+
+#[test]
 fn the_file_of_a_unix_socket_stays_with_the_successor() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("front");
