@@ -279,7 +279,7 @@ pub struct UpgradeArgs {
     /// The configuration file of the new process [default: that of the running one]
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
-    /// Back to the binary before the running one; possible for an hour after its upgrade
+    /// Back to the binary before the running one; possible for `upgrade.rollback_window` after its upgrade
     #[arg(long, conflicts_with_all = ["binary", "config"])]
     pub rollback: bool,
 }

@@ -30,6 +30,7 @@ const ADMIN_KEYS: &[&str] = &["unix", "group", "tcp"];
 const METRICS_KEYS: &[&str] = &["listen"];
 const LOG_KEYS: &[&str] = &["target", "level", "format"];
 const DRAIN_KEYS: &[&str] = &["timeout"];
+const UPGRADE_KEYS: &[&str] = &["rollback_window"];
 
 const SECTIONS: &[(&str, &[&str])] = &[
     ("workers", WORKERS_KEYS),
@@ -38,6 +39,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("metrics", METRICS_KEYS),
     ("log", LOG_KEYS),
     ("drain", DRAIN_KEYS),
+    ("upgrade", UPGRADE_KEYS),
     ("listener", LISTENER_KEYS),
     ("pool", POOL_KEYS),
 ];
@@ -162,6 +164,11 @@ fn document(reader: &mut Reader<'_>, tree: &DeTable<'_>, facts: &mut Facts, plac
         let default = config.drain.timeout;
         config.drain.timeout =
             section.optional(reader, "timeout", default, |reader, value| reader.duration(value, &DRAIN_TIMEOUT_RANGE));
+    }
+    if let Some(section) = table(reader, tree, "upgrade", UPGRADE_KEYS) {
+        let default = config.upgrade.rollback_window;
+        config.upgrade.rollback_window = section
+            .optional(reader, "rollback_window", default, |reader, value| reader.duration(value, &DRAIN_TIMEOUT_RANGE));
     }
     facts.admin_unix = Some(config.admin.unix.clone());
     facts.admin_tcp = config.admin.tcp;

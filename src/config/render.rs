@@ -66,6 +66,9 @@ impl Writer {
 
         self.section("How long a drain may take.", "drain");
         self.text("timeout", &format_duration(config.drain.timeout));
+
+        self.section("Upgrades of the binary.", "upgrade");
+        self.text("rollback_window", &format_duration(config.upgrade.rollback_window));
     }
 
     fn listener(&mut self, listener: &Listener) {

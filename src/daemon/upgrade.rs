@@ -33,9 +33,6 @@ use crate::{
     },
 };
 
-/// How long the binary before this one can be gone back to.
-const ROLLBACK_WINDOW: Duration = Duration::from_secs(3600);
-
 /// Variables that were taken out of the environment at the start, and that a
 /// successor needs: it speaks to the same service manager.
 const HANDED_DOWN: [&str; 2] = ["NOTIFY_SOCKET", "WATCHDOG_USEC"];
@@ -45,7 +42,8 @@ const HANDED_DOWN: [&str; 2] = ["NOTIFY_SOCKET", "WATCHDOG_USEC"];
 pub(super) struct Former {
     executable: OwnedFd,
     config: Option<PathBuf>,
-    until: Instant,
+    /// Of the upgrade from it.
+    since: Instant,
 }
 
 /// What starting a successor takes.
@@ -83,14 +81,14 @@ impl Starter {
 
     /// The binary before this one can be gone back to for a while.
     pub(super) fn keep_former(&mut self, executable: OwnedFd, config: Option<PathBuf>) {
-        self.former = Some(Former { executable, config, until: Instant::now() + ROLLBACK_WINDOW });
+        self.former = Some(Former { executable, config, since: Instant::now() });
     }
 
-    fn launch(&self, request: &UpgradeRequest) -> Result<Launch, String> {
+    fn launch(&self, request: &UpgradeRequest, window: Duration) -> Result<Launch, String> {
         let (binary, config) = if request.rollback {
-            let former = self.former.as_ref().filter(|former| Instant::now() < former.until);
-            let former =
-                former.ok_or("there is no binary to go back to: none was upgraded from within the last hour")?;
+            let former = self.former.as_ref().filter(|former| former.since.elapsed() < window);
+            let former = former
+                .ok_or("there is no binary to go back to: none was upgraded from within upgrade.rollback_window")?;
             (PathBuf::from(format!("/proc/self/fd/{}", former.executable.as_raw_fd())), former.config.clone())
         } else {
             let own = || self.binary.as_ref().map(PathBuf::clone).map_err(|error| format!("/proc/self/exe: {error}"));
@@ -208,9 +206,9 @@ pub(super) async fn tell_stories(
 }
 
 async fn tell(begin: Begin, starter: &mut Starter, belongings: &mut Belongings) -> Receipt {
-    let Begin { request, estate, progress, candidate } = begin;
+    let Begin { request, estate, progress, rollback_window, candidate } = begin;
     let by = request.by.clone();
-    let started = starter.launch(&request).and_then(|launch| {
+    let started = starter.launch(&request, rollback_window).and_then(|launch| {
         let named = |error: io::Error| format!("{} cannot be started: {error}", launch.binary.display());
         let (mut successor, channel) = launch.start(&mut starter.reserve).map_err(named)?;
         match belongings.extras(starter) {

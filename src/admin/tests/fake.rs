@@ -326,6 +326,7 @@ fn config() -> Arc<config::Config> {
         metrics: config::Metrics { listen: None },
         log: config::Log { target: config::LogTarget::Auto, level: LogLevel::Info, format: config::LogFormat::Text },
         drain: config::Drain { timeout: Duration::from_secs(30) },
+        upgrade: config::Upgrade { rollback_window: Duration::from_secs(3600) },
         listeners: vec![],
         pools: vec![],
     })

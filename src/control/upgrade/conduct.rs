@@ -45,6 +45,8 @@ pub struct Begin {
     pub estate: EstateHandle,
     /// Who asked.
     pub progress: mpsc::Sender<UpgradeProgress>,
+    /// How long after an upgrade the binary before can be gone back to.
+    pub rollback_window: Duration,
     /// Text of the configuration in force, if it is a candidate that no file
     /// holds.
     pub candidate: Option<String>,
@@ -176,7 +178,13 @@ impl<P: WorkerPort> Controller<P> {
         self.upgrades.running = Some(request.by.clone());
         self.upgrades.orders = Some(receiver);
         let candidate = self.candidate_by.as_ref().map(|_| self.state.config().to_toml());
-        (self.upgrades.story)(Begin { request, estate: orders.estate(), progress, candidate });
+        (self.upgrades.story)(Begin {
+            request,
+            estate: orders.estate(),
+            progress,
+            rollback_window: self.state.config().upgrade.rollback_window,
+            candidate,
+        });
         if let Some(reply) = reply {
             answer(reply, Ok(watcher));
         }
@@ -282,7 +290,8 @@ impl<P: WorkerPort> Controller<P> {
     /// Everything is handed over; what is left is drained.
     fn retire(&mut self, receipt: Receipt, reply: Reply<()>) {
         let text = super::words::summary(&receipt);
-        self.journal.asked(EventKind::Upgraded, "", &text, &receipt.by);
+        // The log has it from the successor.
+        self.journal.tell(EventKind::Upgraded, "", &text, Some(receipt.by.clone()));
         self.upgrades.keep(receipt);
         self.hook(Hook::Answer(false));
         self.fleet.let_go_of_listeners();
