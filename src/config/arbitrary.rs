@@ -43,7 +43,7 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                 metrics,
                 log,
                 drain: Drain { timeout },
-                upgrade: Upgrade { rollback_window: 2 * timeout },
+                upgrade: Upgrade { rollback_window: timeout / 2 },
                 listeners: listeners.collect(),
                 pools: pools.into_iter().map(Arc::new).collect(),
             }

@@ -29,6 +29,7 @@ pub(super) const FDS: usize = MAX_FDS - 1;
 
 /// What came.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one lives at a time, on its way to who asked")]
 pub(super) enum Incoming {
     /// A message.
     Message(Message),
@@ -179,6 +180,7 @@ impl Codec {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "one lives at a time, on its way to who asked")]
 enum Opened {
     Incoming(Incoming),
     Ignored,

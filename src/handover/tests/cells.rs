@@ -349,7 +349,7 @@ fn a_predecessor_that_fails_after_go() {
                     puppet.say_with(kind, &fds);
                 }
                 if fault != Fault::Close || steps < 2 {
-                    return puppet.misbehave(fault, 1);
+                    puppet.misbehave(fault, 1);
                 }
                 // As a process that is killed: what it had sent is still read.
             });
