@@ -77,9 +77,7 @@ impl<P: WorkerPort> Controller<P> {
                     commit,
                     |_| (),
                     move |controller, confirmed| {
-                        controller.fit_workers(move |controller| {
-                            controller.reload_ended(true, confirmed.map(|()| outcome), &request, reply);
-                        });
+                        controller.reload_ended(true, confirmed.map(|()| outcome), &request, reply);
                     },
                 );
             }
@@ -115,18 +113,20 @@ impl<P: WorkerPort> Controller<P> {
         if log != old.log {
             (self.apply_log)(&log).map_err(Refusal::Precondition)?;
         }
-        let (workers, before) = (self.workers_of(&new), self.fleet.count());
-        if let Err(refusal) = self.fleet.check_responsive().and_then(|()| self.hire(workers)) {
-            self.log_as_before(&log, &old);
-            return Err(refusal);
-        }
         let mut next = self.state.clone();
         let dropped = next.replace(Arc::new(new), self.clock.now().wall);
         let commit = match self.transition(next) {
             Ok(commit) => commit,
             Err(refusal) => {
-                self.log_as_before(&log, &old);
-                self.unhire(before);
+                if log != old.log
+                    && let Err(error) = (self.apply_log)(&old.log)
+                {
+                    tracing::error!("the log stays as the refused configuration has it: {error}");
+                }
+                if log != old.log {
+                    // A level set by hand goes on.
+                    (self.set_log_level)(self.log_level);
+                }
                 return Err(refusal);
             }
         };
@@ -136,18 +136,6 @@ impl<P: WorkerPort> Controller<P> {
         self.candidate_by = candidate_by;
         let outcome = ReloadOutcome { generation: self.state.generation(), changes };
         Ok(Begun { outcome, dropped, commit: Some(commit) })
-    }
-
-    /// A candidate that asked for another log was refused.
-    fn log_as_before(&mut self, log: &config::Log, old: &Config) {
-        if *log == old.log {
-            return;
-        }
-        if let Err(error) = (self.apply_log)(&old.log) {
-            tracing::error!("the log stays as the refused configuration has it: {error}");
-        }
-        // A level set by hand goes on.
-        (self.set_log_level)(self.log_level);
     }
 
     /// `in_force`: it was begun, though perhaps not every worker confirmed it.
