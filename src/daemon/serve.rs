@@ -110,21 +110,8 @@ async fn serve(
         }
     };
     stop.send_replace(true);
-    let succeeded = matches!(outcome, Ok(Ok(End::Succeeded { .. })));
-    if let Ok(Ok(End::Succeeded { stop: true })) = outcome {
-        // It was meant for the daemon, whichever process that is.
-        signs.stop_successor();
-    }
-    for edge in edges {
-        // It has told of its own fault, and so has a panic.
-        match succeeded {
-            true => drop(timeout(LAST_ANSWERS, edge).await),
-            false => drop(edge.await),
-        }
-    }
-    if let Some(Err(error)) = signs.take_pid_file().map(PidFile::remove) {
-        tracing::warn!(%error, "the pid file stays");
-    }
+    let end = outcome.as_ref().ok().and_then(|outcome| outcome.as_ref().ok());
+    end_edges(edges, end, &signs).await;
     let outcome = match outcome {
         Ok(outcome) => outcome.map(|_| ()).map_err(Failure::new),
         Err(error) => Err(Failure::new(format!("the control plane has failed: {error}"))),
@@ -134,6 +121,24 @@ async fn serve(
         ready.failed(why, 1);
     }
     outcome
+}
+
+/// Waits for the edges, and takes away what shows where the daemon is.
+async fn end_edges(edges: Vec<JoinHandle<()>>, end: Option<&End>, signs: &Signs) {
+    if let Some(End::Succeeded { stop: true }) = end {
+        // It was meant for the daemon, whichever process that is.
+        signs.stop_successor();
+    }
+    for edge in edges {
+        // It has told of its own fault, and so has a panic.
+        match end {
+            Some(End::Succeeded { .. }) => drop(timeout(LAST_ANSWERS, edge).await),
+            _ => drop(edge.await),
+        }
+    }
+    if let Some(Err(error)) = signs.take_pid_file().map(PidFile::remove) {
+        tracing::warn!(%error, "the pid file stays");
+    }
 }
 
 /// Tells whoever waits that nothing comes of it.

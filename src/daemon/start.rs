@@ -212,10 +212,7 @@ pub(super) fn prepare(
     };
     let control = control::Prepared::new(start).map_err(Failure::new)?;
     if let Some(identity) = &identity {
-        logging.give_to(identity.uid, identity.gid).map_err(Failure::new)?;
-        drop_privileges(identity, config.process.core_dumps)
-            .map_err(|error| Failure::new(format!("cannot become user {}: {error}", identity.user)))?;
-        warn_of_closed_directories(&config, identity);
+        become_user(identity, &config, &logging)?;
     }
     Ok(Prepared {
         control,
@@ -229,6 +226,14 @@ pub(super) fn prepare(
         starter,
         upgrades,
     })
+}
+
+fn become_user(identity: &Identity, config: &Config, logging: &Logging) -> Result<(), Failure> {
+    logging.give_to(identity.uid, identity.gid).map_err(Failure::new)?;
+    drop_privileges(identity, config.process.core_dumps)
+        .map_err(|error| Failure::new(format!("cannot become user {}: {error}", identity.user)))?;
+    warn_of_closed_directories(config, identity);
+    Ok(())
 }
 
 /// Unix sockets that were bound as root, where only root can bind them again.
