@@ -314,7 +314,9 @@ impl<P: WorkerPort> Controller<P> {
                     let status = self.status_text();
                     let text = format!("netd {} is {status}", self.version);
                     self.journal.seen(EventKind::Started, "", &text);
-                    self.hook(Hook::Ready(status));
+                    if self.upgrades.legacy.is_none() {
+                        self.hook(Hook::Ready(status));
+                    }
                 }
                 Effect::Stopping => {
                     // It has a status of its own; the figures come back with the next heartbeat.

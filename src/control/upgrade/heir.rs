@@ -147,6 +147,9 @@ impl<P: WorkerPort> Controller<P> {
             None => self.journal.seen(EventKind::Upgraded, "", "the predecessor ended before it had handed over all"),
         }
         self.hook(Hook::Answer(true));
+        // The service manager listens to the main process, which this is only now.
+        let status = self.status_text();
+        self.hook(Hook::Ready(status));
         self.busy = false;
         self.next_change();
     }
