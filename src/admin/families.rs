@@ -94,6 +94,10 @@ fn workers(workers: &[WorkerSnapshot]) -> Vec<Family> {
     let mut events = Family::counter("netd_worker_events_total", "Readiness events handled.");
     let mut accepted = Family::counter("netd_worker_connections_accepted_total", "Connections accepted by the worker.");
     let mut active = Family::gauge("netd_worker_connections_active", "Connections open on the worker.");
+    let mut moved = Family::counter(
+        "netd_worker_connections_moved_total",
+        "Open connections taken over from (in) or handed over to (out) another worker.",
+    );
     let mut buffers = Family::gauge("netd_worker_buffers", "Relay buffers held, in use or kept for use.");
     let mut timers = Family::gauge("netd_worker_timers", "Timers armed.");
     let mut lag = Family::histogram(
@@ -107,11 +111,13 @@ fn workers(workers: &[WorkerSnapshot]) -> Vec<Family> {
         events.count(&labels, worker.events);
         accepted.count(&labels, worker.accepted);
         active.count(&labels, worker.active);
+        moved.count(&[("worker", index.as_str()), ("direction", "in")], worker.moved_in);
+        moved.count(&[("worker", index.as_str()), ("direction", "out")], worker.moved_out);
         buffers.count(&labels, worker.buffers);
         timers.count(&labels, worker.timers);
         lag.observed(&labels, &worker.turn_time, Bounds::TURN);
     }
-    vec![turns, events, accepted, active, buffers, timers, lag]
+    vec![turns, events, accepted, active, moved, buffers, timers, lag]
 }
 
 fn unix_time(time: SystemTime) -> f64 {

@@ -174,6 +174,13 @@ impl Admin for Service {
         Ok(Response::new(pb::SetEndpointResponse { endpoint: Some(outgoing::endpoint(view)) }))
     }
 
+    async fn rebalance(&self, request: Request<pb::RebalanceRequest>) -> Answer<pb::RebalanceResponse> {
+        let (peer, request) = split(request);
+        let request = checked(incoming::rebalance(request, peer.name()))?;
+        let moved = self.ask(|reply| control::Request::Rebalance(request, reply)).await?;
+        Ok(Response::new(outgoing::rebalanced(moved)))
+    }
+
     async fn why(&self, request: Request<pb::WhyRequest>) -> Answer<pb::WhyResponse> {
         let object = checked(incoming::name("object", request.into_inner().object))?;
         let explanation = self.ask(|reply| control::Request::Why(object, reply)).await?;

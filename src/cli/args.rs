@@ -24,7 +24,7 @@ $XDG_RUNTIME_DIR/netd/admin.sock or /tmp/netd-UID/admin.sock: the first that is
 given or, for /run, there.";
 
 /// Kinds of events, as the API names them.
-const EVENT_KINDS: [&str; 22] = [
+const EVENT_KINDS: [&str; 24] = [
     "started",
     "reloaded",
     "reload-refused",
@@ -44,6 +44,8 @@ const EVENT_KINDS: [&str; 22] = [
     "endpoint-failing",
     "endpoint-recovered",
     "connections-closed",
+    "connections-moved",
+    "workers-changed",
     "log-level",
     "shutdown",
     "missed",
@@ -164,6 +166,12 @@ pub enum Command {
     },
     /// Override an endpoint's weight or state
     Set(SetArgs),
+    /// Move open connections between workers until all have as many
+    Rebalance {
+        /// Most connections that move [default: as many as it takes]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        limit: Option<u64>,
+    },
     /// Say which layer decides the state of an object, and why
     Why {
         /// listener/NAME, pool/NAME, endpoint/POOL/ADDRESS, or a plain name that is unique

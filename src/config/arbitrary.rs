@@ -11,7 +11,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use crate::config::{
     Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Pool, Process, Protocol, Reload, Workers,
+    Metrics, Pool, Process, Protocol, Rebalance, Reload, Workers,
 };
 
 /// Any valid configuration. Names and addresses are made unique by number.
@@ -111,11 +111,8 @@ fn renumber(address: &mut Address, number: u16) {
 }
 
 fn workers() -> impl Strategy<Value = Workers> {
-    (option::of(1..=256_u16), any::<bool>(), 4096..=1_048_576_usize).prop_map(|(count, pin, buffer_size)| Workers {
-        count,
-        pin,
-        buffer_size,
-    })
+    (option::of(1..=256_u16), any::<bool>(), 4096..=1_048_576_usize, select(Rebalance::ALL.to_vec()))
+        .prop_map(|(count, pin, buffer_size, rebalance)| Workers { count, pin, buffer_size, rebalance })
 }
 
 fn process() -> impl Strategy<Value = Process> {

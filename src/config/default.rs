@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::
 
 use crate::config::{
     Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Pool, Process, Protocol, Reload, Workers,
+    Metrics, Pool, Process, Protocol, Rebalance, Reload, Workers,
 };
 
 /// What a `respond` listener sends unless told otherwise.
@@ -64,7 +64,7 @@ impl Config {
 /// Every setting at its default, nothing to serve: what an empty file means.
 pub(super) fn bare() -> Config {
     Config {
-        workers: Workers { count: None, pin: false, buffer_size: 64 * 1024 },
+        workers: Workers { count: None, pin: false, buffer_size: 64 * 1024, rebalance: Rebalance::Off },
         process: Process {
             user: None,
             group: None,

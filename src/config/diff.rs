@@ -209,7 +209,8 @@ fn endpoints(old: &[Endpoint], new: &[Endpoint]) -> Vec<EndpointChange> {
 
 fn settings(old: &Config, new: &Config) -> Vec<SettingChange> {
     let changes = [
-        ("workers", workers(old, new), false),
+        ("workers", workers(old, new), true),
+        ("workers", fixed_workers(old, new), false),
         ("process", process(old, new), false),
         ("admin", admin(old, new), false),
         ("metrics", metrics(old, new), false),
@@ -229,6 +230,13 @@ fn workers(old: &Config, new: &Config) -> Details {
     let mut details = Details::default();
     details
         .compare("count", &old.count, &new.count, |count| count.map_or_else(|| "auto".to_owned(), |n| n.to_string()));
+    details.compare("rebalance", &old.rebalance, &new.rebalance, |word| word.as_str());
+    details
+}
+
+fn fixed_workers(old: &Config, new: &Config) -> Details {
+    let (old, new) = (&old.workers, &new.workers);
+    let mut details = Details::default();
     details.compare("pin", &old.pin, &new.pin, |flag| *flag);
     details.compare("buffer_size", &old.buffer_size, &new.buffer_size, |size| format_size(*size as u64));
     details

@@ -12,7 +12,8 @@ use crate::config::{
     objects::{LISTENER_KEYS, POOL_KEYS, Places, listeners, pools},
     reader::{Reader, Section, Value},
     values::{
-        WORKERS_HELP, admin_tcp, admin_unix, list, log_format, log_level, log_target, path, quote, tcp_or_off, workers,
+        WORKERS_HELP, admin_tcp, admin_unix, list, log_format, log_level, log_target, path, quote, rebalance,
+        tcp_or_off, workers,
     },
 };
 
@@ -23,7 +24,7 @@ pub const MAX_FILE_SIZE: usize = 4 * 1024 * 1024;
 /// has one at every other byte.
 const MAX_RECOVERED: usize = 256 * 1024;
 
-const WORKERS_KEYS: &[&str] = &["count", "pin", "buffer_size"];
+const WORKERS_KEYS: &[&str] = &["count", "pin", "buffer_size", "rebalance"];
 const PROCESS_KEYS: &[&str] = &["user", "group", "pid_file", "umask", "working_directory", "core_dumps"];
 const ADMIN_KEYS: &[&str] = &["unix", "group", "tcp"];
 const METRICS_KEYS: &[&str] = &["listen"];
@@ -195,6 +196,9 @@ fn workers_section(reader: &mut Reader<'_>, tree: &DeTable<'_>, config: &mut Con
     let default = config.workers.buffer_size as u64;
     let size = section.optional(reader, "buffer_size", default, |reader, value| reader.size(value, &BUFFER_SIZE_RANGE));
     config.workers.buffer_size = usize::try_from(size).unwrap_or(config.workers.buffer_size);
+    let default = config.workers.rebalance;
+    config.workers.rebalance =
+        section.optional(reader, "rebalance", default, |reader, value| reader.parsed(value, rebalance));
 }
 
 fn process_section(reader: &mut Reader<'_>, tree: &DeTable<'_>, config: &mut Config) {

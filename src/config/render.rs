@@ -35,6 +35,7 @@ impl Writer {
         }
         self.pair("pin", config.workers.pin);
         self.text("buffer_size", &format_size(config.workers.buffer_size as u64));
+        self.text("rebalance", config.workers.rebalance.as_str());
 
         let process = &config.process;
         self.section("The daemon as a Unix process.", "process");

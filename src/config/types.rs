@@ -43,6 +43,31 @@ pub struct Workers {
     /// Bytes of one relay buffer, and so the most that netd holds of one
     /// direction of one connection. 4 KiB to 1 MiB, default 64 KiB.
     pub buffer_size: usize,
+    /// Whether open connections are evened over the workers by themselves.
+    pub rebalance: Rebalance,
+}
+
+/// Whether open connections are evened over the workers by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rebalance {
+    /// They stay with the worker that accepted them. The default.
+    #[default]
+    Off,
+    /// Some go from a worker that has much to one that has little.
+    Auto,
+}
+
+impl Rebalance {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Off, Self::Auto];
+
+    /// The word of the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Auto => "auto",
+        }
+    }
 }
 
 /// The daemon as a Unix process.

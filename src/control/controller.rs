@@ -24,6 +24,7 @@ use super::{
     history::{Origin, Returns, Terms},
     journal::Journal,
     lifecycle::{Effect, Input, Lifecycle},
+    moves::Hands,
     names,
     observe::Observer,
     port::WorkerPort,
@@ -88,6 +89,7 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) apply_log: ApplyLog,
     pub(super) log_destination: Box<dyn Fn() -> String + Send>,
     pub(super) usage: Box<dyn Fn() -> Usage + Send>,
+    pub(super) hands: Hands<P>,
     hooks: Box<dyn FnMut(Hook) + Send>,
     version: String,
     requests: mpsc::Receiver<Request>,
@@ -117,6 +119,7 @@ impl<P: WorkerPort> Controller<P> {
         prepared: Prepared,
         state: State,
         fleet: Fleet<P>,
+        hands: Hands<P>,
         first: Commit,
         requests: mpsc::Receiver<Request>,
         events: broadcast::Sender<Event>,
@@ -151,6 +154,7 @@ impl<P: WorkerPort> Controller<P> {
             set_log_level: start.set_log_level,
             apply_log: start.apply_log,
             usage: start.usage,
+            hands,
             hooks: start.hooks,
             version: start.version,
             requests,
@@ -199,6 +203,20 @@ impl<P: WorkerPort> Controller<P> {
         let limit = self.pace.confirm;
         self.tasks.spawn(async move {
             gather.wait(Some(limit)).await;
+            let resume: Resume<P> = Box::new(move |controller| then(controller, gather));
+            resume
+        });
+    }
+
+    /// As [`after`](Self::after), but waits until all have answered or cannot
+    /// any more: what they answer must not get lost.
+    pub(super) fn when_answered<T: Send + 'static>(
+        &mut self,
+        mut gather: Gather<T>,
+        then: impl FnOnce(&mut Self, Gather<T>) + Send + 'static,
+    ) {
+        self.tasks.spawn(async move {
+            gather.wait(None).await;
             let resume: Resume<P> = Box::new(move |controller| then(controller, gather));
             resume
         });
@@ -385,7 +403,7 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    fn next_change(&mut self) {
+    pub(super) fn next_change(&mut self) {
         while !self.busy && !self.stopped {
             match self.waiting.pop_front() {
                 Some(pending) => self.begin(pending),
@@ -425,6 +443,7 @@ impl<P: WorkerPort> Controller<P> {
             Request::StartListener(name, by, reply) => self.start_listener(name, by, reply),
             Request::StopListener(request, reply) => self.stop_listener(request, reply),
             Request::SetEndpoint(request, reply) => self.set_endpoint(request, reply),
+            Request::Rebalance(request, reply) => self.rebalance(request, reply),
             // No other request waits for its turn.
             other => self.request(other),
         }
@@ -458,7 +477,9 @@ impl<P: WorkerPort> Controller<P> {
 
     fn tick(&mut self) {
         self.fleet.flush();
-        self.look_at_drains();
+        if !self.in_transit() {
+            self.look_at_drains();
+        }
         self.live(Input::Tick);
         self.expire();
         self.look_at_trial();
@@ -475,7 +496,10 @@ impl<P: WorkerPort> Controller<P> {
 
     fn beat(&mut self) {
         self.fleet.beat();
-        self.fleet.prune();
+        if !self.in_transit() {
+            self.fleet.prune();
+        }
+        self.balance();
         if self.fleet.all_dead() && !self.stopped {
             self.fault = Some("all workers have died; the log has their panics".to_owned());
             self.live(Input::ShutdownNow);
@@ -530,6 +554,7 @@ fn refuse(change: Request, refusal: Refusal) {
             answer(reply, Err(refusal));
         }
         Request::SetEndpoint(_, reply) => answer(reply, Err(refusal)),
+        Request::Rebalance(_, reply) => answer(reply, Err(refusal)),
         // No other request changes anything; its asker sees a dropped answer.
         _ => {}
     }

@@ -1,6 +1,8 @@
 //! All workers together: orders to each of them, their answers, their
 //! heartbeat.
 
+pub(super) mod moves;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -20,7 +22,7 @@ use super::{
 };
 use crate::{
     config::{Address, Listener},
-    listen::ListenSocket,
+    listen,
     metrics::ListenerShard,
     worker::{Command, EndpointSpec, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec, Query, Reply, Selection},
 };
@@ -238,8 +240,13 @@ impl<P: WorkerPort> Fleet<P> {
         told.bound = opened.bound.local;
         told.inherited = opened.inherited;
         let specs = self.listener_specs(&listener.name);
-        let sockets: Vec<ListenSocket> = opened.bound.sockets;
-        self.send_each(specs.into_iter().zip(sockets).map(|(spec, socket)| Command::AddListener(spec, socket)));
+        let dealt = listen::spread(opened.bound.sockets, self.workers.len()).unwrap_or_else(|error| {
+            tracing::error!(listener = %listener.name, %error, "not every worker has a socket of it");
+            Vec::new()
+        });
+        for (index, (spec, sockets)) in specs.into_iter().zip(dealt).enumerate() {
+            sockets.into_iter().for_each(|socket| self.send(index, Command::AddListener(spec.clone(), socket)));
+        }
     }
 
     fn stop_listener(&mut self, id: Option<ListenerId>, confirm: &mut Gather<()>) {
@@ -260,7 +267,8 @@ impl<P: WorkerPort> Fleet<P> {
             pool,
             counters: counters.clone(),
         };
-        shards.iter().map(spec).collect()
+        // Those of workers that have gone come last.
+        shards.iter().take(self.workers.len()).map(spec).collect()
     }
 
     fn send_all<T: Send + 'static>(&mut self, gather: &mut Gather<T>, order: impl Fn(Reply<T>) -> Command) {

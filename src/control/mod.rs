@@ -6,7 +6,9 @@
 //! all sockets that it needs are there (`sockets`). So reload, drain, stop,
 //! start, endpoint settings and expiries are one mechanism. Decisions are pure
 //! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`, `generations`,
-//! `trial`, `guard`, `removed`); the edges are async (`controller`, `gather`).
+//! `trial`, `guard`, `removed`, `rebalance`); the edges are async (`controller`,
+//! `gather`). Connections go from worker to worker, and workers come and go, by
+//! `moves`.
 
 mod bring_up;
 mod changes;
@@ -24,10 +26,12 @@ mod history;
 mod journal;
 mod lane;
 mod lifecycle;
+mod moves;
 mod names;
 mod observe;
 mod plan;
 mod port;
+mod rebalance;
 mod reload;
 mod removed;
 mod request;

@@ -63,6 +63,8 @@ pub enum Request {
     StopListener(StopRequest, Reply<()>),
     /// Overrides an endpoint.
     SetEndpoint(SetEndpoint, Reply<EndpointView>),
+    /// Evens connections over the workers; answers what moved.
+    Rebalance(RebalanceRequest, Reply<Vec<Moved>>),
     /// Which layer decides about an object.
     Why(String, Reply<Explanation>),
     /// Sets the log level; answers the one before.
@@ -698,6 +700,26 @@ pub struct ShutdownRequest {
     pub by: Provenance,
 }
 
+/// Evens connections over the workers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RebalanceRequest {
+    /// Most connections that move; `None`: as many as it takes.
+    pub limit: Option<u64>,
+    /// Who and why.
+    pub by: Provenance,
+}
+
+/// Connections that went from one worker to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    /// Index of the worker that gave them.
+    pub from: usize,
+    /// Index of the worker that took them.
+    pub to: usize,
+    /// How many.
+    pub count: u64,
+}
+
 /// Something that happened.
 #[derive(Debug, Clone)]
 pub struct Event {
@@ -736,13 +758,15 @@ pub enum EventKind {
     EndpointFailing,
     EndpointRecovered,
     ConnectionsClosed,
+    ConnectionsMoved,
+    WorkersChanged,
     LogLevel,
     Shutdown,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Started,
         Self::Reloaded,
         Self::ReloadRefused,
@@ -762,6 +786,8 @@ impl EventKind {
         Self::EndpointFailing,
         Self::EndpointRecovered,
         Self::ConnectionsClosed,
+        Self::ConnectionsMoved,
+        Self::WorkersChanged,
         Self::LogLevel,
         Self::Shutdown,
     ];
@@ -788,6 +814,8 @@ impl EventKind {
             Self::EndpointFailing => "endpoint-failing",
             Self::EndpointRecovered => "endpoint-recovered",
             Self::ConnectionsClosed => "connections-closed",
+            Self::ConnectionsMoved => "connections-moved",
+            Self::WorkersChanged => "workers-changed",
             Self::LogLevel => "log-level",
             Self::Shutdown => "shutdown",
         }
@@ -884,6 +912,10 @@ pub struct WorkerSnapshot {
     pub accepted: u64,
     /// Connections open.
     pub active: u64,
+    /// Connections taken over from another worker.
+    pub moved_in: u64,
+    /// Connections handed over to another worker.
+    pub moved_out: u64,
     /// Buffers held.
     pub buffers: u64,
     /// Timers armed.

@@ -9,13 +9,13 @@ pub(super) use world::{FakeWorker, World, on_control_thread, quick};
 use super::request::Provenance;
 use crate::config::{
     Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics, Pool, Process,
-    Protocol, Reload, Workers,
+    Protocol, Rebalance, Reload, Workers,
 };
 
 /// Nothing but two workers.
 pub(super) fn empty() -> Config {
     Config {
-        workers: Workers { count: Some(2), pin: false, buffer_size: 65536 },
+        workers: Workers { count: Some(2), pin: false, buffer_size: 65536, rebalance: Rebalance::Off },
         process: Process {
             user: None,
             group: None,

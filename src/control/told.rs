@@ -1,6 +1,8 @@
 //! What the workers were told: which listeners, pools and endpoints they have,
 //! under which ids, with which counters; and what differs from what shall be.
 
+pub(super) mod grow;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{figures, request::Figures, state::State};

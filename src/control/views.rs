@@ -260,6 +260,8 @@ impl<P: WorkerPort> Controller<P> {
                 events: shard.events.get(),
                 accepted: shard.accepted.get(),
                 active: shard.active.get(),
+                moved_in: shard.moved_in.get(),
+                moved_out: shard.moved_out.get(),
                 buffers: shard.buffers.get(),
                 timers: shard.timers.get(),
                 turn_time,

@@ -16,3 +16,4 @@ mod reload;
 mod service;
 mod stalls;
 mod trial;
+mod workers;

@@ -224,6 +224,12 @@ pub(in crate::admin) fn set_endpoint(request: pb::SetEndpointRequest, peer: &str
     Ok(control::SetEndpoint { pool, endpoint, setting, expires_in, by: provenance(request.by, peer)? })
 }
 
+/// Evening connections over the workers.
+pub(in crate::admin) fn rebalance(request: pb::RebalanceRequest, peer: &str) -> Checked<control::RebalanceRequest> {
+    let limit = Some(request.limit).filter(|&limit| limit > 0);
+    Ok(control::RebalanceRequest { limit, by: provenance(request.by, peer)? })
+}
+
 /// A log level.
 pub(in crate::admin) fn log_level(level: &str) -> Checked<LogLevel> {
     level.parse().map_err(Refusal::Invalid)

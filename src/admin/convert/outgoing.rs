@@ -33,6 +33,14 @@ pub(in crate::admin) fn refused(refusal: Refusal) -> Status {
     }
 }
 
+/// What moved between workers.
+pub(in crate::admin) fn rebalanced(moved: Vec<control::Moved>) -> pb::RebalanceResponse {
+    let index = |worker: usize| u32::try_from(worker).unwrap_or(u32::MAX);
+    let moved =
+        moved.into_iter().map(|each| pb::Moved { from: index(each.from), to: index(each.to), connections: each.count });
+    pb::RebalanceResponse { moved: moved.collect() }
+}
+
 /// Keeps only the object called `name`, if one is asked for.
 ///
 /// # Errors

@@ -128,6 +128,10 @@ impl Script {
             Request::StartListener(_, _, reply) => reply!(reply, ()),
             Request::StopListener(_, reply) => reply!(reply, ()),
             Request::SetEndpoint(_, reply) => reply!(reply, endpoint()),
+            Request::Rebalance(request, reply) => {
+                let count = request.limit.unwrap_or(50);
+                reply!(reply, vec![Moved { from: 0, to: 1, count }])
+            }
             Request::Why(object, reply) => reply!(reply, explanation(object)),
             Request::SetLogLevel(_, _, reply) => reply!(reply, LogLevel::Info),
             Request::Shutdown(_, reply) => reply!(reply, Some(Duration::from_secs(30))),
@@ -220,6 +224,8 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
             events: 2,
             accepted: 3,
             active: 4,
+            moved_in: 7,
+            moved_out: 8,
             buffers: 5,
             timers: 6,
             turn_time: times.clone(),
@@ -334,7 +340,7 @@ fn entry() -> HistoryEntry {
 
 fn config() -> Arc<config::Config> {
     Arc::new(config::Config {
-        workers: config::Workers { count: None, pin: false, buffer_size: 65536 },
+        workers: config::Workers { count: None, pin: false, buffer_size: 65536, rebalance: config::Rebalance::Off },
         process: config::Process {
             user: None,
             group: None,

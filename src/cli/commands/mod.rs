@@ -5,6 +5,7 @@ mod configuration;
 mod drain;
 mod generations;
 mod look;
+mod rebalance;
 
 use crate::{config::Address, pb};
 
@@ -46,6 +47,7 @@ impl Session<'_, '_> {
             Command::Start { listener } => self.start(&listener).await,
             Command::Stop { listener, expires_in } => self.stop(&listener, expires_in).await,
             Command::Set(args) => self.set(args).await,
+            Command::Rebalance { limit } => self.rebalance(limit).await,
             Command::LogLevel { level: None } => self.log_level().await,
             Command::LogLevel { level: Some(level) } => self.set_log_level(level).await,
             Command::Shutdown { now, deadline } => self.shutdown(now, deadline).await,

@@ -50,6 +50,8 @@ fields!(pb::HistoryEntry: at, kind, generation, origin, by, summary, changes, mo
 fields!(pb::SetEndpointResponse: endpoint);
 fields!(pb::WhyResponse: object, effective, decided_by, configured, r#override, observed, explanation);
 fields!(pb::SetLogLevelResponse: previous);
+fields!(pb::RebalanceResponse: moved);
+fields!(pb::Moved: from, to, connections);
 fields!(pb::Event: at, kind, object, text, by);
 fields!(pb::UndrainResponse:);
 fields!(pb::StartListenerResponse:);

@@ -217,6 +217,12 @@ impl pb::admin_server::Admin for Fake {
         }
     }
 
+    async fn rebalance(&self, request: Request<pb::RebalanceRequest>) -> Answer<pb::RebalanceResponse> {
+        self.see(request);
+        let moved = |to, connections| pb::Moved { from: 0, to, connections };
+        Ok(Response::new(pb::RebalanceResponse { moved: vec![moved(1, 50), moved(2, 1)] }))
+    }
+
     async fn set_log_level(&self, request: Request<pb::SetLogLevelRequest>) -> Answer<pb::SetLogLevelResponse> {
         self.see(request);
         Ok(Response::new(pb::SetLogLevelResponse { previous: "info".to_owned() }))

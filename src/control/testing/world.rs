@@ -1,6 +1,8 @@
 //! A Controller among fakes: workers that answer at once, sockets that nobody
 //! listens on, a supervisor that writes down what it is told.
 
+mod moves;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     future::Future,
@@ -19,7 +21,7 @@ use crate::{
         Binder, Clock, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, SystemBinder, Usage,
         WorkerPort, testing::empty,
     },
-    listen::{self, BindAddress, BindOptions, Bound},
+    listen::{self, BindAddress, BindOptions, Bound, ListenSocket},
     metrics::WorkerShard,
     protocol::CloseReason,
     worker::{
@@ -33,6 +35,8 @@ pub(in crate::control) struct World {
     pub(in crate::control) handle: Handle,
     pub(in crate::control) signals: mpsc::Sender<Signal>,
     pub(in crate::control) workers: Vec<FakeWorker>,
+    /// Those and all that were started later.
+    pub(in crate::control) spawned: Arc<Mutex<Vec<FakeWorker>>>,
     pub(in crate::control) source: Arc<Mutex<Result<Config, String>>>,
     /// How often the source was read.
     pub(in crate::control) reads: Arc<Mutex<u64>>,
@@ -68,19 +72,21 @@ impl World {
         let source = Arc::new(Mutex::new(Ok(config.clone())));
         let (hooks, binder, reads) = (Arc::new(Mutex::new(Vec::new())), FakeBinder::default(), Arc::default());
         let start = start(config, pace, inherited, &source, &hooks, &binder, &reads);
-        let mut workers = Vec::new();
+        let spawned: Arc<Mutex<Vec<FakeWorker>>> = Arc::default();
+        let hired = Arc::clone(&spawned);
         let (controller, handle) = Prepared::new(start)
             .unwrap()
-            .launch_with(|settings| {
+            .launch_with(move |settings| {
                 let worker = FakeWorker::new(settings);
                 worker.inner().mute = mute;
-                workers.push(worker.clone());
+                lock(&hired).push(worker.clone());
                 Ok(worker)
             })
             .unwrap();
+        let workers = lock(&spawned).clone();
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
-        Self { handle, signals, workers, source, reads, hooks, binder, run }
+        Self { handle, signals, workers, spawned, source, reads, hooks, binder, run }
     }
 
     /// With the system's own sockets and workers.
@@ -92,7 +98,7 @@ impl World {
         let (controller, handle) = Prepared::new(start).unwrap().launch().unwrap();
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
-        Self { handle, signals, workers: Vec::new(), source, reads, hooks, binder, run }
+        Self { handle, signals, workers: Vec::new(), spawned: Arc::default(), source, reads, hooks, binder, run }
     }
 
     pub(in crate::control) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Refusal> {
@@ -245,6 +251,9 @@ pub(in crate::control) struct Inner {
     pub(in crate::control) log: Vec<String>,
     held: Vec<Command>,
     pub(in crate::control) listeners: BTreeMap<ListenerId, ListenerSpec>,
+    sockets: Vec<(ListenerId, ListenSocket)>,
+    /// Counters of the worker.
+    shard: Arc<WorkerShard>,
     pools: BTreeMap<PoolId, PoolSpec>,
     connections: Vec<(ConnectionInfo, ListenerSpec)>,
     stopped: bool,
@@ -252,7 +261,9 @@ pub(in crate::control) struct Inner {
 
 impl FakeWorker {
     fn new(settings: Settings) -> Self {
-        Self { settings, shard: Arc::default(), inner: Arc::default() }
+        let shard = Arc::<WorkerShard>::default();
+        let inner = Inner { shard: shard.clone(), ..Inner::default() };
+        Self { settings, shard, inner: Arc::new(Mutex::new(inner)) }
     }
 
     pub(in crate::control) fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -270,6 +281,7 @@ impl FakeWorker {
             endpoint.counters.connected.add(1);
             endpoint.counters.active.add(1);
         }
+        inner.shard.active.add(1);
         let now = Clock::system().now().instant;
         let info = ConnectionInfo {
             id,
@@ -337,8 +349,9 @@ impl Inner {
                 let name = self.pools.remove(&id).map(|spec| spec.config.name.clone());
                 self.log.push(format!("forget {}", name.unwrap_or_default()));
             }
-            Command::AddListener(spec, _socket) => {
+            Command::AddListener(spec, socket) => {
                 self.log.push(format!("add {}", spec.config.name));
+                self.sockets.push((spec.id, socket));
                 self.listeners.insert(spec.id, spec);
             }
             Command::UpdateListener(spec) => {
@@ -347,9 +360,16 @@ impl Inner {
             }
             Command::StopListener(id, reply) => {
                 let name = self.listeners.remove(&id).map(|spec| spec.config.name.clone());
+                self.sockets.retain(|(each, _)| *each != id);
                 self.log.push(format!("stop {}", name.unwrap_or_default()));
                 reply.send(());
             }
+            order @ (Command::Export { .. } | Command::Import(..)) => moves::obey(self, order),
+            order @ (Command::ReleaseListener(..)
+            | Command::DuplicateListener(..)
+            | Command::ShareListener(..)
+            | Command::PauseListener(..)
+            | Command::ResumeListener(_)) => moves::obey_of_sockets(self, order),
             Command::Query(query, reply) => {
                 let above = |id: u64| query.after.is_none_or(|after| id > after);
                 let mut found: Vec<ConnectionInfo> = self.connections.iter().map(|(info, _)| info.clone()).collect();
@@ -375,6 +395,7 @@ impl Inner {
         let ended: Vec<(ConnectionInfo, ListenerSpec)> = ended;
         for (info, spec) in &ended {
             spec.counters.active.sub(1);
+            self.shard.active.sub(1);
             let endpoints = self.pools.values().flat_map(|pool| &pool.endpoints);
             if let Some(endpoint) = endpoints.into_iter().find(|each| Some(each.id) == info.endpoint) {
                 endpoint.counters.active.sub(1);
