@@ -246,9 +246,11 @@ impl<P: WorkerPort> Controller<P> {
                 let (who, limit) = (workers_named(&silent), controller.pace.confirm);
                 Err(Refusal::Timeout(format!("the change is made, but {who} did not confirm it within {limit:?}")))
             };
-            controller.busy = false;
-            ended(controller, result);
-            controller.next_change();
+            controller.fit_workers(move |controller| {
+                controller.busy = false;
+                ended(controller, result);
+                controller.next_change();
+            });
         });
     }
 
@@ -261,9 +263,16 @@ impl<P: WorkerPort> Controller<P> {
 
     /// As [`transition`](Self::transition), even if a worker does not answer.
     pub(super) fn force(&mut self, next: State) -> Result<Commit, Refusal> {
+        let before = self.fleet.count();
+        self.hire(self.workers_of(next.config()))?;
         let delta = self.fleet.told().delta(&next);
-        let opened = self.sockets.open(delta.start.iter().chain(&delta.rebind), &self.fleet.addresses())?;
-        Ok(self.carry_out(next, delta, opened))
+        match self.sockets.open(delta.start.iter().chain(&delta.rebind), &self.fleet.addresses()) {
+            Ok(opened) => Ok(self.carry_out(next, delta, opened)),
+            Err(faults) => {
+                self.unhire(before);
+                Err(faults.into())
+            }
+        }
     }
 
     /// Makes `next` the state; `opened` has the sockets that it needs.

@@ -1,7 +1,7 @@
 //! All workers together: orders to each of them, their answers, their
 //! heartbeat.
 
-pub(super) mod moves;
+pub(super) mod hands;
 
 use std::{
     collections::BTreeMap,

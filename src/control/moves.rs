@@ -166,19 +166,17 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    /// Dismisses workers that the configuration in force does not ask for, then
-    /// goes on.
+    /// At the end of every change: dismisses workers that the configuration in
+    /// force does not ask for, then goes on.
     pub(super) fn fit_workers(&mut self, then: impl FnOnce(&mut Self) + Send + 'static) {
         let (count, before) = (self.workers_of(self.state.config()), self.hands.known);
         self.hands.known = count;
         self.dismiss(count, move |controller| {
-            controller.busy = false;
             if count != before {
                 let text = format!("{before} -> {}", names::counted(count as u64, "worker"));
                 controller.journal.seen(EventKind::WorkersChanged, "", &text);
             }
             then(controller);
-            controller.next_change();
         });
     }
 

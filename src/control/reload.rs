@@ -75,9 +75,7 @@ impl<P: WorkerPort> Controller<P> {
                 commit,
                 |_| (),
                 move |controller, confirmed| {
-                    controller.fit_workers(move |controller| {
-                        controller.reload_ended(true, confirmed.map(|()| outcome), &request, reply);
-                    });
+                    controller.reload_ended(true, confirmed.map(|()| outcome), &request, reply);
                 },
             ),
             Err(refusal) => self.reload_ended(false, Err(refusal), &request, reply),
@@ -141,18 +139,18 @@ impl<P: WorkerPort> Controller<P> {
         if new.log != old.log {
             (self.apply_log)(&new.log).map_err(Refusal::Precondition)?;
         }
-        let (workers, before) = (self.workers_of(new), self.fleet.count());
-        if let Err(refusal) = self.fleet.check_responsive().and_then(|()| self.hire(workers)) {
-            self.log_as_before(&new.log, &old);
-            return Err(refusal);
-        }
         let mut next = self.state.clone();
         let dropped = become_new(&mut next);
         let commit = match self.transition(next) {
             Ok(commit) => commit,
             Err(refusal) => {
-                self.log_as_before(&new.log, &old);
-                self.unhire(before);
+                if new.log != old.log {
+                    if let Err(error) = (self.apply_log)(&old.log) {
+                        tracing::error!("the log stays as the refused configuration has it: {error}");
+                    }
+                    // A level set by hand goes on.
+                    (self.set_log_level)(self.log_level);
+                }
                 return Err(refusal);
             }
         };
@@ -168,18 +166,6 @@ impl<P: WorkerPort> Controller<P> {
             let text = format!("{} override dropped: the object is gone from the configuration", each.value);
             self.journal.asked(EventKind::OverrideCleared, &each.object, &text, by);
         }
-    }
-
-    /// A candidate that asked for another log was refused.
-    fn log_as_before(&mut self, log: &config::Log, old: &Config) {
-        if *log == old.log {
-            return;
-        }
-        if let Err(error) = (self.apply_log)(&old.log) {
-            tracing::error!("the log stays as the refused configuration has it: {error}");
-        }
-        // A level set by hand goes on.
-        (self.set_log_level)(self.log_level);
     }
 
     /// `in_force`: it was begun, though perhaps not every worker confirmed it.

@@ -58,13 +58,7 @@ impl<P: WorkerPort> Controller<P> {
     pub(super) fn rollback(&mut self, request: RollbackRequest, reply: Reply<RollbackOutcome>) {
         match self.begin_rollback(&request) {
             Ok((outcome, commit)) => {
-                self.settle(
-                    commit,
-                    |_| (),
-                    move |controller, confirmed| {
-                        controller.fit_workers(move |_| answer(reply, confirmed.map(|()| outcome)));
-                    },
-                );
+                self.settle(commit, |_| (), move |_, confirmed| answer(reply, confirmed.map(|()| outcome)))
             }
             Err(refusal) => {
                 self.record_refusal(HistoryKind::Rollback, &request.by, &refusal);
@@ -183,9 +177,7 @@ impl<P: WorkerPort> Controller<P> {
         let changes = plan::changes(&config::diff(&old, &new), &new, self.fleet.told());
         let mut next = self.state.clone();
         let dropped = next.restore(&trial.before, now.wall);
-        let before = self.fleet.count();
-        let hired = self.fleet.check_responsive().and_then(|()| self.hire(self.workers_of(&new)));
-        let (commit, faults) = match hired.and_then(|()| self.bring_up(next)) {
+        let (commit, faults) = match self.bring_up(next) {
             Ok(done) => done,
             Err(refusal) => {
                 if trial.failed(refusal.to_string(), now.instant) {
@@ -193,7 +185,6 @@ impl<P: WorkerPort> Controller<P> {
                     tracing::error!("generation {former} cannot come back yet, and is tried again: {refusal}");
                 }
                 self.trial = Some(trial);
-                self.unhire(before);
                 return;
             }
         };
@@ -208,11 +199,10 @@ impl<P: WorkerPort> Controller<P> {
         self.settle(
             commit,
             |_| (),
-            |controller, confirmed| {
+            |_, confirmed| {
                 if let Err(refusal) = confirmed {
                     tracing::warn!("a reload was taken back: {refusal}");
                 }
-                controller.fit_workers(|_| ());
             },
         );
     }

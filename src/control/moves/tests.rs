@@ -101,3 +101,29 @@ fn by_itself_only_if_that_is_configured() {
         assert_eq!(open(&world), [0, 100]);
     });
 }
+
+#[test]
+fn a_refused_reload_leaves_as_many_workers_as_before() {
+    on_control_thread(async {
+        let world = World::serving(usual()).await;
+        world.binder.take("127.0.0.1:99");
+        let mut config = usual();
+        config.workers.count = Some(5);
+        config.listeners.push(crate::control::testing::echo("taken", "127.0.0.1:99"));
+        world.set_source(Ok(config));
+        let request = ReloadRequest {
+            candidate: Candidate::Source,
+            expected_generation: None,
+            terms: Terms::default(),
+            by: by("ann"),
+        };
+        let refused = world.ask(|reply| Request::Reload(request, reply)).await.unwrap_err();
+        assert!(refused.to_string().contains("taken"), "{refused}");
+        let finished = || world.spawned.lock().unwrap().iter().map(WorkerPort::is_finished).collect::<Vec<_>>();
+        world.until("they have gone", || finished() == [false, false, true, true, true]).await;
+        // Others can be made afterwards.
+        reload(&world, |config| config.workers.count = Some(3)).await;
+        let snapshot = world.ask(Request::Snapshot).await.unwrap();
+        assert_eq!((snapshot.workers.len(), snapshot.status.generation), (3, 2));
+    });
+}

@@ -397,3 +397,29 @@ fn a_listener_that_rests_keeps_its_queue() {
     last.write_all(b"x").unwrap();
     expect(&mut last, "x");
 }
+
+#[test]
+fn what_epoll_refuses_comes_back_as_it_was() {
+    let mut pair = Pair::new();
+    let front = pair.netds[0].serve(Protocol::Echo);
+    let mut client = front.connect();
+    client.write_all(b"x").unwrap();
+    expect(&mut client, "x");
+    let mut parcel = export(&pair.netds[0], 1).remove(0);
+    let file = tempfile::tempfile().unwrap();
+    let socket = std::mem::replace(&mut parcel.downstream.socket, file.into());
+    let (id, received) = (parcel.id, parcel.downstream.received);
+    let arrival = Arrival { parcel, listener: pair.listener.clone(), endpoint: None };
+    let mut refused = pair.netds[1].ask(|reply| Command::Import(vec![arrival], reply));
+    assert_eq!((pair.listener.active.get(), pair.netds[1].shard.active.get()), (0, 0));
+    assert_eq!((refused.len(), refused[0].id, refused[0].downstream.received), (1, id, received));
+    let mut parcel = refused.remove(0);
+    parcel.downstream.socket = socket;
+    let arrival = Arrival { parcel, listener: front.spec.counters.clone(), endpoint: None };
+    assert!(pair.netds[0].ask(|reply| Command::Import(vec![arrival], reply)).is_empty());
+    client.write_all(b"y").unwrap();
+    expect(&mut client, "y");
+    drop(client);
+    pair.netds[0].wait_until_idle();
+    pair.end(&front);
+}
