@@ -3,6 +3,7 @@
 //! Labels take their values from the configuration and from fixed lists, so
 //! their number is bounded. docs/metrics.md describes every family.
 
+mod generations;
 mod listeners;
 mod pools;
 mod upgrades;
@@ -24,6 +25,7 @@ const STATES: [DaemonState; 5] =
 pub(super) fn families(snapshot: &Snapshot, cpu_time: Duration) -> Vec<MetricFamily> {
     let mut families = daemon(snapshot);
     families.extend(upgrades::families(snapshot));
+    families.extend(generations::families(snapshot));
     families.extend(process(snapshot, cpu_time));
     families.extend(listeners::families(&snapshot.listeners));
     families.extend(pools::families(&snapshot.pools));
@@ -53,7 +55,7 @@ fn daemon(snapshot: &Snapshot) -> Vec<Family> {
         Family::gauge("netd_config_generation", "Number of the configuration in force; 1 is the one of the start.")
             .with(&[], status.generation as f64),
         reloads,
-        Family::gauge("netd_config_last_reload_successful", "1 unless the last reload was refused.")
+        Family::gauge("netd_config_last_reload_successful", "1 unless the last reload was refused or taken back.")
             .with(&[], f64::from(u8::from(last_is_good))),
         Family::gauge(
             "netd_config_applied_timestamp_seconds",

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::
 
 use crate::config::{
     Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Pool, Process, Protocol, Rebalance, Upgrade, Workers,
+    Metrics, Pool, Process, Protocol, Rebalance, Reload, Upgrade, Workers,
 };
 
 /// What a `respond` listener sends unless told otherwise.
@@ -23,6 +23,8 @@ pub(super) const IDLE_TIMEOUT_RANGE: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(365 * 86_400);
 pub(super) const CONNECT_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
 pub(super) const DRAIN_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 86_400);
+pub(super) const CLOSE_REMOVED_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
 
 pub(super) const BACKLOG: u32 = 4096;
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -76,6 +78,7 @@ pub(super) fn bare() -> Config {
         log: Log { target: LogTarget::Auto, level: LogLevel::Info, format: LogFormat::Text },
         drain: Drain { timeout: Duration::from_secs(30) },
         upgrade: Upgrade { rollback_window: Duration::from_secs(3600) },
+        reload: Reload { close_removed_after: None },
         listeners: Vec::new(),
         pools: Vec::new(),
     }

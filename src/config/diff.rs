@@ -88,7 +88,7 @@ pub enum EndpointChangeKind {
 /// One section's change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingChange {
-    /// `workers`, `process`, `admin`, `metrics`, `log`, `drain` or `upgrade`.
+    /// `workers`, `process`, `admin`, `metrics`, `log`, `drain`, `reload` or `upgrade`.
     pub section: &'static str,
     /// One line a setting: `level: info -> debug`.
     pub details: Vec<String>,
@@ -217,6 +217,7 @@ fn settings(old: &Config, new: &Config) -> Vec<SettingChange> {
         ("log", log(old, new), true),
         ("drain", drain(old, new), true),
         ("upgrade", upgrade(old, new), true),
+        ("reload", reload(old, new), true),
     ];
     changes
         .into_iter()
@@ -296,6 +297,15 @@ fn upgrade(old: &Config, new: &Config) -> Details {
     let mut details = Details::default();
     let (old, new) = (&old.upgrade.rollback_window, &new.upgrade.rollback_window);
     details.compare("rollback_window", old, new, |window| format_duration(*window));
+    details
+}
+
+fn reload(old: &Config, new: &Config) -> Details {
+    let (old, new) = (&old.reload, &new.reload);
+    let mut details = Details::default();
+    details.compare("close_removed_after", &old.close_removed_after, &new.close_removed_after, |after| {
+        after.map_or_else(|| "off".to_owned(), format_duration)
+    });
     details
 }
 

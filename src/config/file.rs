@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 use crate::config::{
     Config, Errors,
     check::{Facts, Place, check},
-    default::{BUFFER_SIZE_RANGE, DRAIN_TIMEOUT_RANGE, bare},
+    default::{BUFFER_SIZE_RANGE, CLOSE_REMOVED_RANGE, DRAIN_TIMEOUT_RANGE, bare},
     errors::{Findings, Found, Lines},
     objects::{LISTENER_KEYS, POOL_KEYS, Places, listeners, pools},
     reader::{Reader, Section, Value},
@@ -31,6 +31,7 @@ const METRICS_KEYS: &[&str] = &["listen"];
 const LOG_KEYS: &[&str] = &["target", "level", "format"];
 const DRAIN_KEYS: &[&str] = &["timeout"];
 const UPGRADE_KEYS: &[&str] = &["rollback_window"];
+const RELOAD_KEYS: &[&str] = &["close_removed_after"];
 
 const SECTIONS: &[(&str, &[&str])] = &[
     ("workers", WORKERS_KEYS),
@@ -40,6 +41,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("log", LOG_KEYS),
     ("drain", DRAIN_KEYS),
     ("upgrade", UPGRADE_KEYS),
+    ("reload", RELOAD_KEYS),
     ("listener", LISTENER_KEYS),
     ("pool", POOL_KEYS),
 ];
@@ -169,6 +171,11 @@ fn document(reader: &mut Reader<'_>, tree: &DeTable<'_>, facts: &mut Facts, plac
         let default = config.upgrade.rollback_window;
         config.upgrade.rollback_window = section
             .optional(reader, "rollback_window", default, |reader, value| reader.duration(value, &DRAIN_TIMEOUT_RANGE));
+    }
+    if let Some(section) = table(reader, tree, "reload", RELOAD_KEYS) {
+        config.reload.close_removed_after = section.optional(reader, "close_removed_after", None, |reader, value| {
+            reader.duration_or_off(value, &CLOSE_REMOVED_RANGE)
+        });
     }
     facts.admin_unix = Some(config.admin.unix.clone());
     facts.admin_tcp = config.admin.tcp;

@@ -69,6 +69,10 @@ impl Writer {
 
         self.section("Upgrades of the binary.", "upgrade");
         self.text("rollback_window", &format_duration(config.upgrade.rollback_window));
+
+        self.section("What a reload does with connections of what is gone.", "reload");
+        let after = config.reload.close_removed_after;
+        self.text("close_removed_after", &after.map_or_else(|| "off".to_owned(), format_duration));
     }
 
     fn listener(&mut self, listener: &Listener) {

@@ -26,6 +26,8 @@ pub struct Config {
     pub drain: Drain,
     /// Upgrades of the binary.
     pub upgrade: Upgrade,
+    /// What a reload does with connections of what is gone.
+    pub reload: Reload,
     /// In the order of the file; names are unique.
     pub listeners: Vec<Arc<Listener>>,
     /// In the order of the file; names are unique.
@@ -210,6 +212,15 @@ pub struct Upgrade {
 pub struct Drain {
     /// After this, what is left is cut. 0 to 7 days, default 30 s.
     pub timeout: Duration,
+}
+
+/// What a reload does with connections of what is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reload {
+    /// Connections of a removed listener, pool or endpoint that are open so
+    /// long after the reload are closed. 1 s to 7 days; `None` (the default):
+    /// never.
+    pub close_removed_after: Option<Duration>,
 }
 
 /// One address that netd accepts on.

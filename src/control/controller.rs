@@ -19,12 +19,16 @@ use super::{
     drain::Drain,
     fleet::{Commit, Fleet},
     gather::{Gather, workers_named},
+    generations::Generations,
+    guard::Recent,
+    history::{Origin, Returns, Terms},
     journal::Journal,
     lifecycle::{Effect, Input, Lifecycle},
     moves::Hands,
     names,
     observe::Observer,
     port::WorkerPort,
+    removed::Removed,
     request::{
         Candidate, DaemonState, DrainOutcome, DrainRequest, Event, EventKind, Provenance, Refusal, ReloadRequest,
         Reply, Request, ShutdownRequest, Target,
@@ -33,6 +37,7 @@ use super::{
     start::{ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Usage},
     state::State,
     told::Delta,
+    trial::Trial,
     upgrade::{Adoption, Order, UpgradeRequest, Upgrades},
 };
 
@@ -67,8 +72,14 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     /// An expiry that failed is not tried again before.
     pub(super) expire_after: Option<std::time::Instant>,
     pub(super) config_path: Option<String>,
-    /// Who sent the configuration in force, if it is a candidate.
-    pub(super) candidate_by: Option<String>,
+    /// Where the configuration in force came from.
+    pub(super) origin: Origin,
+    pub(super) generations: Generations,
+    /// A reload that may still be taken back.
+    pub(super) trial: Option<Trial>,
+    pub(super) recent: Recent,
+    pub(super) removed: Removed,
+    pub(super) returns: Returns,
     pub(super) log_level: LogLevel,
     pub(super) last_reload: Option<Result<(), String>>,
     pub(super) upgrades: Upgrades,
@@ -137,6 +148,7 @@ impl<P: WorkerPort> Controller<P> {
             upgrades,
             adoption,
             log_level,
+            generations: Generations::new(state.generation(), state.config(), state.applied_at()),
             state,
             fleet,
             sockets,
@@ -149,7 +161,11 @@ impl<P: WorkerPort> Controller<P> {
             pace: start.pace,
             expire_after: None,
             config_path: start.config_path,
-            candidate_by: None,
+            origin: Origin::Own,
+            trial: None,
+            recent: Recent::default(),
+            removed: Removed::default(),
+            returns: Returns::default(),
             log_destination: start.log_destination,
             last_reload: None,
             reloads: (0, 0),
@@ -434,6 +450,8 @@ impl<P: WorkerPort> Controller<P> {
             Request::Close(request, reply) => self.close(request, reply),
             Request::Config(reply) => answer(reply, Ok(self.config_view())),
             Request::Plan(candidate, reply) => answer(reply, self.plan(&candidate)),
+            Request::Confirm(request, reply) => answer(reply, self.confirm(&request)),
+            Request::History(reply) => answer(reply, Ok(self.generations.view(self.state.generation()))),
             Request::Why(object, reply) => answer(reply, self.explain(&object)),
             Request::SetLogLevel(level, by, reply) => answer(reply, Ok(self.change_log_level(level, &by))),
             Request::Shutdown(request, reply) => {
@@ -483,7 +501,8 @@ impl<P: WorkerPort> Controller<P> {
             Pending::ReloadBySignal if leaving => tracing::warn!("no reload: netd is shutting down"),
             Pending::ReloadBySignal => {
                 let by = by_signal("SIGHUP");
-                self.reload(ReloadRequest { candidate: Candidate::Source, expected_generation: None, by }, None);
+                let (candidate, terms) = (Candidate::Source, Terms::default());
+                self.reload(ReloadRequest { candidate, expected_generation: None, terms, by }, None);
             }
             Pending::Asked(Request::Drain(request, reply)) if leaving => self.join_last_drain(request, reply),
             Pending::Asked(change) if leaving => refuse(change, Refusal::ShuttingDown),
@@ -494,6 +513,7 @@ impl<P: WorkerPort> Controller<P> {
     fn begin_asked(&mut self, change: Request) {
         match change {
             Request::Reload(request, reply) => self.reload(request, Some(reply)),
+            Request::Rollback(request, reply) => self.rollback(request, reply),
             Request::Drain(request, reply) => self.start_drain(request, reply),
             Request::Undrain(target, by, reply) => self.undrain(target, by, reply),
             Request::StartListener(name, by, reply) => self.start_listener(name, by, reply),
@@ -540,6 +560,8 @@ impl<P: WorkerPort> Controller<P> {
         self.look_at_retirement();
         self.live(Input::Tick);
         self.expire();
+        self.look_at_trial();
+        self.look_at_removed();
         for turn in self.observer.look(self.fleet.told()) {
             self.journal.seen(turn.kind, &turn.object, &turn.text);
         }
@@ -621,6 +643,7 @@ fn by_signal(signal: &str) -> Provenance {
 fn refuse(change: Request, refusal: Refusal) {
     match change {
         Request::Reload(_, reply) => answer(reply, Err(refusal)),
+        Request::Rollback(_, reply) => answer(reply, Err(refusal)),
         Request::Drain(_, reply) => answer(reply, Err(refusal)),
         Request::Undrain(_, _, reply) | Request::StartListener(_, _, reply) | Request::StopListener(_, reply) => {
             answer(reply, Err(refusal));

@@ -5,9 +5,10 @@
 //! the workers were told (`told`); what differs is carried out (`fleet`) after
 //! all sockets that it needs are there (`sockets`). So reload, drain, stop,
 //! start, endpoint settings and expiries are one mechanism. Decisions are pure
-//! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`,
-//! `rebalance`); the edges are async (`controller`, `gather`). Connections go
-//! from worker to worker, and workers come and go, by `moves`.
+//! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`, `generations`,
+//! `trial`, `guard`, `removed`, `rebalance`); the edges are async (`controller`,
+//! `gather`). Connections go from worker to worker, and workers come and go, by
+//! `moves`.
 
 mod bring_up;
 mod changes;
@@ -18,7 +19,10 @@ mod drain;
 mod figures;
 mod fleet;
 mod gather;
+mod generations;
+mod guard;
 mod handle;
+mod history;
 mod journal;
 mod lane;
 mod lifecycle;
@@ -29,13 +33,16 @@ mod plan;
 mod port;
 mod rebalance;
 mod reload;
+mod removed;
 mod request;
+mod revert;
 mod sockets;
 mod start;
 mod state;
 #[cfg(test)]
 mod testing;
 mod told;
+mod trial;
 mod upgrade;
 mod views;
 mod why;
@@ -43,6 +50,7 @@ mod why;
 pub use clock::{Clock, Now};
 pub use controller::{Controller, End};
 pub use handle::Handle;
+pub use history::*;
 pub use port::WorkerPort;
 pub use request::*;
 pub use sockets::{Binder, SystemBinder};

@@ -9,6 +9,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::history::{ConfirmRequest, HistoryEntry, Pending, Returns, RollbackOutcome, RollbackRequest, Terms};
 use super::upgrade::{Receipt, UpgradeProgress, UpgradeRequest, Verdict};
 
 use crate::{
@@ -48,6 +49,12 @@ pub enum Request {
     Plan(Candidate, Reply<PlanView>),
     /// Applies a candidate.
     Reload(ReloadRequest, Reply<ReloadOutcome>),
+    /// Keeps a reload that is on trial; answers its generation.
+    Confirm(ConfirmRequest, Reply<u64>),
+    /// Returns to an earlier generation.
+    Rollback(RollbackRequest, Reply<RollbackOutcome>),
+    /// Changes of the configuration, the latest first.
+    History(Reply<Vec<HistoryEntry>>),
     /// Drains; progress comes over the channel that is the answer.
     Drain(DrainRequest, Reply<mpsc::Receiver<DrainProgress>>),
     /// Takes a drain back.
@@ -145,6 +152,11 @@ pub struct Status {
     /// Who sent the configuration in force as a candidate; `None`: it is the
     /// daemon's own.
     pub candidate_by: Option<String>,
+    /// The earlier generation that it is, and who brought it back; `None`: it
+    /// is none, or the daemon's own file says the same.
+    pub restored: Option<(u64, String)>,
+    /// A reload that may still be taken back.
+    pub pending: Option<Pending>,
     /// All listeners together.
     pub figures: Figures,
     /// File descriptors in use.
@@ -507,6 +519,8 @@ pub struct ReloadRequest {
     pub candidate: Candidate,
     /// Refuse unless this generation is in force.
     pub expected_generation: Option<u64>,
+    /// On what terms it stays in force.
+    pub terms: Terms,
     /// Who and why.
     pub by: Provenance,
 }
@@ -520,6 +534,8 @@ pub struct PlanView {
     pub generation: u64,
     /// What a reload cannot do.
     pub obstacles: Vec<String>,
+    /// What else should be known.
+    pub notes: Vec<String>,
 }
 
 /// Answer to [`Request::Reload`].
@@ -529,6 +545,8 @@ pub struct ReloadOutcome {
     pub generation: u64,
     /// What changed.
     pub changes: Vec<Change>,
+    /// It may still be taken back.
+    pub pending: Option<Pending>,
 }
 
 /// Kind of a change.
@@ -731,6 +749,9 @@ pub enum EventKind {
     Started,
     Reloaded,
     ReloadRefused,
+    ReloadConfirmed,
+    ReloadReverted,
+    RolledBack,
     DrainStarted,
     DrainEnded,
     Undrained,
@@ -755,10 +776,13 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::Started,
         Self::Reloaded,
         Self::ReloadRefused,
+        Self::ReloadConfirmed,
+        Self::ReloadReverted,
+        Self::RolledBack,
         Self::DrainStarted,
         Self::DrainEnded,
         Self::Undrained,
@@ -787,6 +811,9 @@ impl EventKind {
             Self::Started => "started",
             Self::Reloaded => "reloaded",
             Self::ReloadRefused => "reload-refused",
+            Self::ReloadConfirmed => "reload-confirmed",
+            Self::ReloadReverted => "reload-reverted",
+            Self::RolledBack => "rolled-back",
             Self::DrainStarted => "drain-started",
             Self::DrainEnded => "drain-ended",
             Self::Undrained => "undrained",
@@ -829,6 +856,8 @@ pub struct Snapshot {
     pub upgrades: Vec<(Verdict, u64)>,
     /// The last one.
     pub last_upgrade: Option<Receipt>,
+    /// Reloads on trial and rollbacks.
+    pub returns: Returns,
 }
 
 /// Figures of one listener.

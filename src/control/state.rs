@@ -1,5 +1,7 @@
 //! What shall be: the configuration and the overrides above it. Pure.
 
+mod restore;
+
 use std::{
     borrow::Borrow,
     collections::BTreeMap,

@@ -9,7 +9,7 @@ pub(super) use world::{FakeWorker, World, on_control_thread, quick};
 use super::request::Provenance;
 use crate::config::{
     Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics, Pool, Process,
-    Protocol, Rebalance, Workers,
+    Protocol, Rebalance, Reload, Workers,
 };
 
 /// Nothing but two workers.
@@ -29,6 +29,7 @@ pub(super) fn empty() -> Config {
         log: Log { target: LogTarget::Auto, level: LogLevel::Info, format: LogFormat::Text },
         drain: Drain { timeout: Duration::from_secs(30) },
         upgrade: crate::config::Upgrade { rollback_window: Duration::from_secs(3600) },
+        reload: Reload { close_removed_after: None },
         listeners: Vec::new(),
         pools: Vec::new(),
     }

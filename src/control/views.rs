@@ -12,6 +12,7 @@ use super::{
         WorkerSnapshot, WorkerView,
     },
     told::{ToldEndpoint, ToldListener},
+    trial::Trial,
     why::{self, Object},
 };
 use crate::{
@@ -29,7 +30,9 @@ impl<P: WorkerPort> Controller<P> {
             applied_at: self.state.applied_at(),
             last_reload: self.last_reload.clone(),
             config_path: self.config_path.clone(),
-            candidate_by: self.candidate_by.clone(),
+            candidate_by: self.origin.candidate_by().map(str::to_owned),
+            restored: self.restored(),
+            pending: self.trial.as_ref().map(Trial::view),
             figures: self.total(),
             fds_used: usage.fds_used,
             fds_limit: usage.fds_limit,
@@ -88,7 +91,7 @@ impl<P: WorkerPort> Controller<P> {
             config: self.state.config().clone(),
             generation: self.state.generation(),
             path: self.config_path.clone(),
-            candidate_by: self.candidate_by.clone(),
+            candidate_by: self.origin.candidate_by().map(str::to_owned),
             applied_at: self.state.applied_at(),
         }
     }
@@ -123,6 +126,7 @@ impl<P: WorkerPort> Controller<P> {
             reloads: self.reloads,
             upgrades: self.upgrades.counts(),
             last_upgrade: self.upgrades.receipts().pop(),
+            returns: self.returns,
         }
     }
 

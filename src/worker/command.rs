@@ -62,7 +62,9 @@ pub struct EndpointSpec {
     pub counters: Arc<EndpointShard>,
 }
 
-/// An order to one worker. Orders are carried out in the order they were sent.
+/// An order to one worker. Orders are begun in the order they were sent;
+/// [`Query`](Self::Query) and [`Close`](Self::Close) go on a piece a turn, one
+/// behind the other, while traffic and other orders have their turns.
 #[derive(Debug)]
 pub enum Command {
     /// Adds a pool, or replaces what is known of it. Connections that are open
@@ -108,9 +110,11 @@ pub enum Command {
     /// Takes connections on; answers those that it cannot. The counters must be
     /// this worker's, and pools must have been told before.
     Import(Vec<Arrival>, Reply<Vec<Parcel>>),
-    /// Lists connections, ordered by id.
+    /// Lists connections, ordered by id: those that are open from now to the
+    /// answer, and some of those that close meanwhile.
     Query(Query, Reply<Vec<ConnectionInfo>>),
-    /// Resets connections; replies with the ids that were ended.
+    /// Resets connections that are open now; replies with the ids that were
+    /// ended.
     Close(Selection, CloseReason, Reply<Vec<u64>>),
     /// Answers at once: the heartbeat.
     Ping(Reply<()>),

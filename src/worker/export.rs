@@ -71,6 +71,8 @@ impl Worker {
         let mut conn: Conn<Socket> = Conn::thaw(parcel, origin, endpoint, &mut self.supplies);
         // It exists: what is over the budget is made up for by those that end.
         self.fds.take_anyway(conn.fds);
+        // Orders about all connections tell those that are newer by the number.
+        self.ids.reach(conn.id);
         conn.origin.counters.active.add(1);
         self.shard.active.add(1);
         if let Some(endpoint) = &conn.endpoint {

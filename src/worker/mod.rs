@@ -28,6 +28,7 @@ mod run;
 mod supplies;
 mod transport;
 mod tunnel;
+mod walk;
 
 pub use budget::FdBudget;
 pub use command::{

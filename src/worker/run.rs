@@ -21,8 +21,8 @@ use crate::{
         ids::Ids,
         key::{Key, Side},
         pools::Pools,
-        query,
         supplies::Supplies,
+        walk::{Walk, Walks},
     },
 };
 
@@ -39,6 +39,7 @@ pub(super) struct Worker {
     pub(super) listener_slots: HashMap<ListenerId, Vec<SlotId>>,
     pub(super) pools: Pools,
     pub(super) conns: Slots<Conn<Socket>>,
+    pub(super) walks: Walks,
     pub(super) supplies: Supplies,
     /// A listener is, or was until lately, paused.
     pub(super) any_paused: bool,
@@ -68,6 +69,7 @@ impl Worker {
             listener_slots: HashMap::new(),
             pools: Pools::new(settings.index),
             conns: Slots::default(),
+            walks: Walks::default(),
             supplies: Supplies::new(settings.buffer_size, Arc::clone(&settings.fds)),
             any_paused: false,
             done: false,
@@ -215,6 +217,7 @@ impl Handler for Worker {
         match Key::from_token(token) {
             Key::Listener(slot) => self.accept(slot, turn),
             Key::Conn(slot, side) => self.on_conn_ready(slot, side, ready, turn),
+            Key::Walk => {}
         }
     }
 
@@ -227,6 +230,7 @@ impl Handler for Worker {
                     self.drive(slot, turn);
                 }
             }
+            Key::Walk => self.on_walk(turn),
         }
     }
 
@@ -234,6 +238,7 @@ impl Handler for Worker {
         match Key::from_token(token) {
             Key::Listener(slot) => self.on_listener_timer(slot, turn),
             Key::Conn(slot, _) => self.on_conn_timer(slot, turn),
+            Key::Walk => {}
         }
     }
 
@@ -251,17 +256,12 @@ impl Handler for Worker {
                 self.hold_listener(id);
                 reply.send(());
             }
+            Command::Query(query, reply) => self.begin_walk(Walk::list(query, reply, self.ids.newest()), turn),
             Command::ResumeListener(id) => self.resume_listener(id, turn),
             Command::Export { selection, limit, reply } => reply.send(self.export(&selection, limit, turn)),
             Command::Import(arrivals, reply) => reply.send(self.import(arrivals, turn)),
-            Command::Query(query, reply) => reply.send(query::list(&self.conns, &query)),
             Command::Close(selection, reason, reply) => {
-                let slots = query::select(&self.conns, &selection);
-                let ids = slots.iter().filter_map(|&slot| self.conns.get(slot)).map(|conn| conn.id).collect();
-                for slot in slots {
-                    self.close(slot, reason, true, turn);
-                }
-                reply.send(ids);
+                self.begin_walk(Walk::close(selection, reason, reply, self.ids.newest()), turn);
             }
             Command::Ping(reply) => reply.send(()),
             Command::Stop => self.stop(turn),

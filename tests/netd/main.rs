@@ -14,5 +14,7 @@ mod readme;
 mod relay;
 mod reload;
 mod service;
+mod stalls;
+mod trial;
 mod upgrade;
 mod workers;

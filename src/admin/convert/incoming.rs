@@ -1,6 +1,8 @@
 //! Requests: checked, then in control's words. Every refusal says which field
 //! is wrong and what would be right.
 
+pub(in crate::admin) mod generations;
+
 use std::{net::IpAddr, time::Duration};
 
 use crate::{
@@ -154,6 +156,7 @@ pub(in crate::admin) fn reload(request: pb::ReloadRequest, peer: &str) -> Checke
     Ok(control::ReloadRequest {
         candidate: candidate(request.toml),
         expected_generation: Some(request.expected_generation).filter(|&generation| generation > 0),
+        terms: generations::terms(request.confirm_within, request.guard)?,
         by: provenance(request.by, peer)?,
     })
 }

@@ -110,9 +110,25 @@ impl Script {
                 }
             ),
             Request::Plan(_, reply) => {
-                reply!(reply, PlanView { changes: vec![change()], generation: 3, obstacles: vec!["workers".into()] })
+                reply!(
+                    reply,
+                    PlanView {
+                        changes: vec![change()],
+                        generation: 3,
+                        obstacles: vec!["workers".into()],
+                        notes: vec!["a note".into()]
+                    }
+                )
             }
-            Request::Reload(_, reply) => reply!(reply, ReloadOutcome { generation: 4, changes: vec![change()] }),
+            Request::Reload(_, reply) => {
+                reply!(reply, ReloadOutcome { generation: 4, changes: vec![change()], pending: Some(pending()) })
+            }
+            Request::Confirm(_, reply) => reply!(reply, 4),
+            Request::Rollback(request, reply) => reply!(
+                reply,
+                RollbackOutcome { generation: 5, restored: request.generation.unwrap_or(3), changes: vec![change()] }
+            ),
+            Request::History(reply) => reply!(reply, vec![entry()]),
             Request::Drain(_, reply) => {
                 let (sender, receiver) = mpsc::channel(4);
                 self.drains.push(sender);
@@ -150,6 +166,8 @@ impl Script {
             last_reload: Some(Err("bad file".into())),
             config_path: None,
             candidate_by: None,
+            restored: Some((2, "anna".into())),
+            pending: Some(pending()),
             figures: Figures { active: 1, total: 2, bytes_from_downstream: 3, bytes_to_downstream: 4 },
             fds_used: 10,
             fds_limit: 1024,
@@ -233,6 +251,7 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
         reloads: (1, 2),
         upgrades: vec![(Verdict::Upgraded, 3), (Verdict::Refused, 1)],
         last_upgrade: None,
+        returns: Returns { time: 1, guard: 2, rollback: 3, confirmed: 4 },
         status,
     }
 }
@@ -311,6 +330,34 @@ fn explanation(object: String) -> Explanation {
     }
 }
 
+fn pending() -> Pending {
+    Pending {
+        generation: 4,
+        former: 3,
+        until: epoch(60),
+        must_confirm: true,
+        guard: Some(GuardRule::default()),
+        trouble: None,
+    }
+}
+
+fn entry() -> HistoryEntry {
+    HistoryEntry {
+        at: epoch(7),
+        kind: HistoryKind::Rollback,
+        generation: Some(4),
+        origin: Some(Origin::Restored { from: 2, who: "anna".into() }),
+        by: Some(Provenance { who: "anna".into(), why: "ticket 7".into() }),
+        summary: "1 changed".into(),
+        changes: vec![change()],
+        more_changes: 3,
+        verdict: Judgement::Pending,
+        reason: "on trial".into(),
+        in_force: true,
+        kept: true,
+    }
+}
+
 fn config() -> Arc<config::Config> {
     Arc::new(config::Config {
         workers: config::Workers { count: None, pin: false, buffer_size: 65536, rebalance: config::Rebalance::Off },
@@ -327,6 +374,7 @@ fn config() -> Arc<config::Config> {
         log: config::Log { target: config::LogTarget::Auto, level: LogLevel::Info, format: config::LogFormat::Text },
         drain: config::Drain { timeout: Duration::from_secs(30) },
         upgrade: config::Upgrade { rollback_window: Duration::from_secs(3600) },
+        reload: config::Reload { close_removed_after: None },
         listeners: vec![],
         pools: vec![],
     })

@@ -3,6 +3,7 @@
 mod change;
 mod configuration;
 mod drain;
+mod generations;
 mod look;
 mod rebalance;
 mod upgrade;
@@ -37,7 +38,10 @@ impl Session<'_, '_> {
             Command::Events { kinds } => self.events(kinds).await,
             Command::Config => self.config().await,
             Command::Plan { file, exit_code } => return self.plan(file.as_deref(), exit_code).await,
-            Command::Reload { file, expect } => self.reload(file.as_deref(), expect).await,
+            Command::Reload(args) => self.reload(args).await,
+            Command::Confirm { generation } => self.confirm(generation).await,
+            Command::Rollback { generation, expect } => self.rollback(generation, expect).await,
+            Command::History { generation } => self.history(generation).await,
             Command::Drain(args) => self.drain(args).await,
             Command::Undrain(target) => self.undrain(&target).await,
             Command::Close(args) => self.close(args).await,

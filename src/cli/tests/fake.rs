@@ -112,6 +112,7 @@ impl pb::admin_server::Admin for Fake {
             changes: if toml.contains("same") { vec![] } else { changes() },
             generation: 3,
             obstacles: if toml.contains("count = 4") { vec![obstacle.to_owned()] } else { vec![] },
+            notes: vec![],
         }))
     }
 
@@ -129,7 +130,24 @@ impl pb::admin_server::Admin for Fake {
         Ok(Response::new(pb::ReloadResponse {
             generation: if same { 3 } else { 4 },
             changes: if same { vec![] } else { changes() },
+            pending: request
+                .confirm_within
+                .filter(|_| !same)
+                .map(|within| super::trial::pending(within, request.guard)),
         }))
+    }
+
+    async fn confirm(&self, request: Request<pb::ConfirmRequest>) -> Answer<pb::ConfirmResponse> {
+        super::trial::confirm(self.see(request))
+    }
+
+    async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Answer<pb::RollbackResponse> {
+        super::trial::rollback(self.see(request))
+    }
+
+    async fn get_history(&self, request: Request<pb::GetHistoryRequest>) -> Answer<pb::GetHistoryResponse> {
+        self.see(request);
+        Ok(Response::new(pb::GetHistoryResponse { entries: super::trial::history() }))
     }
 
     type DrainStream = Answers<pb::DrainProgress>;
@@ -253,7 +271,7 @@ fn known_listener(name: &str) -> Result<(), Status> {
     }
 }
 
-fn at(seconds_from_now: i64) -> Option<prost_types::Timestamp> {
+pub(super) fn at(seconds_from_now: i64) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds: NOW as i64 + seconds_from_now, nanos: 0 })
 }
 
@@ -261,7 +279,7 @@ fn span(seconds: i64, milliseconds: i32) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: milliseconds * 1_000_000 })
 }
 
-fn by(who: &str, why: &str) -> Option<pb::Provenance> {
+pub(super) fn by(who: &str, why: &str) -> Option<pb::Provenance> {
     Some(pb::Provenance { who: who.to_owned(), why: why.to_owned() })
 }
 
@@ -296,6 +314,7 @@ fn status() -> pb::GetStatusResponse {
         memory_bytes: 24_536_678,
         log_destination: "the journal".to_owned(),
         candidate_by: String::new(),
+        ..Default::default()
     }
 }
 
@@ -402,7 +421,7 @@ fn connections() -> [pb::Connection; 3] {
     ]
 }
 
-fn changes() -> Vec<pb::Change> {
+pub(super) fn changes() -> Vec<pb::Change> {
     let change = |object: &str, kind: &str, details: &[&str]| pb::Change {
         object: object.to_owned(),
         kind: kind.to_owned(),

@@ -186,6 +186,7 @@ fn a_drain_goes_on_when_its_listener_leaves_the_configuration() {
         let reload = crate::control::ReloadRequest {
             candidate: crate::control::Candidate::Source,
             expected_generation: None,
+            terms: crate::control::Terms::default(),
             by: by("ann"),
         };
         world.ask(|reply| Request::Reload(reload, reply)).await.unwrap();

@@ -1,7 +1,8 @@
 use crate::{
     config::{Config, Rebalance},
     control::{
-        Candidate, ConnectionFilter, ConnectionQuery, Moved, RebalanceRequest, ReloadRequest, Request, WorkerPort,
+        Candidate, ConnectionFilter, ConnectionQuery, Moved, RebalanceRequest, ReloadRequest, Request, Terms,
+        WorkerPort,
         testing::{World, by, on_control_thread, quick, usual},
     },
 };
@@ -27,7 +28,12 @@ async fn reload(world: &World, alter: impl FnOnce(&mut Config)) {
     let mut config = usual();
     alter(&mut config);
     world.set_source(Ok(config));
-    let request = ReloadRequest { candidate: Candidate::Source, expected_generation: None, by: by("ann") };
+    let request = ReloadRequest {
+        candidate: Candidate::Source,
+        expected_generation: None,
+        terms: Terms::default(),
+        by: by("ann"),
+    };
     world.ask(|reply| Request::Reload(request, reply)).await.unwrap();
 }
 
@@ -105,7 +111,12 @@ fn a_refused_reload_leaves_as_many_workers_as_before() {
         config.workers.count = Some(5);
         config.listeners.push(crate::control::testing::echo("taken", "127.0.0.1:99"));
         world.set_source(Ok(config));
-        let request = ReloadRequest { candidate: Candidate::Source, expected_generation: None, by: by("ann") };
+        let request = ReloadRequest {
+            candidate: Candidate::Source,
+            expected_generation: None,
+            terms: Terms::default(),
+            by: by("ann"),
+        };
         let refused = world.ask(|reply| Request::Reload(request, reply)).await.unwrap_err();
         assert!(refused.to_string().contains("taken"), "{refused}");
         let finished = || world.spawned.lock().unwrap().iter().map(WorkerPort::is_finished).collect::<Vec<_>>();

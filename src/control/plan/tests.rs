@@ -20,7 +20,7 @@ impl Live for ByLength {
 }
 
 fn plan(old: &Config, new: &Config) -> Vec<Change> {
-    changes(&diff(old, new), &ByLength)
+    changes(&diff(old, new), new, &ByLength)
 }
 
 fn find<'a>(changes: &'a [Change], object: &str) -> &'a Change {

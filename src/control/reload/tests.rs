@@ -1,3 +1,5 @@
+mod foretold;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::*;
@@ -5,13 +7,14 @@ use crate::{
     config::{Listener, LogFormat, LogLevel},
     control::{
         Pace, Signal,
+        history::Terms,
         request::{EndpointState, ListenerState, PoolState, Request},
         testing::{World, by, echo, empty, on_control_thread, pool, quick, relay, usual},
     },
 };
 
 fn request() -> ReloadRequest {
-    ReloadRequest { candidate: Candidate::Source, expected_generation: None, by: by("ann") }
+    ReloadRequest { candidate: Candidate::Source, expected_generation: None, terms: Terms::default(), by: by("ann") }
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::{
     },
     listen::{self, BindAddress, BindOptions, Bound, ListenSocket},
     metrics::WorkerShard,
+    protocol::CloseReason,
     worker::{
         Command, ConnectionInfo, ConnectionState, Filter, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec,
         Selection, Settings,
@@ -315,6 +316,18 @@ impl FakeWorker {
             endpoint.counters.last_failure.set(111);
             endpoint.counters.last_failure_at.set(u64::from(u16::MAX));
         }
+    }
+
+    /// Connections of the listener have ended so.
+    pub(in crate::control) fn ended(&self, listener: &str, reason: CloseReason, count: u64) {
+        let inner = self.inner();
+        let spec = inner.listeners.values().find(|each| each.config.name == listener).unwrap();
+        spec.counters.closed[reason.index()].add(count);
+    }
+
+    /// Connections that are open.
+    pub(in crate::control) fn open(&self) -> Vec<u64> {
+        self.inner().connections.iter().map(|(info, _)| info.id).collect()
     }
 
     /// A connection ends by itself.

@@ -14,6 +14,7 @@ use super::{
         connections::answer,
         controller::Controller,
         gather::{Gather, workers_named},
+        history::Origin,
         port::WorkerPort,
         request::{DaemonState, EventKind, Provenance, Refusal, Reply},
         start::Hook,
@@ -161,6 +162,10 @@ impl<P: WorkerPort> Controller<P> {
     ) {
         let checked = match self.lifecycle.state() {
             DaemonState::Starting => Err(Refusal::Precondition("netd is still starting; try again".to_owned())),
+            _ if self.trial.is_some() => {
+                let text = "a reload is on trial; `netctl confirm` or `netctl rollback` first";
+                Err(Refusal::Precondition(text.to_owned()))
+            }
             _ => self.fleet.check_responsive(),
         };
         if let Err(refusal) = checked {
@@ -177,7 +182,7 @@ impl<P: WorkerPort> Controller<P> {
         self.busy = true;
         self.upgrades.running = Some(request.by.clone());
         self.upgrades.orders = Some(receiver);
-        let candidate = self.candidate_by.as_ref().map(|_| self.state.config().to_toml());
+        let candidate = (self.origin != Origin::Own).then(|| self.state.config().to_toml());
         (self.upgrades.story)(Begin {
             request,
             estate: orders.estate(),
