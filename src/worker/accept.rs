@@ -16,7 +16,7 @@ use crate::{
     sys::socket::{self, Socket},
     time::TimerId,
     worker::{
-        command::{ListenerSpec, Reply},
+        command::{ListenerId, ListenerSpec, Reply},
         conn::{Conn, Origin},
         key::{Key, Side},
         run::Worker,
@@ -95,10 +95,15 @@ impl Listener {
     }
 
     fn set_paused(&mut self, paused: bool) {
-        self.paused = paused;
-        self.spec.counters.paused.set(u64::from(paused));
+        if std::mem::replace(&mut self.paused, paused) == paused {
+            return;
+        }
+        // A worker may have two sockets of one listener.
         if paused {
+            self.spec.counters.paused.add(1);
             self.spec.counters.accept_pauses.add(1);
+        } else {
+            self.spec.counters.paused.sub(1);
         }
     }
 }
@@ -169,9 +174,31 @@ impl Worker {
         self.any_paused = false;
     }
 
+    /// Gives a listener's socket away with what waits in its queue.
+    pub(super) fn release_listener(&mut self, id: ListenerId, turn: &mut Turn<'_>) -> Option<ListenSocket> {
+        let slot = *self.listener_slots.get(&id)?;
+        if self.listeners.get(slot)?.stopping.is_some() {
+            return None;
+        }
+        let listener = self.forget_listener(slot, turn)?;
+        turn.unwatch(&listener.socket.fd);
+        Some(listener.socket)
+    }
+
     /// Closes a listener's socket; its connections go on.
     pub(super) fn close_listener(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
-        let Some(mut listener) = self.listeners.remove(slot) else { return };
+        let Some(listener) = self.forget_listener(slot, turn) else { return };
+        if listener.socket.is_shared() {
+            turn.unwatch(&listener.socket.fd);
+        }
+        drop(listener.socket);
+        for reply in listener.stopping.into_iter().flat_map(|stopping| stopping.replies) {
+            reply.send(());
+        }
+    }
+
+    fn forget_listener(&mut self, slot: SlotId, turn: &mut Turn<'_>) -> Option<Listener> {
+        let mut listener = self.listeners.remove(slot)?;
         if self.listener_slots.get(&listener.spec.id) == Some(&slot) {
             self.listener_slots.remove(&listener.spec.id);
         }
@@ -181,13 +208,7 @@ impl Worker {
         if let Some(timer) = listener.timer.take() {
             turn.cancel(timer);
         }
-        if listener.socket.is_shared() {
-            turn.unwatch(&listener.socket.fd);
-        }
-        drop(listener.socket);
-        for reply in listener.stopping.into_iter().flat_map(|stopping| stopping.replies) {
-            reply.send(());
-        }
+        Some(listener)
     }
 
     fn accept_batch(&mut self, slot: SlotId, turn: &mut Turn<'_>) -> Batch {

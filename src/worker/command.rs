@@ -77,6 +77,15 @@ pub enum Command {
     /// Accepts what waits in the queue, then closes the socket, then replies.
     /// Open connections go on.
     StopListener(ListenerId, Reply<()>),
+    /// Gives a listener's socket away, its accept queue with it; `None`: there
+    /// is no such listener, or it is stopping. Open connections go on.
+    ReleaseListener(ListenerId, Reply<Option<ListenSocket>>),
+    /// Names at most so many of the connections that rest, the longest idle
+    /// first; see [`Resting`].
+    Resting(Filter, usize, Reply<Vec<Resting>>),
+    /// Ends connections in good order, if no byte has moved since; replies with
+    /// the ids that were ended.
+    Retire(Vec<Resting>, CloseReason, Reply<Vec<u64>>),
     /// Lists connections, ordered by id.
     Query(Query, Reply<Vec<ConnectionInfo>>),
     /// Resets connections; replies with the ids that were ended.
@@ -130,6 +139,16 @@ pub struct Filter {
     pub accepted_before: Option<Instant>,
     /// No byte moved since this time or earlier.
     pub idle_since: Option<Instant>,
+}
+
+/// A connection that nobody is waiting for: both directions are open, and netd
+/// holds no byte of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Resting {
+    /// The last byte moved.
+    pub since: Instant,
+    /// Its number.
+    pub id: u64,
 }
 
 /// One page of connections.

@@ -19,6 +19,7 @@ mod ids;
 mod key;
 mod pools;
 mod query;
+mod retire;
 mod run;
 mod supplies;
 mod transport;
@@ -27,7 +28,7 @@ mod tunnel;
 pub use budget::FdBudget;
 pub use command::{
     Command, ConnectionInfo, ConnectionState, EndpointId, EndpointSpec, Filter, ListenerId, ListenerSpec, PoolId,
-    PoolSpec, Query, Reply, Selection,
+    PoolSpec, Query, Reply, Resting, Selection,
 };
 pub use handle::{Handle, Overloaded, Settings};
 pub use ids::{MAX_WORKERS, worker_of};

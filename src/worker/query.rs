@@ -43,7 +43,7 @@ pub(super) fn select<S: Stream>(conns: &Slots<Conn<S>>, selection: &Selection) -
     conns.iter().filter(|(_, conn)| selected(conn)).map(|(slot, _)| slot).collect()
 }
 
-fn matches<S: Stream>(filter: &Filter, conn: &Conn<S>) -> bool {
+pub(super) fn matches<S: Stream>(filter: &Filter, conn: &Conn<S>) -> bool {
     let endpoint = conn.endpoint.as_ref().map(|endpoint| endpoint.id);
     filter.listeners.as_ref().is_none_or(|ids| ids.contains(&conn.origin.listener))
         && filter.endpoints.as_ref().is_none_or(|ids| endpoint.is_some_and(|id| ids.contains(&id)))

@@ -21,7 +21,7 @@ use crate::{
         ids::Ids,
         key::{Key, Side},
         pools::Pools,
-        query,
+        query, retire,
         supplies::Supplies,
     },
 };
@@ -255,6 +255,9 @@ impl Handler for Worker {
                 Some(slot) => self.stop_listener(slot, reply, turn),
                 None => reply.send(()),
             },
+            Command::ReleaseListener(id, reply) => reply.send(self.release_listener(id, turn)),
+            Command::Resting(filter, limit, reply) => reply.send(retire::resting(&self.conns, &filter, limit)),
+            Command::Retire(which, reason, reply) => reply.send(self.retire(&which, reason, turn)),
             Command::Query(query, reply) => reply.send(query::list(&self.conns, &query)),
             Command::Close(selection, reason, reply) => {
                 let slots = query::select(&self.conns, &selection);
