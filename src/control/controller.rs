@@ -13,10 +13,10 @@ use tokio::{
 };
 
 use super::{
-    changes::Progress,
     clock::{Clock, Now},
     connections::answer,
     drain::Drain,
+    drains::Progress,
     fleet::{Commit, Fleet},
     gather::{Gather, workers_named},
     journal::Journal,
@@ -25,8 +25,8 @@ use super::{
     observe::Observer,
     port::WorkerPort,
     request::{
-        Candidate, DaemonState, DrainOutcome, DrainRequest, Event, EventKind, Provenance, Refusal, ReloadRequest,
-        Reply, Request, ShutdownRequest, Target,
+        Candidate, DaemonState, DrainOutcome, DrainPlan, DrainRequest, DrainSnapshot, Event, EventKind, Provenance,
+        Refusal, ReloadRequest, Reply, Request, ShutdownRequest, Target,
     },
     sockets::{Opened, Sockets},
     start::{ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Usage},
@@ -56,6 +56,8 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) drains: Vec<Drain>,
     /// Numbers drains.
     pub(super) serial: u64,
+    /// What ended drains have done.
+    pub(super) drained: DrainSnapshot,
     pub(super) journal: Journal,
     pub(super) clock: Clock,
     pub(super) started: Now,
@@ -98,7 +100,9 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
 enum Pending {
     Asked(Request),
     ReloadBySignal,
-    DrainToStop(Option<Duration>),
+    DrainToStop(DrainPlan),
+    /// The lame-duck time of this drain is over.
+    StopAccepting(u64),
 }
 
 impl<P: WorkerPort> Controller<P> {
@@ -119,6 +123,7 @@ impl<P: WorkerPort> Controller<P> {
             lifecycle: Lifecycle::new(),
             drains: Vec::new(),
             serial: 0,
+            drained: DrainSnapshot::default(),
             journal: Journal::new(events, start.clock.clone()),
             clock: start.clock,
             started,
@@ -183,6 +188,19 @@ impl<P: WorkerPort> Controller<P> {
         let limit = self.pace.confirm;
         self.tasks.spawn(async move {
             gather.wait(Some(limit)).await;
+            let resume: Resume<P> = Box::new(move |controller| then(controller, gather));
+            resume
+        });
+    }
+
+    /// As [`after`](Self::after), however long it takes.
+    pub(super) fn at_last<T: Send + 'static>(
+        &mut self,
+        mut gather: Gather<T>,
+        then: impl FnOnce(&mut Self, Gather<T>) + Send + 'static,
+    ) {
+        self.tasks.spawn(async move {
+            gather.wait(None).await;
             let resume: Resume<P> = Box::new(move |controller| then(controller, gather));
             resume
         });
@@ -255,10 +273,10 @@ impl<P: WorkerPort> Controller<P> {
                     self.status.clear();
                     self.hook(Hook::Stopping);
                 }
-                Effect::Drain(deadline) => {
-                    // The latest deadline counts, however often somebody asks.
+                Effect::Drain(plan) => {
+                    // The latest plan counts, however often somebody asks.
                     self.waiting.retain(|each| !matches!(each, Pending::DrainToStop(_)));
-                    self.waiting.push_front(Pending::DrainToStop(deadline));
+                    self.waiting.push_front(Pending::DrainToStop(plan));
                     self.next_change();
                 }
                 Effect::ExtendTimeout(time) => self.hook(Hook::ExtendTimeout(time)),
@@ -328,8 +346,8 @@ impl<P: WorkerPort> Controller<P> {
                 let text = if again { "stopping at once" } else { "draining, then stopping" };
                 self.leaving_by = by_signal(name);
                 self.journal.asked(EventKind::Shutdown, "", text, &self.leaving_by);
-                let timeout = self.state.config().drain.timeout;
-                self.live(Input::Term { timeout });
+                let plan = DrainPlan::configured(&self.state.config().drain);
+                self.live(Input::Term(plan));
             }
             Signal::Reload => {
                 // One that waits will read what there is then: it stands for all.
@@ -353,8 +371,8 @@ impl<P: WorkerPort> Controller<P> {
             Request::Why(object, reply) => answer(reply, self.explain(&object)),
             Request::SetLogLevel(level, by, reply) => answer(reply, Ok(self.change_log_level(level, &by))),
             Request::Shutdown(request, reply) => {
-                let deadline = self.shutdown(request);
-                answer(reply, Ok(deadline));
+                let plan = self.shutdown(request);
+                answer(reply, plan);
             }
             Request::Snapshot(reply) => answer(reply, Ok(self.snapshot())),
             change if self.waiting.len() >= WAITING => {
@@ -379,9 +397,10 @@ impl<P: WorkerPort> Controller<P> {
     fn begin(&mut self, pending: Pending) {
         let leaving = self.lifecycle.is_leaving();
         match pending {
-            Pending::DrainToStop(deadline) => {
+            Pending::StopAccepting(serial) => self.stop_accepting(serial),
+            Pending::DrainToStop(plan) => {
                 let by = self.leaving_by.clone();
-                if let Err(refusal) = self.begin_drain(&Target::Daemon, deadline, &by, true) {
+                if let Err(refusal) = self.begin_drain(&Target::Daemon, plan, &by, true) {
                     tracing::error!("the drain before the stop does not begin: {refusal}");
                     self.live(Input::ShutdownNow);
                 }
@@ -402,7 +421,7 @@ impl<P: WorkerPort> Controller<P> {
             Request::Reload(request, reply) => self.reload(request, Some(reply)),
             Request::Drain(request, reply) => self.start_drain(request, reply),
             Request::Undrain(target, by, reply) => self.undrain(target, by, reply),
-            Request::StartListener(name, by, reply) => self.start_listener(name, by, reply),
+            Request::StartListener(name, by, reply) => self.start_listener(&name, &by, reply),
             Request::StopListener(request, reply) => self.stop_listener(request, reply),
             Request::SetEndpoint(request, reply) => self.set_endpoint(request, reply),
             // No other request waits for its turn.
@@ -427,13 +446,23 @@ impl<P: WorkerPort> Controller<P> {
         before
     }
 
-    fn shutdown(&mut self, request: ShutdownRequest) -> Option<Duration> {
+    fn shutdown(&mut self, request: ShutdownRequest) -> Result<Option<DrainPlan>, Refusal> {
+        let plan = DrainPlan::of(request.course, &Target::Daemon, &self.state.config().drain)?;
         let text = if request.now { "stopping at once" } else { "draining, then stopping" };
         self.journal.asked(EventKind::Shutdown, "", text, &request.by);
-        let deadline = self.deadline(request.deadline).filter(|_| !request.now);
         self.leaving_by = request.by;
-        self.live(if request.now { Input::ShutdownNow } else { Input::Shutdown { deadline } });
-        deadline
+        self.live(if request.now { Input::ShutdownNow } else { Input::Shutdown(plan) });
+        Ok(Some(plan).filter(|_| !request.now))
+    }
+
+    /// The lame-duck time of a drain is over: its end of accepting comes before
+    /// all that waits.
+    pub(super) fn stop_accepting_soon(&mut self, serial: u64) {
+        let waits = |each: &Pending| matches!(each, Pending::StopAccepting(waiting) if *waiting == serial);
+        if !self.waiting.iter().any(waits) {
+            self.waiting.push_front(Pending::StopAccepting(serial));
+            self.next_change();
+        }
     }
 
     fn tick(&mut self) {
@@ -503,9 +532,8 @@ fn refuse(change: Request, refusal: Refusal) {
     match change {
         Request::Reload(_, reply) => answer(reply, Err(refusal)),
         Request::Drain(_, reply) => answer(reply, Err(refusal)),
-        Request::Undrain(_, _, reply) | Request::StartListener(_, _, reply) | Request::StopListener(_, reply) => {
-            answer(reply, Err(refusal));
-        }
+        Request::Undrain(_, _, reply) | Request::StopListener(_, reply) => answer(reply, Err(refusal)),
+        Request::StartListener(_, _, reply) => answer(reply, Err(refusal)),
         Request::SetEndpoint(_, reply) => answer(reply, Err(refusal)),
         // No other request changes anything; its asker sees a dropped answer.
         _ => {}

@@ -1,6 +1,8 @@
 //! All workers together: orders to each of them, their answers, their
 //! heartbeat.
 
+mod moves;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -10,6 +12,7 @@ use std::{
 };
 
 use super::{
+    crew::Crew,
     gather::{Gather, workers_named},
     lane::Lane,
     port::WorkerPort,
@@ -18,11 +21,14 @@ use super::{
     state::State,
     told::{Delta, Told, ToldEndpoint, ToldListener, ToldPool},
 };
+
 use crate::{
     config::{Address, Listener},
     listen::ListenSocket,
-    metrics::ListenerShard,
-    worker::{Command, EndpointSpec, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec, Query, Reply, Selection},
+    worker::{
+        Command, EndpointSpec, Filter, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec, Query, Reply, Resting,
+        Selection,
+    },
 };
 
 /// The workers and what they were told.
@@ -94,31 +100,32 @@ impl<P: WorkerPort> Fleet<P> {
             self.send_each(specs.into_iter().map(Command::SetPool));
         }
         for listener in delta.start.iter().chain(&delta.rebind) {
-            let old = self.told.listener(listener, self.workers.len()).retire_id();
+            let old = self.told.listener(listener, self.workers.len()).retire_ids();
             if let Some(opened) = opened.remove(&listener.name) {
-                self.add_listener(listener, opened);
+                self.add_listener(listener, opened, state.crew());
             }
             if delta.rebind.contains(listener) {
-                self.stop_listener(old, &mut confirm);
+                self.stop_listener(&old, &mut confirm);
             }
         }
         for listener in &delta.update {
             self.told.listener(listener, self.workers.len());
             let specs = self.listener_specs(&listener.name);
             self.send_each(specs.into_iter().map(Command::UpdateListener));
+            self.update_guests(&listener.name);
         }
         for listener in &delta.note {
             self.told.listener(listener, self.workers.len());
         }
         for listener in &delta.stop {
-            let old = self.told.listener(listener, self.workers.len()).retire_id();
-            self.stop_listener(old, &mut confirm);
+            let old = self.told.listener(listener, self.workers.len()).retire_ids();
+            self.stop_listener(&old, &mut confirm);
         }
         for name in &delta.removed {
             if let Some(mut told) = self.told.listeners.remove(name) {
-                let old = told.retire_id();
+                let old = told.retire_ids();
                 self.told.retired_listeners.insert(name.clone(), told);
-                self.stop_listener(old, &mut confirm);
+                self.stop_listener(&old, &mut confirm);
             }
         }
         let pools_removed = delta.pools_removed.iter().filter_map(|name| self.told.remove_pool(name)).collect();
@@ -137,6 +144,42 @@ impl<P: WorkerPort> Fleet<P> {
     pub(super) fn query(&mut self, query: &Query) -> Gather<Vec<crate::worker::ConnectionInfo>> {
         let mut gather = Gather::new(self.workers.len());
         self.send_all(&mut gather, |reply| Command::Query(query.clone(), reply));
+        gather
+    }
+
+    /// Has connections of one worker ended.
+    pub(super) fn close_on(
+        &mut self,
+        worker: usize,
+        selection: Selection,
+        reason: crate::protocol::CloseReason,
+    ) -> Gather<Vec<u64>> {
+        let mut gather = Gather::new(self.workers.len());
+        self.send(worker, Command::Close(selection, reason, gather.reply(worker)));
+        gather
+    }
+
+    /// Asks for connections that rest: of every worker, or of one.
+    pub(super) fn resting(&mut self, worker: Option<usize>, filter: &Filter, limit: usize) -> Gather<Vec<Resting>> {
+        let mut gather = Gather::new(self.workers.len());
+        let order = |reply| Command::Resting(filter.clone(), limit, reply);
+        match worker {
+            Some(worker) => self.send(worker, order(gather.reply(worker))),
+            None => self.send_all(&mut gather, order),
+        }
+        gather
+    }
+
+    /// Has connections that rest ended, by worker.
+    pub(super) fn retire(
+        &mut self,
+        chosen: Vec<Vec<Resting>>,
+        reason: crate::protocol::CloseReason,
+    ) -> Gather<Vec<u64>> {
+        let mut gather = Gather::new(self.workers.len());
+        for (worker, list) in chosen.into_iter().enumerate().filter(|(_, list)| !list.is_empty()) {
+            self.send(worker, Command::Retire(list, reason, gather.reply(worker)));
+        }
         gather
     }
 
@@ -205,6 +248,11 @@ impl<P: WorkerPort> Fleet<P> {
         self.workers.get(worker).is_none_or(|lane| lane.port().is_finished())
     }
 
+    /// Whether the worker was found dead.
+    pub(super) fn is_dead(&self, worker: usize) -> bool {
+        self.hearts.get(worker).is_some_and(|heart| heart.dead)
+    }
+
     /// Whether no worker is left.
     pub(super) fn all_dead(&self) -> bool {
         self.hearts.iter().all(|heart| heart.dead)
@@ -231,36 +279,35 @@ impl<P: WorkerPort> Fleet<P> {
         Err(Refusal::Timeout(format!("{who} did not answer the last heartbeat: nothing was changed")))
     }
 
-    fn add_listener(&mut self, listener: &Arc<Listener>, opened: Opened) {
+    fn add_listener(&mut self, listener: &Arc<Listener>, opened: Opened, crew: &Crew) {
         let id = ListenerId(self.told.fresh());
         let told = self.told.listener(listener, self.workers.len());
         told.id = Some(id);
         told.bound = opened.bound.local;
         told.inherited = opened.inherited;
-        let specs = self.listener_specs(&listener.name);
         let sockets: Vec<ListenSocket> = opened.bound.sockets;
-        self.send_each(specs.into_iter().zip(sockets).map(|(spec, socket)| Command::AddListener(spec, socket)));
+        for (home, socket) in sockets.into_iter().enumerate() {
+            let host = self.host(crew, home);
+            self.place(&listener.name, home, host, socket);
+        }
     }
 
-    fn stop_listener(&mut self, id: Option<ListenerId>, confirm: &mut Gather<()>) {
-        if let Some(id) = id {
+    fn stop_listener(&mut self, ids: &[ListenerId], confirm: &mut Gather<()>) {
+        for &id in ids {
             self.send_all(confirm, |reply| Command::StopListener(id, reply));
         }
     }
 
     /// The listener as each worker shall see it; empty if it has no id.
     fn listener_specs(&self, name: &str) -> Vec<ListenerSpec> {
-        let Some(ToldListener { id: Some(id), config, shards, .. }) = self.told.listeners.get(name) else {
-            return Vec::new();
-        };
+        let Some(id) = self.told.listeners.get(name).and_then(|told| told.id) else { return Vec::new() };
+        (0..self.workers.len()).filter_map(|worker| self.listener_spec(name, id, worker)).collect()
+    }
+
+    fn listener_spec(&self, name: &str, id: ListenerId, worker: usize) -> Option<ListenerSpec> {
+        let ToldListener { config, shards, .. } = self.told.listeners.get(name)?;
         let pool = config.protocol.pool().and_then(|pool| self.told.pools.get(pool)).map(|told| told.id);
-        let spec = |counters: &Arc<ListenerShard>| ListenerSpec {
-            id: *id,
-            config: config.clone(),
-            pool,
-            counters: counters.clone(),
-        };
-        shards.iter().map(spec).collect()
+        Some(ListenerSpec { id, config: config.clone(), pool, counters: shards.get(worker)?.clone() })
     }
 
     fn send_all<T: Send + 'static>(&mut self, gather: &mut Gather<T>, order: impl Fn(Reply<T>) -> Command) {

@@ -202,7 +202,7 @@ impl Prepared {
             }
         }
         let mut fleet = Fleet::new(workers);
-        let state = State::new(self.start.config.clone(), self.started.wall);
+        let state = State::new(self.start.config.clone(), self.started.wall).with_workers(fleet.workers().len());
         let delta = fleet.told().delta(&state);
         let first = fleet.carry_out(&state, delta, std::mem::take(&mut self.opened));
         let (handle, requests, events) = Handle::new();

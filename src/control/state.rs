@@ -8,8 +8,11 @@ use std::{
 };
 
 use super::{
+    crew::Crew,
     names,
-    request::{EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target},
+    request::{
+        EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target, WorkerOverride,
+    },
 };
 use crate::config::{Config, Endpoint, Listener, Pool};
 
@@ -29,6 +32,7 @@ pub(super) struct State {
     listeners: BTreeMap<String, Override<ListenerOverride>>,
     pools: BTreeMap<String, Override<PoolOverride>>,
     endpoints: BTreeMap<(String, String), Override<EndpointOverride>>,
+    crew: Crew,
 }
 
 /// An override that is no more.
@@ -51,7 +55,18 @@ impl State {
             listeners: BTreeMap::new(),
             pools: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            crew: Crew::default(),
         }
+    }
+
+    /// The same, with so many workers, all accepting.
+    pub(super) fn with_workers(self, count: usize) -> Self {
+        Self { crew: Crew::new(count), ..self }
+    }
+
+    /// The workers' overrides.
+    pub(super) fn crew(&self) -> &Crew {
+        &self.crew
     }
 
     pub(super) fn config(&self) -> &Arc<Config> {
@@ -98,6 +113,7 @@ impl State {
             Target::Listener(name) => self.listener(name).map(|_| ()),
             Target::Pool(name) => self.pool(name).map(|_| ()),
             Target::Endpoint(pool, address) => self.endpoint(pool, address).map(|_| ()),
+            Target::Worker(index) => self.crew.check(*index),
         }
     }
 
@@ -128,6 +144,7 @@ impl State {
             Target::Endpoint(pool, address) => {
                 self.endpoint(pool, address).is_ok_and(|endpoint| self.weight(pool, endpoint) > 0)
             }
+            Target::Worker(index) => self.crew.accepts(*index),
         }
     }
 
@@ -152,7 +169,8 @@ impl State {
 
     /// Overrides in force.
     pub(super) fn overrides(&self) -> usize {
-        usize::from(self.daemon.is_some()) + self.listeners.len() + self.pools.len() + self.endpoints.len()
+        let objects = self.listeners.len() + self.pools.len() + self.endpoints.len();
+        usize::from(self.daemon.is_some()) + objects + self.crew.overrides()
     }
 
     /// Takes another configuration. Overrides of objects that are gone are
@@ -192,6 +210,9 @@ impl State {
                     self.endpoints.insert(key, override_of(EndpointOverride::Draining, by, now, None)?);
                 }
             }
+            Target::Worker(index) => {
+                self.crew.drain(*index, override_of(WorkerOverride::Draining, by, now, None)?)?;
+            }
         }
         Ok(())
     }
@@ -210,6 +231,7 @@ impl State {
                 let key = (pool.clone(), address.clone());
                 remove_if(&mut self.endpoints, &key, |value| *value == EndpointOverride::Draining)
             }
+            Target::Worker(index) => self.crew.undrain(*index),
         };
         if drained || running { Ok(()) } else { Err(Refusal::Precondition(self.not_drained(target))) }
     }
@@ -313,6 +335,7 @@ impl State {
                 None => format!("listener `{name}` is not drained"),
             },
             Target::Pool(name) => format!("pool `{name}` is not drained"),
+            Target::Worker(index) => format!("worker {index} is not drained"),
             Target::Endpoint(pool, address) => match self.endpoint_override(pool, address) {
                 Some(each) => format!(
                     "endpoint `{address}` of pool `{pool}` is not drained; its override is {}: clear that",

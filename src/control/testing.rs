@@ -27,7 +27,7 @@ pub(super) fn empty() -> Config {
         admin: Admin { unix: AdminSocket::Off, group: None, tcp: None },
         metrics: Metrics { listen: None },
         log: Log { target: LogTarget::Auto, level: LogLevel::Info, format: LogFormat::Text },
-        drain: Drain { timeout: Duration::from_secs(30) },
+        drain: Drain { timeout: Duration::from_secs(30), lame_duck: Duration::ZERO, gradual: None },
         listeners: Vec::new(),
         pools: Vec::new(),
     }

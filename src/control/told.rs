@@ -23,12 +23,26 @@ pub(super) struct ToldListener {
     pub(super) id: Option<ListenerId>,
     /// Ids under which connections may be open still.
     pub(super) past: Vec<ListenerId>,
+    /// Its sockets that other workers than their own have.
+    pub(super) guests: Vec<Guest>,
     /// One a worker; they stay with the name, whatever the id.
     pub(super) shards: Vec<Arc<ListenerShard>>,
     /// The address in fact bound, now or last.
     pub(super) bound: String,
     /// The socket came from systemd.
     pub(super) inherited: bool,
+}
+
+/// A listener's socket that was made for one worker and is another's, because
+/// that one is drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Guest {
+    /// The worker that it was made for.
+    pub(super) home: usize,
+    /// The worker that accepts on it.
+    pub(super) host: usize,
+    /// What the host knows it by.
+    pub(super) id: ListenerId,
 }
 
 /// A pool that the workers know.
@@ -140,6 +154,7 @@ impl Told {
                 config: config.clone(),
                 id: None,
                 past: Vec::new(),
+                guests: Vec::new(),
                 shards: figures::listener_shards(workers),
                 bound: config.address.to_string(),
                 inherited: false,
@@ -193,7 +208,13 @@ impl Told {
 
     /// Clears the gauges of a worker whose thread has ended: nobody else writes
     /// them any more, and nothing that they count is open.
-    pub(super) fn bury(&self, worker: usize) {
+    pub(super) fn bury(&mut self, worker: usize) {
+        for told in self.listeners.values_mut() {
+            let (gone, rest) = std::mem::take(&mut told.guests).into_iter().partition(|each| each.host == worker);
+            told.guests = rest;
+            let gone: Vec<Guest> = gone;
+            gone.into_iter().for_each(|each| told.remember(each.id));
+        }
         for shard in self.listeners().filter_map(|told| told.shards.get(worker)) {
             shard.active.set(0);
             shard.paused.set(0);
@@ -252,17 +273,23 @@ impl Told {
 impl ToldListener {
     /// Ids under which it has or may have connections.
     pub(super) fn ids(&self) -> impl Iterator<Item = ListenerId> {
-        self.past.iter().copied().chain(self.id)
+        self.past.iter().copied().chain(self.guests.iter().map(|guest| guest.id)).chain(self.id)
     }
 
-    /// It accepts no more under its id.
-    pub(super) fn retire_id(&mut self) -> Option<ListenerId> {
-        let id = self.id.take()?;
+    /// It accepts no more under its ids.
+    pub(super) fn retire_ids(&mut self) -> Vec<ListenerId> {
+        let guests = std::mem::take(&mut self.guests).into_iter().map(|guest| guest.id);
+        let ids: Vec<ListenerId> = self.id.take().into_iter().chain(guests).collect();
+        ids.iter().for_each(|&id| self.remember(id));
+        ids
+    }
+
+    /// Connections may be open under the id still.
+    pub(super) fn remember(&mut self, id: ListenerId) {
         if self.past.len() == PAST {
             self.past.remove(0);
         }
         self.past.push(id);
-        Some(id)
     }
 }
 

@@ -30,7 +30,7 @@ fields!(pb::Override: value, by, set_at, expires_at);
 fields!(pb::Figures: active, total, bytes_from_downstream, bytes_to_downstream);
 fields!(pb::GetStatusResponse: version, pid, state, started_at, generation, applied_at, last_reload, config_path,
     candidate_by, figures, fds_used, fds_limit, workers, overrides, log_level, log_destination, memory_bytes);
-fields!(pb::Worker: index, active, accepted, turns, responsive, cpu);
+fields!(pb::Worker: index, active, accepted, turns, responsive, cpu, r#override, accepting);
 fields!(pb::ListListenersResponse: listeners);
 fields!(pb::Listener: name, address, protocol, pool, r#override, state, figures, accept_errors, bound, origin);
 fields!(pb::ListPoolsResponse: pools);
@@ -45,12 +45,16 @@ fields!(pb::WhyResponse: object, effective, decided_by, configured, r#override, 
 fields!(pb::SetLogLevelResponse: previous);
 fields!(pb::Event: at, kind, object, text, by);
 fields!(pb::UndrainResponse:);
-fields!(pb::StartListenerResponse:);
+fields!(pb::StartListenerResponse: state, explanation);
 fields!(pb::StopListenerResponse:);
 
 impl ToJson for pb::ShutdownResponse {
     fn to_json(&self) -> Value {
-        json!({ "deadline_seconds": self.deadline.to_json() })
+        json!({
+            "deadline_seconds": self.deadline.to_json(),
+            "lame_duck_seconds": self.lame_duck.to_json(),
+            "gradual_seconds": self.gradual.to_json(),
+        })
     }
 }
 
@@ -99,6 +103,10 @@ impl ToJson for pb::DrainProgress {
             "left_seconds": self.left.to_json(),
             "done": self.done,
             "outcome": self.outcome,
+            "retired": self.retired,
+            "estimate_seconds": self.estimate.to_json(),
+            "accepting_seconds": self.accepting.to_json(),
+            "mode": self.mode,
         })
     }
 }

@@ -19,11 +19,11 @@ use crate::{
         Binder, Clock, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, SystemBinder, Usage,
         WorkerPort, testing::empty,
     },
-    listen::{self, BindAddress, BindOptions, Bound},
+    listen::{self, BindAddress, BindOptions, Bound, ListenSocket},
     metrics::WorkerShard,
     worker::{
-        Command, ConnectionInfo, ConnectionState, Filter, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec,
-        Selection, Settings,
+        Command, ConnectionInfo, ConnectionState, EndpointSpec, Filter, ListenerId, ListenerSpec, Overloaded, PoolId,
+        PoolSpec, Resting, Selection, Settings,
     },
 };
 
@@ -244,14 +244,25 @@ pub(in crate::control) struct Inner {
     pub(in crate::control) log: Vec<String>,
     held: Vec<Command>,
     pub(in crate::control) listeners: BTreeMap<ListenerId, ListenerSpec>,
+    sockets: BTreeMap<ListenerId, ListenSocket>,
     pools: BTreeMap<PoolId, PoolSpec>,
-    connections: Vec<(ConnectionInfo, ListenerSpec)>,
+    connections: Vec<Connection>,
+    shard: Arc<WorkerShard>,
     stopped: bool,
+}
+
+/// An open connection, with the counters that it is in.
+struct Connection {
+    info: ConnectionInfo,
+    spec: ListenerSpec,
+    endpoint: Option<EndpointSpec>,
 }
 
 impl FakeWorker {
     fn new(settings: Settings) -> Self {
-        Self { settings, shard: Arc::default(), inner: Arc::default() }
+        let shard = Arc::<WorkerShard>::default();
+        let inner = Inner { shard: shard.clone(), ..Inner::default() };
+        Self { settings, shard, inner: Arc::new(Mutex::new(inner)) }
     }
 
     pub(in crate::control) fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -259,12 +270,21 @@ impl FakeWorker {
     }
 
     /// Accepts a connection on the listener, to the first endpoint of its pool.
-    pub(in crate::control) fn accept(&self, listener: &str, id: u64) {
+    pub(in crate::control) fn accept(&self, listener: &str, id_of_connection: u64) {
+        let named = |each: &&ListenerSpec| each.config.name == listener;
+        let id = self.inner().listeners.values().find(named).unwrap().id;
+        self.accept_on(id, id_of_connection);
+    }
+
+    /// The same, on one of its sockets.
+    pub(in crate::control) fn accept_on(&self, listener: ListenerId, id: u64) {
         let mut inner = self.inner();
-        let spec = inner.listeners.values().find(|each| each.config.name == listener).unwrap().clone();
+        let spec = inner.listeners[&listener].clone();
         let endpoint = spec.pool.and_then(|pool| inner.pools.get(&pool)?.endpoints.first().cloned());
         spec.counters.accepted.add(1);
         spec.counters.active.add(1);
+        self.shard.accepted.add(1);
+        self.shard.active.add(1);
         if let Some(endpoint) = &endpoint {
             endpoint.counters.connected.add(1);
             endpoint.counters.active.add(1);
@@ -274,14 +294,14 @@ impl FakeWorker {
             id,
             listener: spec.id,
             source: Some("192.0.2.1:1234".parse().unwrap()),
-            endpoint: endpoint.map(|each| each.id),
+            endpoint: endpoint.as_ref().map(|each| each.id),
             state: ConnectionState::Open,
             since: now,
             progressed_at: now,
             bytes_from_downstream: 1,
             bytes_to_downstream: 2,
         };
-        inner.connections.push((info, spec));
+        inner.connections.push(Connection { info, spec, endpoint });
     }
 
     /// The last connect to each endpoint of every pool has failed.
@@ -324,9 +344,28 @@ impl Inner {
                 let name = self.pools.remove(&id).map(|spec| spec.config.name.clone());
                 self.log.push(format!("forget {}", name.unwrap_or_default()));
             }
-            Command::AddListener(spec, _socket) => {
+            Command::AddListener(spec, socket) => {
                 self.log.push(format!("add {}", spec.config.name));
+                self.sockets.insert(spec.id, socket);
                 self.listeners.insert(spec.id, spec);
+            }
+            Command::ReleaseListener(id, reply) => {
+                let name = self.listeners.remove(&id).map(|spec| spec.config.name.clone());
+                self.log.push(format!("release {}", name.unwrap_or_default()));
+                reply.send(self.sockets.remove(&id));
+            }
+            Command::Resting(filter, limit, reply) => {
+                let matching = self.connections.iter().map(|each| &each.info).filter(|info| matches(&filter, info));
+                let mut found: Vec<Resting> =
+                    matching.map(|info| Resting { since: info.progressed_at, id: info.id }).collect();
+                found.sort_unstable();
+                found.truncate(limit);
+                reply.send(found);
+            }
+            Command::Retire(which, reason, reply) => {
+                let ended = self.end(|info| which.iter().any(|each| each.id == info.id));
+                self.log.push(format!("retire {ended:?} {}", reason.cause.as_str()));
+                reply.send(ended);
             }
             Command::UpdateListener(spec) => {
                 self.log.push(format!("update {}", spec.config.name));
@@ -334,12 +373,13 @@ impl Inner {
             }
             Command::StopListener(id, reply) => {
                 let name = self.listeners.remove(&id).map(|spec| spec.config.name.clone());
+                self.sockets.remove(&id);
                 self.log.push(format!("stop {}", name.unwrap_or_default()));
                 reply.send(());
             }
             Command::Query(query, reply) => {
                 let above = |id: u64| query.after.is_none_or(|after| id > after);
-                let mut found: Vec<ConnectionInfo> = self.connections.iter().map(|(info, _)| info.clone()).collect();
+                let mut found: Vec<ConnectionInfo> = self.connections.iter().map(|each| each.info.clone()).collect();
                 found.retain(|info| above(info.id) && matches(&query.filter, info));
                 found.sort_by_key(|info| info.id);
                 found.truncate(query.limit);
@@ -357,17 +397,17 @@ impl Inner {
     }
 
     fn end(&mut self, which: impl Fn(&ConnectionInfo) -> bool) -> Vec<u64> {
-        let (ended, rest) = std::mem::take(&mut self.connections).into_iter().partition(|(info, _)| which(info));
+        let (ended, rest) = std::mem::take(&mut self.connections).into_iter().partition(|each| which(&each.info));
         self.connections = rest;
-        let ended: Vec<(ConnectionInfo, ListenerSpec)> = ended;
-        for (info, spec) in &ended {
+        let ended: Vec<Connection> = ended;
+        for Connection { spec, endpoint, .. } in &ended {
             spec.counters.active.sub(1);
-            let endpoints = self.pools.values().flat_map(|pool| &pool.endpoints);
-            if let Some(endpoint) = endpoints.into_iter().find(|each| Some(each.id) == info.endpoint) {
+            self.shard.active.sub(1);
+            if let Some(endpoint) = endpoint {
                 endpoint.counters.active.sub(1);
             }
         }
-        ended.into_iter().map(|(info, _)| info.id).collect()
+        ended.into_iter().map(|each| each.info.id).collect()
     }
 }
 
