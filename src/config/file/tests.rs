@@ -109,7 +109,7 @@ fn unknown_keys_and_sections() {
         2,
         1,
         "unknown key `speed` in [drain]",
-        "keys here are `timeout`, `lame_duck`, `gradual`",
+        "keys here are `timeout`, `lame_duck` and `gradual`",
     );
     assert_problem("[lisener]\n", 1, 2, "unknown section `lisener`", "did you mean `[[listener]]`?");
     assert_problem("[worker.x]\n", 1, 2, "unknown section `worker`", "did you mean `[workers]`?");
