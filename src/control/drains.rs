@@ -8,11 +8,10 @@ use super::{
     figures,
     fleet::Commit,
     gather::Gather,
-    gradual,
+    gone, gradual,
     lifecycle::Input,
     names,
     port::WorkerPort,
-    removed,
     request::{
         DrainOutcome, DrainPlan, DrainProgress, DrainRequest, DrainSnapshot, EventKind, Provenance, Refusal, Reply,
         Target,
@@ -102,7 +101,7 @@ impl<P: WorkerPort> Controller<P> {
             return self.start_worker(index, &by, reply);
         }
         let running = self.drains.iter().any(|drain| drain.target == target);
-        if self.state.check(&target).is_err() && removed::connections(self.fleet.told(), &target).is_some() {
+        if self.state.check(&target).is_err() && gone::connections(self.fleet.told(), &target).is_some() {
             return self.undrain_removed(&target, running, &by, reply);
         }
         let mut next = self.state.clone();
@@ -206,7 +205,7 @@ impl<P: WorkerPort> Controller<P> {
     fn no_more(&mut self, target: &Target, by: &Provenance, to_stop: bool) -> Result<NoMore, Refusal> {
         let mut next = self.state.clone();
         if let Err(refusal) = next.drain(target, by, self.clock.now().wall) {
-            let removed = next.check(target).is_err() && removed::connections(self.fleet.told(), target).is_some();
+            let removed = next.check(target).is_err() && gone::connections(self.fleet.told(), target).is_some();
             return if removed { Ok(NoMore::Already) } else { Err(refusal) };
         }
         if let Target::Worker(index) = *target {

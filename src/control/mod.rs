@@ -22,6 +22,7 @@ mod estimate;
 mod figures;
 mod fleet;
 mod gather;
+mod gone;
 mod gradual;
 mod handle;
 mod journal;
@@ -32,7 +33,7 @@ mod observe;
 mod plan;
 mod port;
 mod reload;
-mod removed;
+
 mod request;
 mod sockets;
 mod start;

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{
     controller::Controller,
-    figures,
+    figures, gone,
     port::WorkerPort,
-    removed,
     request::{
         ConfigView, EndpointOverride, EndpointSnapshot, EndpointState, EndpointView, Explanation, Figures,
         ListenerSnapshot, ListenerState, ListenerView, PoolSnapshot, PoolState, PoolView, Refusal, Snapshot, Status,
@@ -97,7 +96,7 @@ impl<P: WorkerPort> Controller<P> {
     pub(super) fn explain(&self, name: &str) -> Result<Explanation, Refusal> {
         let object = match why::resolve(&self.state, name) {
             Err(missing @ Refusal::NotFound(_)) => {
-                return removed::explain(&self.state, self.fleet.told(), name, missing);
+                return gone::explain(&self.state, self.fleet.told(), name, missing);
             }
             object => object?,
         };
