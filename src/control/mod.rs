@@ -33,7 +33,6 @@ mod observe;
 mod plan;
 mod port;
 mod reload;
-
 mod request;
 mod sockets;
 mod start;
