@@ -7,7 +7,7 @@ use std::{convert::Infallible, fmt::Write, hint::black_box, time::Duration, time
 
 use criterion::{BatchSize, Criterion, Throughput};
 use netd::{
-    balance::{Balancer, Candidate},
+    balance::{Ask, Balancer, Candidate, Policy},
     config,
     metrics::{Bounds, Counter, Family, Format, Histogram, HistogramSnapshot},
     protocol::{Echo, Exchange, Session},
@@ -92,9 +92,11 @@ fn wheel(criterion: &mut Criterion<CpuTime>) {
 fn pick(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("pick");
     for endpoints in [1_u32, 10, 100] {
-        let candidates = (0..endpoints).map(|key| Candidate { key, weight: 1 + (key % 3) as u16 });
-        let mut balancer = Balancer::new(candidates, 0);
-        group.bench_function(endpoints.to_string(), |bencher| bencher.iter(|| balancer.pick(black_box(&[]))));
+        let candidate = |key| Candidate { key, name: u64::from(key), weight: 1 + key % 3, backup: false };
+        let candidates: Vec<_> = (0..endpoints).map(candidate).collect();
+        let mut balancer = Balancer::new(Policy::RoundRobin, &candidates, 0);
+        let ask = || Ask { tried: black_box(&[][..]), hash: 0, load: |_| 0, full: |_| false };
+        group.bench_function(endpoints.to_string(), |bencher| bencher.iter(|| balancer.pick(&ask())));
     }
     group.finish();
 }

@@ -6,7 +6,7 @@
 //! | layer | rooms | what lives there |
 //! | --- | --- | --- |
 //! | 0 tools | [`sys`], [`wire`], [`time`], [`slots`], [`pb`] | system calls (all `unsafe`), byte buffers, the timer wheel, the slab, generated gRPC types |
-//! | 1 logic | [`protocol`], [`balance`], [`config`], [`metrics`] | decisions: bytes, events and time in; values out. No socket, no clock |
+//! | 1 logic | [`protocol`], [`balance`], [`limit`], [`config`], [`metrics`] | decisions: bytes, events and time in; values out. No socket, no clock |
 //! | 2 loop | [`reactor`], [`listen`] | one core's poll loop; listening sockets |
 //! | 3 planes | [`worker`], [`process`] | the data plane's connections; the daemon as a Unix process |
 //! | 4 control | [`control`] | the part that decides: requests in, worker commands out |
@@ -22,6 +22,7 @@ pub mod wire;
 // layer 1
 pub mod balance;
 pub mod config;
+pub mod limit;
 pub mod metrics;
 pub mod protocol;
 // layer 2

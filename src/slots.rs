@@ -113,12 +113,24 @@ impl<T> Slots<T> {
         }
     }
 
+    /// Number of places, taken or free. It never becomes less.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The value at a place, with its id; `None` for a free place.
+    pub fn at(&self, place: usize) -> Option<(SlotId, &T)> {
+        match self.places.get(place)? {
+            Place { generation, content: Content::Taken(value) } => {
+                Some((SlotId { index: place as u32, generation: *generation }, value))
+            }
+            Place { content: Content::Free { .. }, .. } => None,
+        }
+    }
+
     /// Every value with its id, in order of place.
     pub fn iter(&self) -> impl Iterator<Item = (SlotId, &T)> {
-        self.places.iter().enumerate().filter_map(|(index, place)| match &place.content {
-            Content::Taken(value) => Some((SlotId { index: index as u32, generation: place.generation }, value)),
-            Content::Free { .. } => None,
-        })
+        (0..self.places()).filter_map(|place| self.at(place))
     }
 }
 

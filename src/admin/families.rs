@@ -4,6 +4,7 @@
 //! their number is bounded. docs/metrics.md describes every family.
 
 mod drains;
+mod generations;
 mod listeners;
 mod pools;
 
@@ -29,6 +30,7 @@ const STATES: [DaemonState; 6] = [
 /// user and system mode.
 pub(super) fn families(snapshot: &Snapshot, cpu_time: Duration) -> Vec<MetricFamily> {
     let mut families = daemon(snapshot);
+    families.extend(generations::families(snapshot));
     families.extend(process(snapshot, cpu_time));
     families.extend(listeners::families(&snapshot.listeners));
     families.extend(pools::families(&snapshot.pools));
@@ -59,7 +61,7 @@ fn daemon(snapshot: &Snapshot) -> Vec<Family> {
         Family::gauge("netd_config_generation", "Number of the configuration in force; 1 is the one of the start.")
             .with(&[], status.generation as f64),
         reloads,
-        Family::gauge("netd_config_last_reload_successful", "1 unless the last reload was refused.")
+        Family::gauge("netd_config_last_reload_successful", "1 unless the last reload was refused or taken back.")
             .with(&[], f64::from(u8::from(last_is_good))),
         Family::gauge(
             "netd_config_applied_timestamp_seconds",
@@ -104,6 +106,10 @@ fn workers(workers: &[WorkerSnapshot]) -> Vec<Family> {
     let mut events = Family::counter("netd_worker_events_total", "Readiness events handled.");
     let mut accepted = Family::counter("netd_worker_connections_accepted_total", "Connections accepted by the worker.");
     let mut active = Family::gauge("netd_worker_connections_active", "Connections open on the worker.");
+    let mut moved = Family::counter(
+        "netd_worker_connections_moved_total",
+        "Open connections taken over from (in) or handed over to (out) another worker.",
+    );
     let mut buffers = Family::gauge("netd_worker_buffers", "Relay buffers held, in use or kept for use.");
     let mut timers = Family::gauge("netd_worker_timers", "Timers armed.");
     let mut lag = Family::histogram(
@@ -117,11 +123,13 @@ fn workers(workers: &[WorkerSnapshot]) -> Vec<Family> {
         events.count(&labels, worker.events);
         accepted.count(&labels, worker.accepted);
         active.count(&labels, worker.active);
+        moved.count(&[("worker", index.as_str()), ("direction", "in")], worker.moved_in);
+        moved.count(&[("worker", index.as_str()), ("direction", "out")], worker.moved_out);
         buffers.count(&labels, worker.buffers);
         timers.count(&labels, worker.timers);
         lag.observed(&labels, &worker.turn_time, Bounds::TURN);
     }
-    vec![turns, events, accepted, active, buffers, timers, lag]
+    vec![turns, events, accepted, active, moved, buffers, timers, lag]
 }
 
 fn unix_time(time: SystemTime) -> f64 {

@@ -117,6 +117,26 @@ impl Admin for Service {
         Ok(Response::new(outgoing::reloaded(outcome)))
     }
 
+    async fn confirm(&self, request: Request<pb::ConfirmRequest>) -> Answer<pb::ConfirmResponse> {
+        let (peer, request) = split(request);
+        let request = checked(incoming::generations::confirm(request, peer.name()))?;
+        let generation = self.ask(|reply| control::Request::Confirm(request, reply)).await?;
+        Ok(Response::new(pb::ConfirmResponse { generation }))
+    }
+
+    async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Answer<pb::RollbackResponse> {
+        let (peer, request) = split(request);
+        let request = checked(incoming::generations::rollback(request, peer.name()))?;
+        let outcome = self.ask(|reply| control::Request::Rollback(request, reply)).await?;
+        Ok(Response::new(outgoing::generations::rolled_back(outcome)))
+    }
+
+    async fn get_history(&self, _: Request<pb::GetHistoryRequest>) -> Answer<pb::GetHistoryResponse> {
+        let entries = self.ask(control::Request::History).await?;
+        let entries = entries.into_iter().map(outgoing::generations::entry).collect();
+        Ok(Response::new(pb::GetHistoryResponse { entries }))
+    }
+
     async fn drain(&self, request: Request<pb::DrainRequest>) -> Answer<Self::DrainStream> {
         let (peer, request) = split(request);
         let request = checked(incoming::drain(request, peer.name()))?;
@@ -152,6 +172,13 @@ impl Admin for Service {
         let request = checked(incoming::set_endpoint(request, peer.name()))?;
         let view = self.ask(|reply| control::Request::SetEndpoint(request, reply)).await?;
         Ok(Response::new(pb::SetEndpointResponse { endpoint: Some(outgoing::endpoint(view)) }))
+    }
+
+    async fn rebalance(&self, request: Request<pb::RebalanceRequest>) -> Answer<pb::RebalanceResponse> {
+        let (peer, request) = split(request);
+        let request = checked(incoming::rebalance(request, peer.name()))?;
+        let moved = self.ask(|reply| control::Request::Rebalance(request, reply)).await?;
+        Ok(Response::new(outgoing::rebalanced(moved)))
     }
 
     async fn why(&self, request: Request<pb::WhyRequest>) -> Answer<pb::WhyResponse> {

@@ -3,5 +3,6 @@
 
 mod api;
 pub(super) mod fake;
+mod generations;
 mod http;
 mod server;

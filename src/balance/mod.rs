@@ -1,160 +1,198 @@
 //! Which endpoint takes the next connection. Knows no protocol and no socket.
 //!
-//! One [`Balancer`] a pool and worker; the choice of one worker does not depend
-//! on another's.
+//! One [`Balancer`] a pool and worker. What it must know of the whole process
+//! (how many connections an endpoint has) is asked of the caller, so that the
+//! workers together decide as one would.
+
+mod cumulative;
+mod maglev;
+mod random;
+mod round_robin;
 
 use std::hash::Hash;
+
+pub use maglev::{Maglev, stable_hash};
+use random::Random;
+use round_robin::RoundRobin;
+
+/// How a pool chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// Everyone its share, in turn.
+    #[default]
+    RoundRobin,
+    /// The fewest connections for its weight.
+    LeastConnections,
+    /// The better of two drawn by lot: nearly as even as the above, at a cost
+    /// that does not grow with the pool.
+    TwoChoices,
+    /// By lot.
+    Random,
+    /// The same key goes to the same endpoint, and hardly any key moves when
+    /// endpoints come and go.
+    Maglev,
+    /// The first of the file that has room.
+    FirstAvailable,
+}
 
 /// One endpoint as the balancer sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate<K> {
     /// Its identity.
     pub key: K,
+    /// [`stable_hash`] of its name: the same in every process and on every
+    /// machine.
+    pub name: u64,
     /// Its share of new connections; 0 takes none.
-    pub weight: u16,
+    pub weight: u32,
+    /// Takes connections only if no other does.
+    pub backup: bool,
 }
 
-/// Smooth weighted round robin: over any run of picks every endpoint gets its
-/// share, and heavy ones do not come in bursts. (The method of nginx's
-/// upstream module.)
+/// What a choice depends on besides the candidates.
+#[derive(Debug)]
+pub struct Ask<'a, K, L, F> {
+    /// Not these.
+    pub tried: &'a [K],
+    /// For [`Policy::Maglev`].
+    pub hash: u64,
+    /// Connections that an endpoint has, all workers together.
+    pub load: L,
+    /// It has no room.
+    pub full: F,
+}
+
+/// Chooses among candidates.
 #[derive(Debug)]
 pub struct Balancer<K> {
-    shares: Vec<Share<K>>,
+    policy: Policy,
+    primary: Tier<K>,
+    backup: Tier<K>,
+    lot: Random,
+    /// Where the next search for the least begins, so that equals take turns.
+    start: usize,
 }
 
+/// Candidates of one rank that take connections.
 #[derive(Debug)]
-struct Share<K> {
-    candidate: Candidate<K>,
-    /// How far it is behind its share; the highest is picked.
-    credit: i64,
+struct Tier<K> {
+    members: Vec<Member<K>>,
+    /// For round robin.
+    round: RoundRobin<K>,
+    /// Sums of weights, for lots.
+    sums: cumulative::Sums,
+    /// For Maglev.
+    table: Option<Maglev>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Member<K> {
+    key: K,
+    weight: u32,
 }
 
 impl<K: Copy + Eq + Hash> Balancer<K> {
     /// A balancer over `candidates`. Workers pass different `offset`s, so that
-    /// they do not all begin with the first endpoint.
-    pub fn new(candidates: impl IntoIterator<Item = Candidate<K>>, offset: usize) -> Self {
-        let shares = candidates.into_iter().map(|candidate| Share { candidate, credit: 0 }).collect();
-        let mut balancer = Self { shares };
-        let total: usize = balancer.shares.iter().map(|share| usize::from(share.candidate.weight)).sum();
-        for _ in 0..offset % total.max(1) {
-            let _ = balancer.pick(&[]);
+    /// they do not all begin with the same endpoint, and do not draw the same
+    /// lots.
+    pub fn new(policy: Policy, candidates: &[Candidate<K>], offset: usize) -> Self {
+        let (primary, backup) = split(candidates);
+        Self {
+            policy,
+            primary: Tier::new(policy, &primary, offset),
+            backup: Tier::new(policy, &backup, offset),
+            lot: Random::new(offset as u64),
+            start: offset,
         }
-        balancer
     }
 
-    /// The next endpoint, leaving out `tried`; `None` if no other takes
-    /// connections.
+    /// Takes on new weights and endpoints; in a round, endpoints that stay
+    /// keep their place.
+    pub fn update(&mut self, policy: Policy, candidates: &[Candidate<K>]) {
+        let (primary, backup) = split(candidates);
+        self.policy = policy;
+        self.primary.update(policy, &primary);
+        self.backup.update(policy, &backup);
+    }
+
+    /// The next endpoint; `None` if no other takes connections.
     #[must_use]
-    pub fn pick(&mut self, tried: &[K]) -> Option<K> {
-        let mut total = 0;
-        let mut best: Option<usize> = None;
-        for index in 0..self.shares.len() {
-            let share = &mut self.shares[index];
-            if share.candidate.weight == 0 || tried.contains(&share.candidate.key) {
-                continue;
-            }
-            share.credit += i64::from(share.candidate.weight);
-            total += i64::from(share.candidate.weight);
-            let credit = share.credit;
-            if best.is_none_or(|best| credit > self.shares[best].credit) {
-                best = Some(index);
-            }
-        }
-        let share = &mut self.shares[best?];
-        share.credit -= total;
-        Some(share.candidate.key)
+    pub fn pick<L: Fn(K) -> u64, F: Fn(K) -> bool>(&mut self, ask: &Ask<'_, K, L, F>) -> Option<K> {
+        let Self { policy, primary, backup, lot, start } = self;
+        primary.pick(*policy, ask, lot, start).or_else(|| backup.pick(*policy, ask, lot, start))
+    }
+}
+
+impl<K: Copy + Eq + Hash> Tier<K> {
+    fn new(policy: Policy, candidates: &[Candidate<K>], offset: usize) -> Self {
+        let mut tier = Self {
+            members: Vec::new(),
+            round: RoundRobin::new(candidates, offset),
+            sums: cumulative::Sums::default(),
+            table: None,
+        };
+        tier.arrange(policy, candidates);
+        tier
     }
 
-    /// Takes on new weights and endpoints; endpoints that stay keep their
-    /// place in the round.
-    pub fn update(&mut self, candidates: impl IntoIterator<Item = Candidate<K>>) {
-        let old = std::mem::take(&mut self.shares);
-        let credit = |key: K| old.iter().find(|share| share.candidate.key == key).map_or(0, |share| share.credit);
-        self.shares = candidates
-            .into_iter()
-            .map(|candidate| Share { candidate, credit: if candidate.weight == 0 { 0 } else { credit(candidate.key) } })
-            .collect();
-        // No credit is larger than a round, also if rounds are shorter now:
-        // else it would be paid back in one burst.
-        let round: i64 = self.shares.iter().map(|share| i64::from(share.candidate.weight)).sum();
-        for share in &mut self.shares {
-            share.credit = share.credit.clamp(-round, round);
+    fn update(&mut self, policy: Policy, candidates: &[Candidate<K>]) {
+        self.round.update(candidates);
+        self.arrange(policy, candidates);
+    }
+
+    fn arrange(&mut self, policy: Policy, candidates: &[Candidate<K>]) {
+        let taking = || candidates.iter().filter(|candidate| candidate.weight > 0);
+        self.members = taking().map(|each| Member { key: each.key, weight: each.weight }).collect();
+        self.sums = taking().map(|each| each.weight).collect();
+        let names = || taking().map(|each| (each.name, each.weight)).collect::<Vec<_>>();
+        self.table = (policy == Policy::Maglev && !self.members.is_empty()).then(|| Maglev::new(&names()));
+    }
+
+    fn pick<L: Fn(K) -> u64, F: Fn(K) -> bool>(
+        &mut self,
+        policy: Policy,
+        ask: &Ask<'_, K, L, F>,
+        lot: &mut Random,
+        start: &mut usize,
+    ) -> Option<K> {
+        let is_out = |key: K| ask.tried.contains(&key) || (ask.full)(key);
+        let members = &self.members;
+        let open = |index: usize| !is_out(members[index].key);
+        match policy {
+            Policy::RoundRobin => self.round.pick(is_out),
+            Policy::FirstAvailable => members.iter().map(|member| member.key).find(|&key| !is_out(key)),
+            Policy::Random => self.sums.draw(lot, open).map(|index| members[index].key),
+            Policy::TwoChoices => {
+                let first = self.sums.draw(lot, open)?;
+                let second = self.sums.draw(lot, |index| index != first && open(index));
+                let better = second.filter(|&second| lighter(&members[second], &members[first], &ask.load));
+                Some(members[better.unwrap_or(first)].key)
+            }
+            Policy::LeastConnections => {
+                *start = start.wrapping_add(1);
+                let (head, tail) = members.split_at(*start % members.len().max(1));
+                let open = tail.iter().chain(head).filter(|member| !is_out(member.key));
+                let least = open.reduce(|best, next| if lighter(next, best, &ask.load) { next } else { best });
+                least.map(|member| member.key)
+            }
+            Policy::Maglev => {
+                let table = self.table.as_ref()?;
+                table.pick(ask.hash, members.len(), open).map(|index| members[index].key)
+            }
         }
     }
+}
+
+/// Whether `a` would have fewer connections for its weight than `b`, with one
+/// more.
+fn lighter<K: Copy>(a: &Member<K>, b: &Member<K>, load: &impl Fn(K) -> u64) -> bool {
+    let cost = |member: &Member<K>, other: &Member<K>| (u128::from(load(member.key)) + 1) * u128::from(other.weight);
+    cost(a, b) < cost(b, a)
+}
+
+fn split<K: Copy>(candidates: &[Candidate<K>]) -> (Vec<Candidate<K>>, Vec<Candidate<K>>) {
+    candidates.iter().partition(|candidate| !candidate.backup)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn candidates(weights: &[u16]) -> Vec<Candidate<usize>> {
-        weights.iter().enumerate().map(|(key, &weight)| Candidate { key, weight }).collect()
-    }
-
-    #[test]
-    fn equal_weights_take_turns() {
-        let mut balancer = Balancer::new(candidates(&[1, 1, 1]), 0);
-        let picks: Vec<_> = (0..6).map(|_| balancer.pick(&[]).unwrap()).collect();
-        assert_eq!(picks, [0, 1, 2, 0, 1, 2]);
-    }
-
-    #[test]
-    fn an_offset_begins_elsewhere() {
-        assert_eq!(Balancer::new(candidates(&[1, 1, 1]), 4).pick(&[]), Some(1));
-    }
-
-    #[test]
-    fn heavy_endpoints_do_not_come_in_bursts() {
-        let mut balancer = Balancer::new(candidates(&[5, 1, 1]), 0);
-        let picks: Vec<_> = (0..7).map(|_| balancer.pick(&[]).unwrap()).collect();
-        assert_eq!(picks, [0, 0, 1, 0, 2, 0, 0]);
-    }
-
-    #[test]
-    fn a_retry_leaves_out_what_was_tried() {
-        let mut balancer = Balancer::new(candidates(&[1, 1, 0]), 0);
-        let first = balancer.pick(&[]).unwrap();
-        let second = balancer.pick(&[first]).unwrap();
-        assert_ne!(first, second);
-        assert_eq!(balancer.pick(&[first, second]), None, "weight 0 takes nothing");
-    }
-
-    #[test]
-    fn weight_zero_drains_and_comes_back() {
-        let mut balancer = Balancer::new(candidates(&[1, 1]), 0);
-        balancer.update(candidates(&[0, 1]));
-        assert!((0..10).all(|_| balancer.pick(&[]) == Some(1)));
-        balancer.update(candidates(&[1, 1]));
-        let picks: Vec<_> = (0..20).map(|_| balancer.pick(&[]).unwrap()).collect();
-        assert_eq!(picks.iter().filter(|&&key| key == 0).count(), 10, "no debt is paid back in a burst");
-    }
-
-    #[test]
-    fn lighter_weights_do_not_begin_with_a_burst() {
-        let mut balancer = Balancer::new(candidates(&[1000, 1]), 0);
-        for _ in 0..500 {
-            let _ = balancer.pick(&[]);
-        }
-        balancer.update(candidates(&[1, 1]));
-        let picks: Vec<_> = (0..20).map(|_| balancer.pick(&[]).unwrap()).collect();
-        assert!(picks.iter().filter(|&&key| key == 1).count() <= 12, "{picks:?}");
-    }
-
-    proptest! {
-        #[test]
-        fn every_round_gives_everyone_its_share(weights in prop::collection::vec(0..20u16, 1..12), offset in 0..64usize) {
-            let total: u16 = weights.iter().sum();
-            let mut balancer = Balancer::new(candidates(&weights), offset);
-            let mut counts = vec![0; weights.len()];
-            for _ in 0..3 * total {
-                counts[balancer.pick(&[]).unwrap()] += 1;
-            }
-            prop_assert_eq!(counts, weights.iter().map(|weight| 3 * weight).collect::<Vec<_>>());
-            if total == 0 {
-                prop_assert_eq!(balancer.pick(&[]), None);
-            }
-        }
-    }
-}
+mod tests;

@@ -24,11 +24,14 @@ $XDG_RUNTIME_DIR/netd/admin.sock or /tmp/netd-UID/admin.sock: the first that is
 given or, for /run, there.";
 
 /// Kinds of events, as the API names them.
-const EVENT_KINDS: [&str; 20] = [
+const EVENT_KINDS: [&str; 25] = [
     "started",
     "reloaded",
     "reload-refused",
     "lame-duck",
+    "reload-confirmed",
+    "reload-reverted",
+    "rolled-back",
     "drain-started",
     "drain-ended",
     "undrained",
@@ -42,6 +45,8 @@ const EVENT_KINDS: [&str; 20] = [
     "endpoint-failing",
     "endpoint-recovered",
     "connections-closed",
+    "connections-moved",
+    "workers-changed",
     "log-level",
     "shutdown",
     "missed",
@@ -121,12 +126,27 @@ pub enum Command {
         exit_code: bool,
     },
     /// Apply a candidate configuration whole, or not at all
-    Reload {
-        /// The candidate; `-` for standard input [default: the daemon's own file, read anew]
-        file: Option<PathBuf>,
-        /// Refuse unless this generation is still in force (see `plan`)
+    Reload(ReloadArgs),
+    /// Keep a reload that is on trial
+    Confirm {
+        /// Refuse unless it is this one
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+        generation: Option<u64>,
+    },
+    /// Return to one of the last generations
+    Rollback {
+        /// Which one (see `history`) [default: the one before]
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+        generation: Option<u64>,
+        /// Refuse unless this generation is still in force
         #[arg(long, value_name = "GENERATION", value_parser = clap::value_parser!(u64).range(1..))]
         expect: Option<u64>,
+    },
+    /// Changes of the configuration: who, when, what, and what became of them
+    History {
+        /// Only this one, with all that it changed
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+        generation: Option<u64>,
     },
     /// Take nothing new and wait until what is open is done
     Drain(DrainArgs),
@@ -148,6 +168,12 @@ pub enum Command {
     },
     /// Override an endpoint's weight or state
     Set(SetArgs),
+    /// Move open connections between workers until all have as many
+    Rebalance {
+        /// Most connections that move [default: as many as it takes]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        limit: Option<u64>,
+    },
     /// Say which layer decides the state of an object, and why
     Why {
         /// listener/NAME, pool/NAME, endpoint/POOL/ADDRESS, or a plain name that is unique
@@ -166,6 +192,31 @@ pub enum Command {
     },
     /// Drain and stop the daemon, or stop it at once
     Shutdown(ShutdownArgs),
+}
+
+/// Arguments of `reload`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ReloadArgs {
+    /// The candidate; `-` for standard input [default: the daemon's own file, read anew]
+    pub file: Option<PathBuf>,
+    /// Refuse unless this generation is still in force (see `plan`)
+    #[arg(long, value_name = "GENERATION", value_parser = clap::value_parser!(u64).range(1..))]
+    pub expect: Option<u64>,
+    /// Bring the former configuration back unless `confirm` follows within this time
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    pub confirm: Option<Duration>,
+    /// Bring it back early if connections fail more often than in the minute before
+    #[arg(long)]
+    pub guard: bool,
+    /// By how many percentage points the share of failed connections may rise [default: 5]
+    #[arg(long, value_name = "POINTS", requires = "guard", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub guard_threshold: Option<u32>,
+    /// So many connections must have ended before the guard judges [default: 20]
+    #[arg(long, value_name = "N", requires = "guard", value_parser = clap::value_parser!(u64).range(1..))]
+    pub guard_min: Option<u64>,
+    /// How long the guard watches without --confirm [default: 1m]
+    #[arg(long, value_name = "DURATION", requires = "guard", conflicts_with = "confirm", value_parser = positive_duration)]
+    pub guard_for: Option<Duration>,
 }
 
 /// Which connections; all that is given must match.
@@ -250,6 +301,9 @@ pub struct DrainArgs {
     /// Never cut: wait until the last connection ends by itself
     #[arg(long, conflicts_with = "deadline")]
     pub no_deadline: bool,
+    /// Of a worker: move its connections to the other workers at once
+    #[arg(long = "move")]
+    pub moves: bool,
     /// How, besides.
     #[command(flatten)]
     pub course: CourseArgs,

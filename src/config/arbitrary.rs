@@ -11,14 +11,14 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use crate::config::{
     Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Pool, Process, Protocol, Workers,
+    Metrics, Pool, Process, Protocol, Rebalance, Reload, Workers,
 };
 
 /// Any valid configuration. Names and addresses are made unique by number.
 pub(super) fn config() -> impl Strategy<Value = Config> {
-    let settings = (workers(), process(), admin(), metrics(), log(), drain());
+    let settings = (workers(), process(), admin(), metrics(), log(), drain(), reload());
     (settings, vec(pool(), 0..4), vec((listener(), any::<prop::sample::Index>()), 0..5)).prop_map(
-        |((workers, process, admin, metrics, log, drain), mut pools, listeners)| {
+        |((workers, process, admin, metrics, log, drain, reload), mut pools, listeners)| {
             for (number, pool) in pools.iter_mut().enumerate() {
                 pool.name = format!("{}.{number}", &pool.name[..pool.name.len().min(60)]);
                 for (number, endpoint) in pool.endpoints.iter_mut().enumerate() {
@@ -43,6 +43,7 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                 metrics,
                 log,
                 drain,
+                reload,
                 listeners: listeners.collect(),
                 pools: pools.into_iter().map(Arc::new).collect(),
             }
@@ -55,6 +56,58 @@ fn drain() -> impl Strategy<Value = Drain> {
         .prop_map(|(timeout, lame_duck, gradual)| Drain { timeout, lame_duck, gradual })
 }
 
+/// Two configurations that a reload can go between: of what the first has, the
+/// second keeps some, changes some, lacks some, and has some of its own.
+pub(crate) fn pair() -> impl Strategy<Value = (Config, Config)> {
+    let fates = || vec(select(vec![Fate::Kept, Fate::Changed, Fate::Gone]), 6);
+    (config(), config(), fates(), fates(), fates()).prop_map(|(old, other, listeners, pools, endpoints)| {
+        let pools: Vec<Arc<Pool>> = mixed(&old.pools, &other.pools, &pools, |old, other| Pool {
+            endpoints: mixed_endpoints(&old.endpoints, &other.endpoints, &endpoints),
+            name: old.name.clone(),
+            ..other.clone()
+        });
+        let known = |listener: &Listener| match listener.protocol.pool() {
+            Some(name) => pools.iter().any(|pool| pool.name == name),
+            None => true,
+        };
+        let mut listeners: Vec<Arc<Listener>> = mixed(&old.listeners, &other.listeners, &listeners, |old, other| {
+            Listener { name: old.name.clone(), ..other.clone() }
+        });
+        listeners.retain(|listener| known(listener));
+        let new = Config { log: other.log, drain: other.drain, reload: other.reload, listeners, pools, ..old.clone() };
+        (old, new)
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Kept,
+    Changed,
+    Gone,
+}
+
+fn mixed<T>(old: &[Arc<T>], other: &[Arc<T>], fates: &[Fate], change: impl Fn(&T, &T) -> T) -> Vec<Arc<T>> {
+    let places = 0..old.len().max(other.len());
+    let place = |place: usize| match (old.get(place), other.get(place), fates[place % fates.len()]) {
+        (Some(old), _, Fate::Kept) => Some(Arc::clone(old)),
+        (Some(old), Some(other), Fate::Changed) => Some(Arc::new(change(old, other))),
+        (_, other, _) => other.map(Arc::clone),
+    };
+    places.filter_map(place).collect()
+}
+
+fn mixed_endpoints(old: &[Endpoint], other: &[Endpoint], fates: &[Fate]) -> Vec<Endpoint> {
+    let places = 0..old.len().max(other.len());
+    let place = |place: usize| match (old.get(place), other.get(place), fates[place % fates.len()]) {
+        (Some(old), _, Fate::Kept) => Some(old.clone()),
+        (Some(old), Some(other), Fate::Changed) => Some(Endpoint { weight: other.weight, ..old.clone() }),
+        (_, other, _) => other.cloned(),
+    };
+    let endpoints: Vec<Endpoint> = places.filter_map(place).collect();
+    // A pool has at least one.
+    if endpoints.is_empty() { other.to_vec() } else { endpoints }
+}
+
 fn renumber(address: &mut Address, number: u16) {
     match address {
         Address::Inet(address) => address.set_port(number),
@@ -63,11 +116,8 @@ fn renumber(address: &mut Address, number: u16) {
 }
 
 fn workers() -> impl Strategy<Value = Workers> {
-    (option::of(1..=256_u16), any::<bool>(), 4096..=1_048_576_usize).prop_map(|(count, pin, buffer_size)| Workers {
-        count,
-        pin,
-        buffer_size,
-    })
+    (option::of(1..=256_u16), any::<bool>(), 4096..=1_048_576_usize, select(Rebalance::ALL.to_vec()))
+        .prop_map(|(count, pin, buffer_size, rebalance)| Workers { count, pin, buffer_size, rebalance })
 }
 
 fn process() -> impl Strategy<Value = Process> {
@@ -105,6 +155,10 @@ fn log() -> impl Strategy<Value = Log> {
     ];
     (target, select(LogLevel::ALL.to_vec()), select(vec![LogFormat::Text, LogFormat::Json]))
         .prop_map(|(target, level, format)| Log { target, level, format })
+}
+
+fn reload() -> impl Strategy<Value = Reload> {
+    option::of(duration(1000, 7 * 86_400_000)).prop_map(|close_removed_after| Reload { close_removed_after })
 }
 
 fn listener() -> impl Strategy<Value = Listener> {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::
 
 use crate::config::{
     Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Pool, Process, Protocol, Workers,
+    Metrics, Pool, Process, Protocol, Rebalance, Reload, Workers,
 };
 
 /// What a `respond` listener sends unless told otherwise.
@@ -25,6 +25,8 @@ pub(super) const CONNECT_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::fro
 pub(super) const LAME_DUCK_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 pub(super) const GRADUAL_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
 pub(super) const DRAIN_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 86_400);
+pub(super) const CLOSE_REMOVED_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
 
 pub(super) const BACKLOG: u32 = 4096;
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -64,7 +66,7 @@ impl Config {
 /// Every setting at its default, nothing to serve: what an empty file means.
 pub(super) fn bare() -> Config {
     Config {
-        workers: Workers { count: None, pin: false, buffer_size: 64 * 1024 },
+        workers: Workers { count: None, pin: false, buffer_size: 64 * 1024, rebalance: Rebalance::Off },
         process: Process {
             user: None,
             group: None,
@@ -77,6 +79,7 @@ pub(super) fn bare() -> Config {
         metrics: Metrics { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9464))) },
         log: Log { target: LogTarget::Auto, level: LogLevel::Info, format: LogFormat::Text },
         drain: Drain { timeout: Duration::from_secs(30), lame_duck: Duration::ZERO, gradual: None },
+        reload: Reload { close_removed_after: None },
         listeners: Vec::new(),
         pools: Vec::new(),
     }

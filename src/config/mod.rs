@@ -11,7 +11,7 @@
 //! [`Errors`] shows what was found.
 
 #[cfg(test)]
-mod arbitrary;
+pub(crate) mod arbitrary;
 mod check;
 mod default;
 mod diff;

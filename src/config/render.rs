@@ -35,6 +35,7 @@ impl Writer {
         }
         self.pair("pin", config.workers.pin);
         self.text("buffer_size", &format_size(config.workers.buffer_size as u64));
+        self.text("rebalance", config.workers.rebalance.as_str());
 
         let process = &config.process;
         self.section("The daemon as a Unix process.", "process");
@@ -67,6 +68,10 @@ impl Writer {
         self.text("timeout", &format_duration(config.drain.timeout));
         self.text("lame_duck", &format_duration(config.drain.lame_duck));
         self.text("gradual", &config.drain.gradual.map_or_else(|| "off".to_owned(), format_duration));
+
+        self.section("What a reload does with connections of what is gone.", "reload");
+        let after = config.reload.close_removed_after;
+        self.text("close_removed_after", &after.map_or_else(|| "off".to_owned(), format_duration));
     }
 
     fn listener(&mut self, listener: &Listener) {

@@ -24,6 +24,8 @@ pub struct Config {
     pub log: Log,
     /// How long a drain may take.
     pub drain: Drain,
+    /// What a reload does with connections of what is gone.
+    pub reload: Reload,
     /// In the order of the file; names are unique.
     pub listeners: Vec<Arc<Listener>>,
     /// In the order of the file; names are unique.
@@ -41,6 +43,31 @@ pub struct Workers {
     /// Bytes of one relay buffer, and so the most that netd holds of one
     /// direction of one connection. 4 KiB to 1 MiB, default 64 KiB.
     pub buffer_size: usize,
+    /// Whether open connections are evened over the workers by themselves.
+    pub rebalance: Rebalance,
+}
+
+/// Whether open connections are evened over the workers by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rebalance {
+    /// They stay with the worker that accepted them. The default.
+    #[default]
+    Off,
+    /// Some go from a worker that has much to one that has little.
+    Auto,
+}
+
+impl Rebalance {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Off, Self::Auto];
+
+    /// The word of the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Auto => "auto",
+        }
+    }
 }
 
 /// The daemon as a Unix process.
@@ -181,6 +208,15 @@ pub struct Drain {
     /// End connections that rest evenly over this time. 1 second to 7 days;
     /// default `None`, written `"off"`.
     pub gradual: Option<Duration>,
+}
+
+/// What a reload does with connections of what is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reload {
+    /// Connections of a removed listener, pool or endpoint that are open so
+    /// long after the reload are closed. 1 s to 7 days; `None` (the default):
+    /// never.
+    pub close_removed_after: Option<Duration>,
 }
 
 /// One address that netd accepts on.

@@ -19,11 +19,16 @@ use super::{
     drains::Progress,
     fleet::{Commit, Fleet},
     gather::{Gather, workers_named},
+    generations::Generations,
+    guard::Recent,
+    history::{Origin, Returns, Terms},
     journal::Journal,
     lifecycle::{Effect, Input, Lifecycle},
+    moves::Hands,
     names,
     observe::Observer,
     port::WorkerPort,
+    removed::Removed,
     request::{
         Candidate, DaemonState, DrainOutcome, DrainPlan, DrainRequest, DrainSnapshot, Event, EventKind, Provenance,
         Refusal, ReloadRequest, Reply, Request, ShutdownRequest, Target,
@@ -32,6 +37,7 @@ use super::{
     start::{ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Usage},
     state::State,
     told::Delta,
+    trial::Trial,
 };
 
 use crate::{config::LogLevel, worker};
@@ -67,8 +73,14 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     /// An expiry that failed is not tried again before.
     pub(super) expire_after: Option<std::time::Instant>,
     pub(super) config_path: Option<String>,
-    /// Who sent the configuration in force, if it is a candidate.
-    pub(super) candidate_by: Option<String>,
+    /// Where the configuration in force came from.
+    pub(super) origin: Origin,
+    pub(super) generations: Generations,
+    /// A reload that may still be taken back.
+    pub(super) trial: Option<Trial>,
+    pub(super) recent: Recent,
+    pub(super) removed: Removed,
+    pub(super) returns: Returns,
     pub(super) log_level: LogLevel,
     pub(super) last_reload: Option<Result<(), String>>,
     /// Applied and refused.
@@ -79,6 +91,7 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) apply_log: ApplyLog,
     pub(super) log_destination: Box<dyn Fn() -> String + Send>,
     pub(super) usage: Box<dyn Fn() -> Usage + Send>,
+    pub(super) hands: Hands<P>,
     hooks: Box<dyn FnMut(Hook) + Send>,
     version: String,
     requests: mpsc::Receiver<Request>,
@@ -110,6 +123,7 @@ impl<P: WorkerPort> Controller<P> {
         prepared: Prepared,
         state: State,
         fleet: Fleet<P>,
+        hands: Hands<P>,
         first: Commit,
         requests: mpsc::Receiver<Request>,
         events: broadcast::Sender<Event>,
@@ -117,6 +131,7 @@ impl<P: WorkerPort> Controller<P> {
         let Prepared { start, started, sockets, .. } = prepared;
         Self {
             log_level: state.config().log.level,
+            generations: Generations::new(state.generation(), state.config(), state.applied_at()),
             state,
             fleet,
             sockets,
@@ -131,7 +146,11 @@ impl<P: WorkerPort> Controller<P> {
             busy: false,
             expire_after: None,
             config_path: start.config_path,
-            candidate_by: None,
+            origin: Origin::Own,
+            trial: None,
+            recent: Recent::default(),
+            removed: Removed::default(),
+            returns: Returns::default(),
             log_destination: start.log_destination,
             last_reload: None,
             reloads: (0, 0),
@@ -140,6 +159,7 @@ impl<P: WorkerPort> Controller<P> {
             set_log_level: start.set_log_level,
             apply_log: start.apply_log,
             usage: start.usage,
+            hands,
             hooks: start.hooks,
             version: start.version,
             requests,
@@ -193,8 +213,9 @@ impl<P: WorkerPort> Controller<P> {
         });
     }
 
-    /// As [`after`](Self::after), however long it takes.
-    pub(super) fn at_last<T: Send + 'static>(
+    /// As [`after`](Self::after), but waits until all have answered or cannot
+    /// any more: what they answer must not get lost.
+    pub(super) fn when_answered<T: Send + 'static>(
         &mut self,
         mut gather: Gather<T>,
         then: impl FnOnce(&mut Self, Gather<T>) + Send + 'static,
@@ -230,9 +251,11 @@ impl<P: WorkerPort> Controller<P> {
                 let (who, limit) = (workers_named(&silent), controller.pace.confirm);
                 Err(Refusal::Timeout(format!("the change is made, but {who} did not confirm it within {limit:?}")))
             };
-            controller.busy = false;
-            ended(controller, result);
-            controller.next_change();
+            controller.fit_workers(move |controller| {
+                controller.busy = false;
+                ended(controller, result);
+                controller.next_change();
+            });
         });
     }
 
@@ -245,14 +268,26 @@ impl<P: WorkerPort> Controller<P> {
 
     /// As [`transition`](Self::transition), even if a worker does not answer.
     pub(super) fn force(&mut self, next: State) -> Result<Commit, Refusal> {
+        let before = self.fleet.count();
+        self.hire(self.workers_of(next.config()))?;
         let delta = self.fleet.told().delta(&next);
-        let opened = self.sockets.open(delta.start.iter().chain(&delta.rebind), &self.fleet.addresses())?;
-        Ok(self.carry_out(next, delta, opened))
+        match self.sockets.open(delta.start.iter().chain(&delta.rebind), &self.fleet.addresses()) {
+            Ok(opened) => Ok(self.carry_out(next, delta, opened)),
+            Err(faults) => {
+                self.unhire(before);
+                Err(faults.into())
+            }
+        }
     }
 
     /// Makes `next` the state; `opened` has the sockets that it needs.
-    pub(super) fn carry_out(&mut self, next: State, delta: Delta, opened: BTreeMap<String, Opened>) -> Commit {
+    pub(super) fn carry_out(&mut self, mut next: State, delta: Delta, opened: BTreeMap<String, Opened>) -> Commit {
+        let lifted = next.set_workers(self.workers_of(next.config()));
         self.state = next;
+        for each in lifted {
+            let text = format!("{} override dropped: the worker is gone", each.value);
+            self.journal.seen(EventKind::OverrideCleared, &each.object, &text);
+        }
         let commit = self.fleet.carry_out(&self.state, delta, opened);
         self.end_lifted_drains();
         commit
@@ -368,6 +403,8 @@ impl<P: WorkerPort> Controller<P> {
             Request::Close(request, reply) => self.close(request, reply),
             Request::Config(reply) => answer(reply, Ok(self.config_view())),
             Request::Plan(candidate, reply) => answer(reply, self.plan(&candidate)),
+            Request::Confirm(request, reply) => answer(reply, self.confirm(&request)),
+            Request::History(reply) => answer(reply, Ok(self.generations.view(self.state.generation()))),
             Request::Why(object, reply) => answer(reply, self.explain(&object)),
             Request::SetLogLevel(level, by, reply) => answer(reply, Ok(self.change_log_level(level, &by))),
             Request::Shutdown(request, reply) => {
@@ -385,7 +422,7 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    fn next_change(&mut self) {
+    pub(super) fn next_change(&mut self) {
         while !self.busy && !self.stopped {
             match self.waiting.pop_front() {
                 Some(pending) => self.begin(pending),
@@ -408,7 +445,8 @@ impl<P: WorkerPort> Controller<P> {
             Pending::ReloadBySignal if leaving => tracing::warn!("no reload: netd is shutting down"),
             Pending::ReloadBySignal => {
                 let by = by_signal("SIGHUP");
-                self.reload(ReloadRequest { candidate: Candidate::Source, expected_generation: None, by }, None);
+                let (candidate, terms) = (Candidate::Source, Terms::default());
+                self.reload(ReloadRequest { candidate, expected_generation: None, terms, by }, None);
             }
             Pending::Asked(Request::Drain(request, reply)) if leaving => self.join_last_drain(request, reply),
             Pending::Asked(change) if leaving => refuse(change, Refusal::ShuttingDown),
@@ -419,11 +457,13 @@ impl<P: WorkerPort> Controller<P> {
     fn begin_asked(&mut self, change: Request) {
         match change {
             Request::Reload(request, reply) => self.reload(request, Some(reply)),
+            Request::Rollback(request, reply) => self.rollback(request, reply),
             Request::Drain(request, reply) => self.start_drain(request, reply),
             Request::Undrain(target, by, reply) => self.undrain(target, by, reply),
             Request::StartListener(name, by, reply) => self.start_listener(&name, &by, reply),
             Request::StopListener(request, reply) => self.stop_listener(request, reply),
             Request::SetEndpoint(request, reply) => self.set_endpoint(request, reply),
+            Request::Rebalance(request, reply) => self.rebalance(request, reply),
             // No other request waits for its turn.
             other => self.request(other),
         }
@@ -467,9 +507,13 @@ impl<P: WorkerPort> Controller<P> {
 
     fn tick(&mut self) {
         self.fleet.flush();
-        self.look_at_drains();
+        if !self.in_transit() {
+            self.look_at_drains();
+        }
         self.live(Input::Tick);
         self.expire();
+        self.look_at_trial();
+        self.look_at_removed();
         for turn in self.observer.look(self.fleet.told()) {
             self.journal.seen(turn.kind, &turn.object, &turn.text);
         }
@@ -482,7 +526,10 @@ impl<P: WorkerPort> Controller<P> {
 
     fn beat(&mut self) {
         self.fleet.beat();
-        self.fleet.prune();
+        if !self.in_transit() {
+            self.fleet.prune();
+        }
+        self.balance();
         if self.fleet.all_dead() && !self.stopped {
             self.fault = Some("all workers have died; the log has their panics".to_owned());
             self.live(Input::ShutdownNow);
@@ -531,10 +578,12 @@ fn by_signal(signal: &str) -> Provenance {
 fn refuse(change: Request, refusal: Refusal) {
     match change {
         Request::Reload(_, reply) => answer(reply, Err(refusal)),
+        Request::Rollback(_, reply) => answer(reply, Err(refusal)),
         Request::Drain(_, reply) => answer(reply, Err(refusal)),
         Request::Undrain(_, _, reply) | Request::StopListener(_, reply) => answer(reply, Err(refusal)),
         Request::StartListener(_, _, reply) => answer(reply, Err(refusal)),
         Request::SetEndpoint(_, reply) => answer(reply, Err(refusal)),
+        Request::Rebalance(_, reply) => answer(reply, Err(refusal)),
         // No other request changes anything; its asker sees a dropped answer.
         _ => {}
     }

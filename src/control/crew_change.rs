@@ -3,17 +3,13 @@
 use super::{
     connections::answer,
     controller::Controller,
-    fleet::Commit,
+    fleet::{Commit, listening::Released},
     gather::Gather,
     names,
     port::WorkerPort,
     request::{EventKind, Provenance, Refusal, Reply, Target},
     state::State,
 };
-use crate::listen::ListenSocket;
-
-/// Sockets on their way, by the number of their move.
-type Released = Gather<(usize, Option<ListenSocket>)>;
 
 impl<P: WorkerPort> Controller<P> {
     /// Makes `next`, which differs in its crew alone, the state: sockets go
@@ -26,18 +22,24 @@ impl<P: WorkerPort> Controller<P> {
     ) {
         self.state = next;
         self.busy = true;
-        let (moves, gather) = self.fleet.release(self.state.crew());
-        self.after(gather, move |controller, mut gather: Released| {
-            let confirm = controller.fleet.settle_in(&moves, std::mem::take(&mut gather.answers));
+        let gather = self.fleet.release(self.state.crew());
+        self.after(gather, move |controller, mut gather: Gather<Released>| {
+            controller.placed(std::mem::take(&mut gather.answers));
             // What a slow worker still owes is placed when it comes.
             if !gather.silent().is_empty() {
-                controller.at_last(gather, move |controller, gather| {
-                    controller.fleet.settle_in(&moves, gather.answers);
-                });
+                controller.when_answered(gather, |controller, gather| controller.placed(gather.answers));
             }
-            controller.settle(Commit { confirm, pools_removed: Vec::new() }, confirmed, ended);
+            for (name, workers) in controller.fleet.wanting(controller.state.crew()) {
+                controller.equip(&name, workers);
+            }
+            let commit = Commit { confirm: controller.fleet.ping(), pools_removed: Vec::new() };
+            controller.settle(commit, confirmed, ended);
         });
         self.end_lifted_drains();
+    }
+
+    fn placed(&mut self, released: Vec<(usize, Released)>) {
+        self.fleet.take_over(released, self.state.crew());
     }
 
     /// A worker accepts again.

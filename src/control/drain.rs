@@ -29,6 +29,8 @@ pub(super) struct Measure {
     pub(super) active: u64,
     /// Taken in since the start of the daemon; 0 if it is not known.
     pub(super) opened: u64,
+    /// Moved to other workers since then, for a worker alone.
+    pub(super) moved: u64,
 }
 
 /// A drain that has not ended.
@@ -234,11 +236,12 @@ impl Drain {
     fn tell(&mut self, measure: Measure, now: Instant) {
         let progress = self.progress(measure, now);
         let known = self.last.as_ref().is_some_and(|(last, at)| {
-            let same = (last.remaining, last.finished, last.retired, last.cut, last.accepting.is_some())
+            let same = (last.remaining, last.finished, last.retired, last.moved, last.cut, last.accepting.is_some())
                 == (
                     progress.remaining,
                     progress.finished,
                     progress.retired,
+                    progress.moved,
                     progress.cut,
                     progress.accepting.is_some(),
                 );
@@ -261,7 +264,12 @@ impl Drain {
     /// Connections that have ended since the drain began, however.
     fn ended(&self, measure: Measure) -> u64 {
         let came = self.start.active + measure.opened.saturating_sub(self.start.opened);
-        came.saturating_sub(measure.active)
+        came.saturating_sub(measure.active).saturating_sub(self.moved(measure))
+    }
+
+    /// Connections that have gone to other workers since then.
+    fn moved(&self, measure: Measure) -> u64 {
+        measure.moved.saturating_sub(self.start.moved)
     }
 
     fn progress(&self, measure: Measure, now: Instant) -> DrainProgress {
@@ -277,6 +285,7 @@ impl Drain {
             remaining: measure.active,
             finished: self.ended(measure).saturating_sub(self.cut).saturating_sub(self.retired),
             retired: self.retired,
+            moved: self.moved(measure),
             cut: self.cut,
             elapsed: now.saturating_duration_since(self.began),
             left: deadline,

@@ -16,12 +16,14 @@ pub struct Course {
     /// Go on accepting so long, while readiness fails already; 0: do not. For
     /// the whole daemon only.
     pub lame_duck: Option<Duration>,
+    /// Move the connections to the other workers at once. For a worker only.
+    pub moves: bool,
 }
 
 impl Course {
     /// As configured, but for the deadline.
     pub fn until(deadline: Deadline) -> Self {
-        Self { deadline, gradual: None, lame_duck: None }
+        Self { deadline, gradual: None, lame_duck: None, moves: false }
     }
 }
 
@@ -34,6 +36,8 @@ pub struct DrainPlan {
     pub gradual: Option<Duration>,
     /// Cut what is left so long after the end of accepting; `None`: never.
     pub deadline: Option<Duration>,
+    /// Move the connections to other workers at the end of accepting.
+    pub moves: bool,
 }
 
 /// What a drain does besides waiting.
@@ -62,7 +66,7 @@ impl DrainPlan {
     /// What the configuration says, for the whole daemon.
     pub(super) fn configured(config: &Drain) -> Self {
         let deadline = Some(config.timeout.max(config.gradual.unwrap_or_default()));
-        Self { lame_duck: config.lame_duck, gradual: config.gradual, deadline }
+        Self { lame_duck: config.lame_duck, gradual: config.gradual, deadline, moves: false }
     }
 
     /// What is asked for, and where nothing is, what is configured. A deadline
@@ -73,6 +77,11 @@ impl DrainPlan {
         if !whole && course.lame_duck.is_some_and(|time| !time.is_zero()) {
             return Err(Refusal::Invalid(
                 "a lame-duck time is for the whole daemon: only that has a readiness to fail".to_owned(),
+            ));
+        }
+        if course.moves && !matches!(target, Target::Worker(_)) {
+            return Err(Refusal::Invalid(
+                "only the connections of a worker can be moved: they stay on their listener and endpoint".to_owned(),
             ));
         }
         let lame_duck = if whole { course.lame_duck.unwrap_or(config.lame_duck) } else { Duration::ZERO };
@@ -92,7 +101,7 @@ impl DrainPlan {
                 (window.map(|window| window.min(after)).filter(|window| !window.is_zero()), Some(after))
             }
         };
-        Ok(Self { lame_duck, gradual, deadline })
+        Ok(Self { lame_duck, gradual, deadline, moves: course.moves })
     }
 
     /// See [`DrainMode`].
@@ -115,6 +124,7 @@ impl DrainPlan {
             Some(after) => format!("what is left after {} is cut", format_duration(after)),
             None => "none is cut".to_owned(),
         };
+        let cut = if self.moves { format!("connections move to the other workers, {cut}") } else { cut };
         match self.gradual {
             Some(window) => format!("what rests ends evenly over {}, {cut}", format_duration(window)),
             None => cut,
@@ -140,7 +150,7 @@ mod tests {
     fn what_is_not_asked_for_is_as_configured() {
         let course = Course::until(Deadline::Configured);
         let plan = plan(course, &CONFIG).unwrap();
-        assert_eq!(plan, DrainPlan { lame_duck: seconds(5), gradual: None, deadline: Some(seconds(30)) });
+        assert_eq!(plan, DrainPlan { lame_duck: seconds(5), gradual: None, deadline: Some(seconds(30)), moves: false });
         assert_eq!(plan, DrainPlan::configured(&CONFIG));
         assert_eq!((plan.mode(), plan.whole()), (DrainMode::Deadline, Some(seconds(35))));
         let part = DrainPlan::of(course, &Target::Pool("db".to_owned()), &CONFIG).unwrap();
@@ -150,9 +160,11 @@ mod tests {
     #[test]
     fn what_is_asked_for_stands_above_the_file() {
         let config = Drain { gradual: Some(seconds(20)), ..CONFIG };
-        let asked = |deadline, gradual, lame_duck| plan(Course { deadline, gradual, lame_duck }, &config).unwrap();
+        let asked = |deadline, gradual, lame_duck| {
+            plan(Course { gradual, lame_duck, ..Course::until(deadline) }, &config).unwrap()
+        };
         let off = asked(Deadline::Never, Some(Duration::ZERO), Some(Duration::ZERO));
-        assert_eq!(off, DrainPlan { lame_duck: Duration::ZERO, gradual: None, deadline: None });
+        assert_eq!(off, DrainPlan { lame_duck: Duration::ZERO, gradual: None, deadline: None, moves: false });
         assert_eq!(off.mode(), DrainMode::Wait);
         let longer = asked(Deadline::Configured, Some(seconds(60)), None);
         assert_eq!((longer.gradual, longer.deadline), (Some(seconds(60)), Some(seconds(60))));
@@ -164,11 +176,14 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        let course = Course { deadline: Deadline::After(seconds(5)), gradual: Some(seconds(10)), lame_duck: None };
+        let course = Course { gradual: Some(seconds(10)), ..Course::until(Deadline::After(seconds(5))) };
         let text = plan(course, &CONFIG).unwrap_err().to_string();
         assert!(text.contains("(5s) is before the end of the window (10s)"), "{text}");
         let course = Course { lame_duck: Some(seconds(1)), ..Course::until(Deadline::Never) };
         let refused = DrainPlan::of(course, &Target::Listener("web".to_owned()), &CONFIG);
         assert!(matches!(refused, Err(Refusal::Invalid(_))), "{refused:?}");
+        let course = Course { moves: true, ..Course::until(Deadline::Never) };
+        assert!(plan(course, &CONFIG).is_err());
+        assert!(DrainPlan::of(course, &Target::Worker(1), &CONFIG).unwrap().moves);
     }
 }

@@ -56,7 +56,11 @@ impl<P: WorkerPort> Controller<P> {
             if !leaving {
                 drain.set_plan(plan, now.instant);
             }
-            return Ok(drain.serial);
+            let serial = drain.serial;
+            if let (Target::Worker(index), true) = (target, plan.moves) {
+                self.vacate(*index, by.clone());
+            }
+            return Ok(serial);
         }
         let serial = self.serial + 1;
         let start = self.measure(target);
@@ -174,22 +178,23 @@ impl<P: WorkerPort> Controller<P> {
         let told = self.fleet.told();
         let of_endpoints = |pool: &str, address: Option<&str>| {
             let active = told.endpoints_named(pool, address).map(|each| figures::endpoint(&each.shards).active);
-            Measure { active: active.sum(), opened: 0 }
+            Measure { active: active.sum(), ..Measure::default() }
         };
         match target {
             Target::Daemon => {
                 let total = self.total();
-                Measure { active: total.active, opened: total.total }
+                Measure { active: total.active, opened: total.total, moved: 0 }
             }
             Target::Listener(name) => told.any_listener(name).map_or_else(Measure::default, |told| {
                 let figures = figures::listener(&told.shards);
-                Measure { active: figures.active, opened: figures.total }
+                Measure { active: figures.active, opened: figures.total, moved: 0 }
             }),
             Target::Pool(pool) => of_endpoints(pool, None),
             Target::Endpoint(pool, address) => of_endpoints(pool, Some(address)),
             Target::Worker(index) => self.fleet.workers().nth(*index).map_or_else(Measure::default, |worker| {
                 let shard = worker.shard();
-                Measure { active: shard.active.get(), opened: shard.accepted.get() }
+                let opened = shard.accepted.get() + shard.moved_in.get();
+                Measure { active: shard.active.get(), opened, moved: shard.moved_out.get() }
             }),
         }
     }
@@ -233,7 +238,11 @@ impl<P: WorkerPort> Controller<P> {
         };
         match begun {
             NoMore::Committed(commit) => self.settle(commit, confirm, |_, _| ()),
-            NoMore::Relocate(next) => self.relocate(*next, confirm, |_, _| ()),
+            NoMore::Relocate(next) => self.relocate(*next, confirm, move |controller, _| {
+                if let (Target::Worker(index), true) = (target, plan.moves) {
+                    controller.vacate(index, by);
+                }
+            }),
             NoMore::Already => confirm(self),
         }
     }
@@ -345,8 +354,9 @@ fn ended(gather: &Gather<Vec<u64>>) -> u64 {
 
 /// How a drain ended, in a line.
 fn described(last: &DrainProgress, outcome: DrainOutcome) -> String {
-    let DrainProgress { finished, retired, cut, remaining, .. } = last;
+    let DrainProgress { finished, retired, moved, cut, remaining, .. } = last;
     let rested = if *retired > 0 { format!(", {retired} ended while they rested") } else { String::new() };
+    let rested = if *moved > 0 { format!("{rested}, {moved} moved to other workers") } else { rested };
     match outcome {
         DrainOutcome::Drained => {
             format!("drained: {} finished{rested}, {cut} cut", names::counted(*finished, "connection"))

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::request::Figures;
+use super::{guard::Outcomes, request::Figures};
 use crate::{
     metrics::{EndpointShard, HistogramSnapshot, ListenerShard},
     protocol::CloseReason,
@@ -52,6 +52,17 @@ pub(super) fn endpoint(shards: &[Arc<EndpointShard>]) -> Figures {
             bytes_to_downstream: shard.bytes_from_upstream.get(),
         };
         add(&mut sum, more);
+    }
+    sum
+}
+
+/// How a listener's connections ended.
+pub(super) fn outcomes(shards: &[Arc<ListenerShard>]) -> Outcomes {
+    let mut sum = Outcomes::default();
+    for shard in shards {
+        for (reason, counter) in CloseReason::ALL.into_iter().zip(&shard.closed) {
+            sum.count(reason, counter.get());
+        }
     }
     sum
 }

@@ -1,7 +1,8 @@
 //! All workers together: orders to each of them, their answers, their
 //! heartbeat.
 
-mod moves;
+pub(super) mod hands;
+pub(super) mod listening;
 
 use std::{
     collections::BTreeMap,
@@ -21,10 +22,8 @@ use super::{
     state::State,
     told::{Delta, Told, ToldEndpoint, ToldListener, ToldPool},
 };
-
 use crate::{
     config::{Address, Listener},
-    listen::ListenSocket,
     worker::{
         Command, EndpointSpec, Filter, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec, Query, Reply, Resting,
         Selection,
@@ -100,37 +99,43 @@ impl<P: WorkerPort> Fleet<P> {
             self.send_each(specs.into_iter().map(Command::SetPool));
         }
         for listener in delta.start.iter().chain(&delta.rebind) {
-            let old = self.told.listener(listener, self.workers.len()).retire_ids();
+            let old = self.told.listener(listener, self.workers.len()).retire_id();
             if let Some(opened) = opened.remove(&listener.name) {
                 self.add_listener(listener, opened, state.crew());
             }
             if delta.rebind.contains(listener) {
-                self.stop_listener(&old, &mut confirm);
+                self.stop_listener(old, &mut confirm);
             }
         }
         for listener in &delta.update {
             self.told.listener(listener, self.workers.len());
             let specs = self.listener_specs(&listener.name);
             self.send_each(specs.into_iter().map(Command::UpdateListener));
-            self.update_guests(&listener.name);
         }
         for listener in &delta.note {
             self.told.listener(listener, self.workers.len());
         }
         for listener in &delta.stop {
-            let old = self.told.listener(listener, self.workers.len()).retire_ids();
-            self.stop_listener(&old, &mut confirm);
+            let old = self.told.listener(listener, self.workers.len()).retire_id();
+            self.stop_listener(old, &mut confirm);
         }
         for name in &delta.removed {
             if let Some(mut told) = self.told.listeners.remove(name) {
-                let old = told.retire_ids();
+                let old = told.retire_id();
                 self.told.retired_listeners.insert(name.clone(), told);
-                self.stop_listener(&old, &mut confirm);
+                self.stop_listener(old, &mut confirm);
             }
         }
         let pools_removed = delta.pools_removed.iter().filter_map(|name| self.told.remove_pool(name)).collect();
         self.send_all(&mut confirm, Command::Ping);
         Commit { confirm, pools_removed }
+    }
+
+    /// Answered when everything that was ordered before is done.
+    pub(super) fn ping(&mut self) -> Gather<()> {
+        let mut confirm = Gather::new(self.workers.len());
+        self.send_all(&mut confirm, Command::Ping);
+        confirm
     }
 
     /// Forgets pools that nothing refers to any more.
@@ -285,29 +290,26 @@ impl<P: WorkerPort> Fleet<P> {
         told.id = Some(id);
         told.bound = opened.bound.local;
         told.inherited = opened.inherited;
-        let sockets: Vec<ListenSocket> = opened.bound.sockets;
-        for (home, socket) in sockets.into_iter().enumerate() {
-            let host = self.host(crew, home);
-            self.place(&listener.name, home, host, socket);
-        }
+        self.deal(&listener.name, opened.bound.sockets, crew);
     }
 
-    fn stop_listener(&mut self, ids: &[ListenerId], confirm: &mut Gather<()>) {
-        for &id in ids {
+    fn stop_listener(&mut self, id: Option<ListenerId>, confirm: &mut Gather<()>) {
+        if let Some(id) = id {
             self.send_all(confirm, |reply| Command::StopListener(id, reply));
         }
     }
 
     /// The listener as each worker shall see it; empty if it has no id.
     fn listener_specs(&self, name: &str) -> Vec<ListenerSpec> {
-        let Some(id) = self.told.listeners.get(name).and_then(|told| told.id) else { return Vec::new() };
-        (0..self.workers.len()).filter_map(|worker| self.listener_spec(name, id, worker)).collect()
+        (0..self.workers.len()).map_while(|worker| self.listener_spec(name, worker)).collect()
     }
 
-    fn listener_spec(&self, name: &str, id: ListenerId, worker: usize) -> Option<ListenerSpec> {
-        let ToldListener { config, shards, .. } = self.told.listeners.get(name)?;
+    /// The same for one worker.
+    fn listener_spec(&self, name: &str, worker: usize) -> Option<ListenerSpec> {
+        let ToldListener { id: Some(id), config, shards, .. } = self.told.listeners.get(name)? else { return None };
         let pool = config.protocol.pool().and_then(|pool| self.told.pools.get(pool)).map(|told| told.id);
-        Some(ListenerSpec { id, config: config.clone(), pool, counters: shards.get(worker)?.clone() })
+        let counters = shards.get(worker)?.clone();
+        Some(ListenerSpec { id: *id, config: config.clone(), pool, counters })
     }
 
     fn send_all<T: Send + 'static>(&mut self, gather: &mut Gather<T>, order: impl Fn(Reply<T>) -> Command) {

@@ -25,7 +25,7 @@ impl Journal {
     pub(super) fn asked(&self, kind: EventKind, object: &str, text: &str, by: &Provenance) {
         let text = &one_line(text);
         let (event, about, why) = (kind.as_str(), some(object), some(&by.why));
-        if kind == EventKind::ReloadRefused {
+        if matches!(kind, EventKind::ReloadRefused | EventKind::ReloadReverted) {
             tracing::warn!(event, object = about, who = by.who, why, "{text}");
         } else {
             tracing::info!(event, object = about, who = by.who, why, "{text}");
@@ -38,7 +38,7 @@ impl Journal {
         let text = &one_line(text);
         let (event, about) = (kind.as_str(), some(object));
         match kind {
-            EventKind::ListenerPaused | EventKind::EndpointFailing => {
+            EventKind::ListenerPaused | EventKind::EndpointFailing | EventKind::ReloadReverted => {
                 tracing::warn!(event, object = about, "{text}");
             }
             _ => tracing::info!(event, object = about, "{text}"),

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     const fn plan(deadline: Option<Duration>) -> DrainPlan {
-        DrainPlan { lame_duck: Duration::ZERO, gradual: None, deadline }
+        DrainPlan { lame_duck: Duration::ZERO, gradual: None, deadline, moves: false }
     }
 
     const PLAN: DrainPlan = plan(Some(Duration::from_secs(30)));

@@ -5,8 +5,10 @@
 //! the workers were told (`told`); what differs is carried out (`fleet`) after
 //! all sockets that it needs are there (`sockets`). So reload, drain, stop,
 //! start, endpoint settings and expiries are one mechanism. Decisions are pure
-//! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`); the edges
-//! are async (`controller`, `gather`).
+//! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`, `generations`,
+//! `trial`, `guard`, `removed`, `rebalance`); the edges are async (`controller`,
+//! `gather`). Connections go from worker to worker, and workers come and go, by
+//! `moves`.
 
 mod bring_up;
 mod changes;
@@ -22,31 +24,42 @@ mod estimate;
 mod figures;
 mod fleet;
 mod gather;
+mod generations;
 mod gone;
 mod gradual;
+mod guard;
 mod handle;
+mod history;
 mod journal;
 mod lane;
 mod lifecycle;
+mod moves;
 mod names;
 mod observe;
 mod plan;
 mod port;
+mod rebalance;
 mod reload;
+mod removed;
 mod request;
+mod revert;
 mod sockets;
 mod start;
 mod state;
 #[cfg(test)]
 mod testing;
 mod told;
+mod trial;
+mod upgrade;
 mod views;
 mod why;
 
 pub use clock::{Clock, Now};
 pub use controller::Controller;
 pub use handle::Handle;
+pub use history::*;
 pub use port::WorkerPort;
 pub use request::*;
 pub use sockets::{Binder, SystemBinder};
 pub use start::{ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Start, Usage};
+pub use upgrade::*;

@@ -86,7 +86,7 @@ mod tests {
             assert_eq!(observer.look(&told)[0].kind, EventKind::ListenerPaused);
             shard.paused.set(0);
             if stopped {
-                told.listener(&usual().listeners[0], 1).retire_ids();
+                told.listener(&usual().listeners[0], 1).retire_id();
             }
             assert_eq!(observer.look(&told).iter().map(|turn| turn.kind).collect::<Vec<_>>(), turns);
         }

@@ -7,7 +7,10 @@ use super::{
     names,
     request::{Change, ChangeKind},
 };
-use crate::config::{Difference, EndpointChange, EndpointChangeKind, ListenerChange, Pool, PoolChange, SettingChange};
+use crate::config::{
+    Config, Difference, EndpointChange, EndpointChangeKind, ListenerChange, Pool, PoolChange, SettingChange,
+    format_duration,
+};
 
 /// Live connections, asked for by the plan.
 pub(super) trait Live {
@@ -17,16 +20,22 @@ pub(super) trait Live {
     fn endpoint(&self, pool: &str, address: &str) -> u64;
 }
 
-/// Changes object by object. No reload cuts a connection: they are left
-/// alone, or go on without successors.
+/// Changes object by object. No reload cuts a connection at once: they are
+/// left alone, or go on without successors until `close_removed_after`.
 ///
 /// A pool's line counts the connections of those endpoints that have no line
 /// of their own, so lines of pools and endpoints add up.
-pub(super) fn changes(difference: &Difference, live: &impl Live) -> Vec<Change> {
+pub(super) fn changes(difference: &Difference, new: &Config, live: &impl Live) -> Vec<Change> {
     let listeners = difference.listeners.iter().map(|change| listener(change, live));
     let pools = difference.pools.iter().flat_map(|change| pool(change, live));
     let settings = difference.settings.iter().map(setting);
-    listeners.chain(pools).chain(settings).collect()
+    let mut changes: Vec<Change> = listeners.chain(pools).chain(settings).collect();
+    if let Some(after) = new.reload.close_removed_after {
+        for gone in changes.iter_mut().filter(|each| each.kind == ChangeKind::Removed) {
+            gone.details.push(format!("connections that are left after {} are closed", format_duration(after)));
+        }
+    }
+    changes
 }
 
 /// What a reload cannot do; empty: it can do all.

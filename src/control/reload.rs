@@ -8,13 +8,15 @@ use super::{
     controller::Controller,
     figures,
     fleet::Commit,
+    history::{HistoryKind, Origin},
     names,
     plan::{self, Live},
     port::WorkerPort,
-    request::{Candidate, EventKind, PlanView, Refusal, ReloadOutcome, ReloadRequest, Reply},
+    request::{Candidate, Change, EventKind, PlanView, Provenance, Refusal, ReloadOutcome, ReloadRequest, Reply},
     start::Hook,
-    state::Lifted,
+    state::{Lifted, State},
     told::Told,
+    trial::Trial,
 };
 use crate::config::{self, Config, Difference, ListenerChange};
 
@@ -28,29 +30,30 @@ impl Live for Told {
     }
 }
 
-/// A reload that is under way.
-struct Begun {
-    outcome: ReloadOutcome,
-    dropped: Vec<Lifted>,
-    /// `None`: there is nothing to tell the workers.
-    commit: Option<Commit>,
+/// Another configuration that is about to come into force.
+pub(super) struct Begun {
+    pub(super) changes: Vec<Change>,
+    pub(super) dropped: Vec<Lifted>,
+    pub(super) commit: Commit,
 }
 
 impl<P: WorkerPort> Controller<P> {
     /// What a reload would do.
     pub(super) fn plan(&mut self, candidate: &Candidate) -> Result<PlanView, Refusal> {
         let new = self.read(candidate)?;
-        let old = self.state.config();
-        let difference = config::diff(old, &new);
+        let difference = config::diff(self.state.config(), &new);
+        let mut obstacles = self.obstacles(&difference, &new);
+        obstacles.extend(self.trial.as_ref().map(|trial| trial.refusal(self.clock.now().instant).to_string()));
         Ok(PlanView {
-            changes: plan::changes(&difference, self.fleet.told()),
+            changes: plan::changes(&difference, &new, self.fleet.told()),
             generation: self.state.generation(),
-            obstacles: self.obstacles(&difference),
+            obstacles,
+            notes: self.notes(),
         })
     }
 
     /// What a reload cannot do, as far as that is known without trying.
-    fn obstacles(&self, difference: &Difference) -> Vec<String> {
+    fn obstacles(&self, difference: &Difference, new: &Config) -> Vec<String> {
         let ours = self.fleet.addresses();
         let wanted = difference.listeners.iter().filter_map(|change| match change {
             ListenerChange::Added(new) | ListenerChange::Changed { new, rebind: true, .. } => Some(new),
@@ -60,82 +63,110 @@ impl<P: WorkerPort> Controller<P> {
             let obstacle = self.sockets.obstacle(listener, &ours)?;
             Some(format!("{}: {obstacle}", names::listener(&listener.name)))
         });
-        plan::obstacles(difference).into_iter().chain(sockets).collect()
+        let workers = self.state.crew().check_resize(self.workers_of(new)).err().map(|refusal| refusal.to_string());
+        plan::obstacles(difference).into_iter().chain(sockets).chain(workers).collect()
     }
 
     /// Applies a candidate; answers when every worker has it in force.
     pub(super) fn reload(&mut self, request: ReloadRequest, reply: Option<Reply<ReloadOutcome>>) {
         self.hook(Hook::Reloading);
         match self.begin_reload(&request) {
-            Ok(Begun { outcome, dropped, commit }) => {
-                for each in dropped {
-                    let text = format!("{} override dropped: the object is gone from the configuration", each.value);
-                    self.journal.asked(EventKind::OverrideCleared, &each.object, &text, &request.by);
-                }
-                let Some(commit) = commit else { return self.reload_ended(true, Ok(outcome), &request, reply) };
-                self.settle(
-                    commit,
-                    |_| (),
-                    move |controller, confirmed| {
-                        controller.reload_ended(true, confirmed.map(|()| outcome), &request, reply);
-                    },
-                );
-            }
+            Ok((outcome, None)) => self.reload_ended(true, Ok(outcome), &request, reply),
+            Ok((outcome, Some(commit))) => self.settle(
+                commit,
+                |_| (),
+                move |controller, confirmed| {
+                    controller.reload_ended(true, confirmed.map(|()| outcome), &request, reply);
+                },
+            ),
             Err(refusal) => self.reload_ended(false, Err(refusal), &request, reply),
         }
     }
 
-    fn begin_reload(&mut self, request: &ReloadRequest) -> Result<Begun, Refusal> {
-        let generation = self.state.generation();
-        if let Some(expected) = request.expected_generation.filter(|&expected| expected != generation) {
-            return Err(Refusal::Precondition(format!(
-                "generation {generation} is in force, not {expected}: somebody else changed the configuration"
-            )));
+    /// No commit: there is nothing to tell the workers.
+    fn begin_reload(&mut self, request: &ReloadRequest) -> Result<(ReloadOutcome, Option<Commit>), Refusal> {
+        self.expect(request.expected_generation)?;
+        if let Some(trial) = &self.trial {
+            return Err(trial.refusal(self.clock.now().instant));
         }
         let new = self.read(&request.candidate)?;
+        let origin = match request.candidate {
+            Candidate::Source => Origin::Own,
+            Candidate::Text(_) => Origin::Candidate { who: request.by.who.clone() },
+        };
+        let generation = self.state.generation();
+        if config::diff(self.state.config(), &new).is_empty() {
+            // A candidate that equals what runs does not replace it; the daemon's own file confirms it.
+            if origin == Origin::Own {
+                self.origin = origin;
+            }
+            return Ok((ReloadOutcome { generation, changes: Vec::new(), pending: None }, None));
+        }
+        let (before, now) = (self.state.clone(), self.clock.now());
+        let Begun { changes, dropped, commit } = self.switch(&new, |next| next.replace(new.clone(), now.wall))?;
+        self.tell_dropped(dropped, &request.by);
+        self.origin = origin;
+        self.begin_trial(before, request.terms, now);
+        self.record(HistoryKind::Reload, None, Some(request.by.clone()), &changes);
+        let pending = self.trial.as_ref().map(Trial::view);
+        Ok((ReloadOutcome { generation: self.state.generation(), changes, pending }, Some(commit)))
+    }
+
+    /// Refuses unless this generation is in force.
+    pub(super) fn expect(&self, generation: Option<u64>) -> Result<(), Refusal> {
+        let in_force = self.state.generation();
+        match generation.filter(|&expected| expected != in_force) {
+            None => Ok(()),
+            Some(expected) => Err(Refusal::Precondition(format!(
+                "generation {in_force} is in force, not {expected}: somebody else changed the configuration"
+            ))),
+        }
+    }
+
+    /// Puts another configuration in force, whole or not at all; `become_new`
+    /// makes it the state's.
+    pub(super) fn switch(
+        &mut self,
+        new: &Arc<Config>,
+        become_new: impl FnOnce(&mut State) -> Vec<Lifted>,
+    ) -> Result<Begun, Refusal> {
         let old = self.state.config().clone();
-        let difference = config::diff(&old, &new);
-        let obstacles = self.obstacles(&difference);
+        let difference = config::diff(&old, new);
+        let obstacles = self.obstacles(&difference, new);
         if !obstacles.is_empty() {
             return Err(Refusal::Precondition(obstacles.join("\n")));
         }
-        let changes = plan::changes(&difference, self.fleet.told());
-        let candidate_by = match request.candidate {
-            Candidate::Source => None,
-            Candidate::Text(_) => Some(request.by.who.clone()),
-        };
-        if difference.is_empty() {
-            // A candidate that equals what runs does not replace it; the daemon's own file confirms it.
-            self.candidate_by = self.candidate_by.take().filter(|_| candidate_by.is_some());
-            return Ok(Begun { outcome: ReloadOutcome { generation, changes }, dropped: Vec::new(), commit: None });
-        }
-        let log = new.log.clone();
-        if log != old.log {
-            (self.apply_log)(&log).map_err(Refusal::Precondition)?;
+        let changes = plan::changes(&difference, new, self.fleet.told());
+        if new.log != old.log {
+            (self.apply_log)(&new.log).map_err(Refusal::Precondition)?;
         }
         let mut next = self.state.clone();
-        let dropped = next.replace(Arc::new(new), self.clock.now().wall);
+        let dropped = become_new(&mut next);
         let commit = match self.transition(next) {
             Ok(commit) => commit,
             Err(refusal) => {
-                if log != old.log
-                    && let Err(error) = (self.apply_log)(&old.log)
-                {
-                    tracing::error!("the log stays as the refused configuration has it: {error}");
-                }
-                if log != old.log {
+                if new.log != old.log {
+                    if let Err(error) = (self.apply_log)(&old.log) {
+                        tracing::error!("the log stays as the refused configuration has it: {error}");
+                    }
                     // A level set by hand goes on.
                     (self.set_log_level)(self.log_level);
                 }
                 return Err(refusal);
             }
         };
-        if log != old.log {
-            self.log_level = log.level;
+        if new.log != old.log {
+            self.log_level = new.log.level;
         }
-        self.candidate_by = candidate_by;
-        let outcome = ReloadOutcome { generation: self.state.generation(), changes };
-        Ok(Begun { outcome, dropped, commit: Some(commit) })
+        Ok(Begun { changes, dropped, commit })
+    }
+
+    /// Overrides that ended with their objects.
+    pub(super) fn tell_dropped(&self, dropped: Vec<Lifted>, by: &Provenance) {
+        for each in dropped {
+            let text = format!("{} override dropped: the object is gone from the configuration", each.value);
+            self.journal.asked(EventKind::OverrideCleared, &each.object, &text, by);
+        }
     }
 
     /// `in_force`: it was begun, though perhaps not every worker confirmed it.
@@ -151,7 +182,10 @@ impl<P: WorkerPort> Controller<P> {
                 self.reloads.0 += 1;
                 self.last_reload = Some(Ok(()));
                 let summary = plan::summary(&outcome.changes);
-                let text = format!("generation {} is in force: {summary}", outcome.generation);
+                let mut text = format!("generation {} is in force: {summary}", outcome.generation);
+                if let (Some(trial), Some(_)) = (&self.trial, &outcome.pending) {
+                    text.push_str(&format!("; {}", trial.terms()));
+                }
                 self.journal.asked(EventKind::Reloaded, "", &text, &request.by);
             }
             Err(refusal) if in_force => {
@@ -162,6 +196,7 @@ impl<P: WorkerPort> Controller<P> {
             Err(refusal) => {
                 self.reloads.1 += 1;
                 self.last_reload = Some(Err(refusal.to_string()));
+                self.record_refusal(HistoryKind::Reload, &request.by, refusal);
                 let text = format!("reload refused: {refusal}");
                 self.journal.asked(EventKind::ReloadRefused, "", &text, &request.by);
             }
@@ -173,12 +208,16 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    fn read(&mut self, candidate: &Candidate) -> Result<Config, Refusal> {
+    fn read(&mut self, candidate: &Candidate) -> Result<Arc<Config>, Refusal> {
         let read = match candidate {
             Candidate::Source => (self.source)(),
             Candidate::Text(text) => (self.parse)(text),
         };
-        read.map_err(Refusal::Invalid)
+        let config = Arc::new(read.map_err(Refusal::Invalid)?);
+        if *candidate == Candidate::Source {
+            self.generations.read_own(&config);
+        }
+        Ok(config)
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::history::{ConfirmRequest, HistoryEntry, Pending, Returns, RollbackOutcome, RollbackRequest, Terms};
 use crate::{
     config::{Config, Listener, LogLevel},
     metrics::HistogramSnapshot,
@@ -48,6 +49,12 @@ pub enum Request {
     Plan(Candidate, Reply<PlanView>),
     /// Applies a candidate.
     Reload(ReloadRequest, Reply<ReloadOutcome>),
+    /// Keeps a reload that is on trial; answers its generation.
+    Confirm(ConfirmRequest, Reply<u64>),
+    /// Returns to an earlier generation.
+    Rollback(RollbackRequest, Reply<RollbackOutcome>),
+    /// Changes of the configuration, the latest first.
+    History(Reply<Vec<HistoryEntry>>),
     /// Drains; progress comes over the channel that is the answer.
     Drain(DrainRequest, Reply<mpsc::Receiver<DrainProgress>>),
     /// Takes a drain back.
@@ -58,6 +65,8 @@ pub enum Request {
     StopListener(StopRequest, Reply<()>),
     /// Overrides an endpoint.
     SetEndpoint(SetEndpoint, Reply<EndpointView>),
+    /// Evens connections over the workers; answers what moved.
+    Rebalance(RebalanceRequest, Reply<Vec<Moved>>),
     /// Which layer decides about an object.
     Why(String, Reply<Explanation>),
     /// Sets the log level; answers the one before.
@@ -141,6 +150,11 @@ pub struct Status {
     /// Who sent the configuration in force as a candidate; `None`: it is the
     /// daemon's own.
     pub candidate_by: Option<String>,
+    /// The earlier generation that it is, and who brought it back; `None`: it
+    /// is none, or the daemon's own file says the same.
+    pub restored: Option<(u64, String)>,
+    /// A reload that may still be taken back.
+    pub pending: Option<Pending>,
     /// All listeners together.
     pub figures: Figures,
     /// File descriptors in use.
@@ -514,6 +528,8 @@ pub struct ReloadRequest {
     pub candidate: Candidate,
     /// Refuse unless this generation is in force.
     pub expected_generation: Option<u64>,
+    /// On what terms it stays in force.
+    pub terms: Terms,
     /// Who and why.
     pub by: Provenance,
 }
@@ -527,6 +543,8 @@ pub struct PlanView {
     pub generation: u64,
     /// What a reload cannot do.
     pub obstacles: Vec<String>,
+    /// What else should be known.
+    pub notes: Vec<String>,
 }
 
 /// Answer to [`Request::Reload`].
@@ -536,6 +554,8 @@ pub struct ReloadOutcome {
     pub generation: u64,
     /// What changed.
     pub changes: Vec<Change>,
+    /// It may still be taken back.
+    pub pending: Option<Pending>,
 }
 
 /// Kind of a change.
@@ -612,6 +632,8 @@ pub struct DrainProgress {
     pub finished: u64,
     /// Ended by a gradual drain while they rested.
     pub retired: u64,
+    /// Moved to other workers.
+    pub moved: u64,
     /// Cut at the deadline.
     pub cut: u64,
     /// Since the drain began.
@@ -706,6 +728,26 @@ pub struct ShutdownRequest {
     pub by: Provenance,
 }
 
+/// Evens connections over the workers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RebalanceRequest {
+    /// Most connections that move; `None`: as many as it takes.
+    pub limit: Option<u64>,
+    /// Who and why.
+    pub by: Provenance,
+}
+
+/// Connections that went from one worker to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    /// Index of the worker that gave them.
+    pub from: usize,
+    /// Index of the worker that took them.
+    pub to: usize,
+    /// How many.
+    pub count: u64,
+}
+
 /// Something that happened.
 #[derive(Debug, Clone)]
 pub struct Event {
@@ -729,6 +771,9 @@ pub enum EventKind {
     Reloaded,
     ReloadRefused,
     LameDuck,
+    ReloadConfirmed,
+    ReloadReverted,
+    RolledBack,
     DrainStarted,
     DrainEnded,
     Undrained,
@@ -742,17 +787,22 @@ pub enum EventKind {
     EndpointFailing,
     EndpointRecovered,
     ConnectionsClosed,
+    ConnectionsMoved,
+    WorkersChanged,
     LogLevel,
     Shutdown,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 24] = [
         Self::Started,
         Self::Reloaded,
         Self::ReloadRefused,
         Self::LameDuck,
+        Self::ReloadConfirmed,
+        Self::ReloadReverted,
+        Self::RolledBack,
         Self::DrainStarted,
         Self::DrainEnded,
         Self::Undrained,
@@ -766,6 +816,8 @@ impl EventKind {
         Self::EndpointFailing,
         Self::EndpointRecovered,
         Self::ConnectionsClosed,
+        Self::ConnectionsMoved,
+        Self::WorkersChanged,
         Self::LogLevel,
         Self::Shutdown,
     ];
@@ -777,6 +829,9 @@ impl EventKind {
             Self::Reloaded => "reloaded",
             Self::ReloadRefused => "reload-refused",
             Self::LameDuck => "lame-duck",
+            Self::ReloadConfirmed => "reload-confirmed",
+            Self::ReloadReverted => "reload-reverted",
+            Self::RolledBack => "rolled-back",
             Self::DrainStarted => "drain-started",
             Self::DrainEnded => "drain-ended",
             Self::Undrained => "undrained",
@@ -790,6 +845,8 @@ impl EventKind {
             Self::EndpointFailing => "endpoint-failing",
             Self::EndpointRecovered => "endpoint-recovered",
             Self::ConnectionsClosed => "connections-closed",
+            Self::ConnectionsMoved => "connections-moved",
+            Self::WorkersChanged => "workers-changed",
             Self::LogLevel => "log-level",
             Self::Shutdown => "shutdown",
         }
@@ -810,6 +867,8 @@ pub struct Snapshot {
     pub workers: Vec<WorkerSnapshot>,
     /// Reloads applied and refused since start.
     pub reloads: (u64, u64),
+    /// Reloads on trial and rollbacks.
+    pub returns: Returns,
     /// Drains.
     pub drains: DrainSnapshot,
 }
@@ -898,6 +957,10 @@ pub struct WorkerSnapshot {
     pub accepted: u64,
     /// Connections open.
     pub active: u64,
+    /// Connections taken over from another worker.
+    pub moved_in: u64,
+    /// Connections handed over to another worker.
+    pub moved_out: u64,
     /// Buffers held.
     pub buffers: u64,
     /// Timers armed.

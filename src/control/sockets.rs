@@ -12,7 +12,7 @@ use std::{
 use super::request::Refusal;
 use crate::{
     config::{Address, Listener},
-    listen::{self, BindAddress, BindOptions, Bound, Kept},
+    listen::{self, BindAddress, BindOptions, Bound, Kept, ListenSocket},
 };
 
 /// How sockets are made; tests put their own in its place.
@@ -157,6 +157,32 @@ impl Sockets {
         Ok(Opened { bound, inherited: false })
     }
 
+    /// From now on there are so many workers.
+    pub(super) fn set_workers(&mut self, workers: usize) {
+        self.workers = workers;
+    }
+
+    /// Further sockets, for further workers, of a listener that netd serves at
+    /// `bound`; `None`: it has to share those that it has.
+    pub(super) fn more(&self, listener: &Listener, bound: &str, count: usize) -> Option<Vec<ListenSocket>> {
+        let address = bound.parse().ok().filter(|_| matches!(listener.address, Address::Inet(_)))?;
+        let options = BindOptions {
+            address: BindAddress::Inet(address),
+            backlog: listener.backlog,
+            v6only: listener.v6only,
+            mode: listener.mode,
+            owner: self.owner,
+            rebind: true,
+        };
+        match self.binder.bind(&options, count) {
+            Ok(bound) => Some(bound.sockets),
+            Err(error) => {
+                tracing::info!(listener = %listener.name, %error, "further workers share its sockets");
+                None
+            }
+        }
+    }
+
     /// Why sockets for this listener cannot be had, if that is known without
     /// trying.
     pub(super) fn obstacle(&self, listener: &Listener, ours: &[Address]) -> Option<String> {
@@ -178,11 +204,14 @@ impl Sockets {
     /// Several sockets of one name (ReusePort=) are dealt out over the workers.
     fn adopt(&self, fds: &[OwnedFd]) -> io::Result<Bound> {
         if fds.len() > self.workers {
-            return Err(io::Error::other(format!(
-                "{} sockets for {} workers: some would never be served; give at most one a worker",
-                fds.len(),
-                self.workers
-            )));
+            // Some workers serve several.
+            let mut all = Bound { sockets: Vec::with_capacity(fds.len()), local: String::new() };
+            for fd in fds {
+                let Bound { sockets, local } = self.binder.adopt(fd.try_clone()?, 1)?;
+                all.sockets.extend(sockets);
+                all.local = local;
+            }
+            return Ok(all);
         }
         let adopted = fds.iter().map(|fd| self.binder.adopt(fd.try_clone()?, self.workers));
         let adopted: Vec<Bound> = adopted.collect::<io::Result<_>>()?;

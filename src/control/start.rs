@@ -14,6 +14,7 @@ use super::{
     controller::Controller,
     fleet::Fleet,
     handle::Handle,
+    moves::Hands,
     port::WorkerPort,
     request::Refusal,
     sockets::{Binder, Opened, Sockets},
@@ -185,10 +186,12 @@ impl Prepared {
     /// What `spawn` says.
     pub fn launch_with<P: WorkerPort>(
         mut self,
-        mut spawn: impl FnMut(Settings) -> io::Result<P>,
+        mut spawn: impl FnMut(Settings) -> io::Result<P> + Send + 'static,
     ) -> Result<(Controller<P>, Handle), String> {
         let mut workers: Vec<P> = Vec::new();
-        for settings in settings(&self.start, self.started) {
+        let all = settings(&self.start, self.started);
+        let Some(first) = all.first().cloned() else { return Err("no worker is to be started".to_owned()) };
+        for settings in all {
             let index = settings.index;
             match spawn(settings) {
                 Ok(worker) => workers.push(worker),
@@ -204,9 +207,11 @@ impl Prepared {
         let mut fleet = Fleet::new(workers);
         let state = State::new(self.start.config.clone(), self.started.wall).with_workers(fleet.workers().len());
         let delta = fleet.told().delta(&state);
+        let cpus = std::mem::take(&mut self.start.cpus);
+        let hands = Hands::new(Box::new(spawn), first, cpus, fleet.count());
         let first = fleet.carry_out(&state, delta, std::mem::take(&mut self.opened));
         let (handle, requests, events) = Handle::new();
-        Ok((Controller::new(self, state, fleet, first, requests, events), handle))
+        Ok((Controller::new(self, state, fleet, hands, first, requests, events), handle))
     }
 }
 

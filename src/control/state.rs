@@ -1,5 +1,7 @@
 //! What shall be: the configuration and the overrides above it. Pure.
 
+mod restore;
+
 use std::{
     borrow::Borrow,
     collections::BTreeMap,
@@ -62,6 +64,13 @@ impl State {
     /// The same, with so many workers, all accepting.
     pub(super) fn with_workers(self, count: usize) -> Self {
         Self { crew: Crew::new(count), ..self }
+    }
+
+    /// There are so many workers now. Drains of those that have gone end with
+    /// them and are told; workers of that number that come later are others.
+    pub(super) fn set_workers(&mut self, count: usize) -> Vec<Lifted> {
+        let gone = self.crew.resize(count).into_iter();
+        gone.map(|(worker, each)| Lifted { object: names::worker(worker), value: each.value.to_string() }).collect()
     }
 
     /// The workers' overrides.

@@ -1,6 +1,8 @@
 //! What the workers were told: which listeners, pools and endpoints they have,
 //! under which ids, with which counters; and what differs from what shall be.
 
+pub(super) mod grow;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{figures, request::Figures, state::State};
@@ -23,26 +25,15 @@ pub(super) struct ToldListener {
     pub(super) id: Option<ListenerId>,
     /// Ids under which connections may be open still.
     pub(super) past: Vec<ListenerId>,
-    /// Its sockets that other workers than their own have.
-    pub(super) guests: Vec<Guest>,
+    /// How many of its sockets each worker has; workers without any may be left
+    /// out at the end.
+    pub(super) held: Vec<usize>,
     /// One a worker; they stay with the name, whatever the id.
     pub(super) shards: Vec<Arc<ListenerShard>>,
     /// The address in fact bound, now or last.
     pub(super) bound: String,
     /// The socket came from systemd.
     pub(super) inherited: bool,
-}
-
-/// A listener's socket that was made for one worker and is another's, because
-/// that one is drained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Guest {
-    /// The worker that it was made for.
-    pub(super) home: usize,
-    /// The worker that accepts on it.
-    pub(super) host: usize,
-    /// What the host knows it by.
-    pub(super) id: ListenerId,
 }
 
 /// A pool that the workers know.
@@ -154,7 +145,7 @@ impl Told {
                 config: config.clone(),
                 id: None,
                 past: Vec::new(),
-                guests: Vec::new(),
+                held: Vec::new(),
                 shards: figures::listener_shards(workers),
                 bound: config.address.to_string(),
                 inherited: false,
@@ -210,10 +201,7 @@ impl Told {
     /// them any more, and nothing that they count is open.
     pub(super) fn bury(&mut self, worker: usize) {
         for told in self.listeners.values_mut() {
-            let (gone, rest) = std::mem::take(&mut told.guests).into_iter().partition(|each| each.host == worker);
-            told.guests = rest;
-            let gone: Vec<Guest> = gone;
-            gone.into_iter().for_each(|each| told.remember(each.id));
+            told.give_up(worker);
         }
         for shard in self.listeners().filter_map(|told| told.shards.get(worker)) {
             shard.active.set(0);
@@ -273,23 +261,33 @@ impl Told {
 impl ToldListener {
     /// Ids under which it has or may have connections.
     pub(super) fn ids(&self) -> impl Iterator<Item = ListenerId> {
-        self.past.iter().copied().chain(self.guests.iter().map(|guest| guest.id)).chain(self.id)
+        self.past.iter().copied().chain(self.id)
     }
 
-    /// It accepts no more under its ids.
-    pub(super) fn retire_ids(&mut self) -> Vec<ListenerId> {
-        let guests = std::mem::take(&mut self.guests).into_iter().map(|guest| guest.id);
-        let ids: Vec<ListenerId> = self.id.take().into_iter().chain(guests).collect();
-        ids.iter().for_each(|&id| self.remember(id));
-        ids
-    }
-
-    /// Connections may be open under the id still.
-    pub(super) fn remember(&mut self, id: ListenerId) {
+    /// It accepts no more under its id.
+    pub(super) fn retire_id(&mut self) -> Option<ListenerId> {
+        let id = self.id.take()?;
+        self.held.clear();
         if self.past.len() == PAST {
             self.past.remove(0);
         }
         self.past.push(id);
+        Some(id)
+    }
+
+    /// A worker has one more of its sockets.
+    pub(super) fn hold(&mut self, worker: usize) {
+        if self.held.len() <= worker {
+            self.held.resize(worker + 1, 0);
+        }
+        self.held[worker] += 1;
+    }
+
+    /// A worker has none of its sockets any more.
+    pub(super) fn give_up(&mut self, worker: usize) {
+        if let Some(held) = self.held.get_mut(worker) {
+            *held = 0;
+        }
     }
 }
 

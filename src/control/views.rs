@@ -12,6 +12,7 @@ use super::{
         WorkerSnapshot, WorkerView,
     },
     told::{ToldEndpoint, ToldListener},
+    trial::Trial,
     why::{self, Object},
 };
 use crate::{
@@ -29,7 +30,9 @@ impl<P: WorkerPort> Controller<P> {
             applied_at: self.state.applied_at(),
             last_reload: self.last_reload.clone(),
             config_path: self.config_path.clone(),
-            candidate_by: self.candidate_by.clone(),
+            candidate_by: self.origin.candidate_by().map(str::to_owned),
+            restored: self.restored(),
+            pending: self.trial.as_ref().map(Trial::view),
             figures: self.total(),
             fds_used: usage.fds_used,
             fds_limit: usage.fds_limit,
@@ -88,7 +91,7 @@ impl<P: WorkerPort> Controller<P> {
             config: self.state.config().clone(),
             generation: self.state.generation(),
             path: self.config_path.clone(),
-            candidate_by: self.candidate_by.clone(),
+            candidate_by: self.origin.candidate_by().map(str::to_owned),
             applied_at: self.state.applied_at(),
         }
     }
@@ -129,6 +132,7 @@ impl<P: WorkerPort> Controller<P> {
             workers: self.worker_snapshots(),
             reloads: self.reloads,
             drains: self.drain_snapshot(),
+            returns: self.returns,
         }
     }
 
@@ -266,6 +270,8 @@ impl<P: WorkerPort> Controller<P> {
                 events: shard.events.get(),
                 accepted: shard.accepted.get(),
                 active: shard.active.get(),
+                moved_in: shard.moved_in.get(),
+                moved_out: shard.moved_out.get(),
                 buffers: shard.buffers.get(),
                 timers: shard.timers.get(),
                 turn_time,

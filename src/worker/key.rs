@@ -4,6 +4,8 @@
 //! bit 63 62   61    60 .. 0
 //!     kind    side  packed slot id (generation, index)
 //! ```
+//!
+//! A listener has no sides: both bits stand for orders about all connections.
 
 use crate::slots::{PACKED_BITS, SlotId};
 
@@ -20,6 +22,8 @@ pub(super) enum Side {
 pub(super) enum Key {
     Listener(SlotId),
     Conn(SlotId, Side),
+    /// An order about all connections is to go on.
+    Walk,
 }
 
 const SIDE: u64 = 1 << PACKED_BITS;
@@ -31,6 +35,7 @@ impl Key {
             Self::Listener(id) => id.pack() | LISTENER,
             Self::Conn(id, Side::Downstream) => id.pack(),
             Self::Conn(id, Side::Upstream) => id.pack() | SIDE,
+            Self::Walk => LISTENER | SIDE,
         };
         bits as usize
     }
@@ -39,7 +44,8 @@ impl Key {
         let bits = token as u64;
         let id = SlotId::unpack(bits);
         match (bits & LISTENER != 0, bits & SIDE != 0) {
-            (true, _) => Self::Listener(id),
+            (true, true) => Self::Walk,
+            (true, false) => Self::Listener(id),
             (false, false) => Self::Conn(id, Side::Downstream),
             (false, true) => Self::Conn(id, Side::Upstream),
         }
@@ -56,7 +62,7 @@ mod tests {
         #[test]
         fn a_token_tells_what_it_was_made_of(packed in 0..1u64 << PACKED_BITS) {
             let id = SlotId::unpack(packed);
-            for key in [Key::Listener(id), Key::Conn(id, Side::Downstream), Key::Conn(id, Side::Upstream)] {
+            for key in [Key::Listener(id), Key::Conn(id, Side::Downstream), Key::Conn(id, Side::Upstream), Key::Walk] {
                 prop_assert_eq!(Key::from_token(key.token()), key);
                 prop_assert_ne!(key.token(), usize::MAX, "the reactor's own");
             }

@@ -7,16 +7,21 @@
 //! The way of a byte: `run` (the reactor's handler) -> `accept` -> `conn`
 //! (drives a session of `protocol`, or, once `dial` has found an endpoint, a
 //! `tunnel`) -> `transport` -> kernel. Down go method calls; up come values.
+//!
+//! A connection may leave for another worker (`export`): each of these rooms
+//! has a `freeze` that takes it apart into a [`Parcel`] and puts it together.
 
 mod accept;
 mod budget;
 mod command;
 mod conn;
 mod dial;
+mod export;
 mod handle;
 mod hold;
 mod ids;
 mod key;
+mod parcel;
 mod pools;
 mod query;
 mod retire;
@@ -24,6 +29,7 @@ mod run;
 mod supplies;
 mod transport;
 mod tunnel;
+mod walk;
 
 pub use budget::FdBudget;
 pub use command::{
@@ -32,6 +38,7 @@ pub use command::{
 };
 pub use handle::{Handle, Overloaded, Settings};
 pub use ids::{MAX_WORKERS, worker_of};
+pub use parcel::{Arrival, FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage};
 
 #[cfg(test)]
 mod script;

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    balance::{Balancer, Candidate},
+    balance::{Ask, Balancer, Candidate, Policy, stable_hash},
     metrics::PoolShard,
     worker::command::{EndpointId, EndpointSpec, PoolId, PoolSpec},
 };
@@ -32,15 +32,15 @@ impl Pools {
     }
 
     pub(super) fn set(&mut self, spec: PoolSpec) {
-        let candidates = spec.endpoints.iter().map(|endpoint| Candidate { key: endpoint.id, weight: endpoint.weight });
+        let candidates: Vec<_> = spec.endpoints.iter().map(candidate).collect();
         match self.entries.get_mut(&spec.id) {
             Some(entry) => {
-                entry.balancer.update(candidates);
+                entry.balancer.update(Policy::RoundRobin, &candidates);
                 entry.removed = false;
                 entry.spec = spec;
             }
             None => {
-                let balancer = Balancer::new(candidates, self.offset);
+                let balancer = Balancer::new(Policy::RoundRobin, &candidates, self.offset);
                 self.entries.insert(spec.id, Entry { spec, balancer, dialing: 0, removed: false });
             }
         }
@@ -61,7 +61,7 @@ impl Pools {
     /// The endpoint for the next connect that is none of `tried`.
     pub(super) fn pick(&mut self, id: PoolId, tried: &[EndpointId]) -> Option<EndpointSpec> {
         let entry = self.entries.get_mut(&id)?;
-        let key = entry.balancer.pick(tried)?;
+        let key = entry.balancer.pick(&Ask { tried, hash: 0, load: |_| 0, full: |_| false })?;
         entry.spec.endpoints.iter().find(|endpoint| endpoint.id == key).cloned()
     }
 
@@ -89,5 +89,14 @@ impl Pools {
         if self.entries.get(&id).is_some_and(|entry| entry.removed && entry.dialing == 0) {
             self.entries.remove(&id);
         }
+    }
+}
+
+fn candidate(endpoint: &EndpointSpec) -> Candidate<EndpointId> {
+    Candidate {
+        key: endpoint.id,
+        name: stable_hash(endpoint.address.to_string().as_bytes()),
+        weight: u32::from(endpoint.weight),
+        backup: false,
     }
 }

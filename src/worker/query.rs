@@ -8,30 +8,14 @@ use std::{
 use crate::{
     slots::{SlotId, Slots},
     worker::{
-        command::{ConnectionInfo, Filter, Query, Selection},
+        command::{ConnectionInfo, Filter, Selection},
         conn::Conn,
         transport::Stream,
     },
 };
 
-/// One page of connections, ordered by id.
-pub(super) fn list<S: Stream>(conns: &Slots<Conn<S>>, query: &Query) -> Vec<ConnectionInfo> {
-    let mut found: Vec<(u64, &Conn<S>)> = conns
-        .iter()
-        .map(|(_, conn)| (conn.id, conn))
-        .filter(|(id, conn)| query.after.is_none_or(|after| *id > after) && matches(&query.filter, conn))
-        .collect();
-    if found.len() > query.limit {
-        // Sorting all of them for a page would hold up the traffic.
-        found.select_nth_unstable_by_key(query.limit, |(id, _)| *id);
-        found.truncate(query.limit);
-    }
-    found.sort_unstable_by_key(|(id, _)| *id);
-    found.into_iter().map(|(_, conn)| describe(conn)).collect()
-}
-
-/// The slots of the selected connections.
-pub(super) fn select<S: Stream>(conns: &Slots<Conn<S>>, selection: &Selection) -> Vec<SlotId> {
+/// The slots of `limit` of the selected connections.
+pub(super) fn some<S: Stream>(conns: &Slots<Conn<S>>, selection: &Selection, limit: usize) -> Vec<SlotId> {
     let ids = match selection {
         Selection::Ids(ids) => ids.iter().collect::<HashSet<_>>(),
         Selection::Matching(_) => HashSet::new(),
@@ -40,9 +24,10 @@ pub(super) fn select<S: Stream>(conns: &Slots<Conn<S>>, selection: &Selection) -
         Selection::Ids(_) => ids.contains(&conn.id),
         Selection::Matching(filter) => matches(filter, conn),
     };
-    conns.iter().filter(|(_, conn)| selected(conn)).map(|(slot, _)| slot).collect()
+    conns.iter().filter(|(_, conn)| selected(conn)).map(|(slot, _)| slot).take(limit).collect()
 }
 
+/// Whether a connection is one of those that are looked for.
 pub(super) fn matches<S: Stream>(filter: &Filter, conn: &Conn<S>) -> bool {
     let endpoint = conn.endpoint.as_ref().map(|endpoint| endpoint.id);
     filter.listeners.as_ref().is_none_or(|ids| ids.contains(&conn.origin.listener))
@@ -70,7 +55,8 @@ fn same_prefix(one: &[u8], other: &[u8], prefix: u8) -> bool {
     })
 }
 
-fn describe<S: Stream>(conn: &Conn<S>) -> ConnectionInfo {
+/// What is told of a connection.
+pub(super) fn describe<S: Stream>(conn: &Conn<S>) -> ConnectionInfo {
     ConnectionInfo {
         id: conn.id,
         listener: conn.origin.listener,

@@ -21,8 +21,8 @@ use crate::{
         ids::Ids,
         key::{Key, Side},
         pools::Pools,
-        query, retire,
         supplies::Supplies,
+        walk::{Walk, Walks},
     },
 };
 
@@ -35,11 +35,12 @@ pub(super) struct Worker {
     pub(super) ids: Ids,
     pub(super) fds: FdShare,
     pub(super) listeners: Slots<Listener>,
-    /// Listeners that were not closed yet.
-    pub(super) listener_slots: HashMap<ListenerId, SlotId>,
+    /// Sockets of listeners that were not closed yet.
+    pub(super) listener_slots: HashMap<ListenerId, Vec<SlotId>>,
     pub(super) pools: Pools,
     pub(super) conns: Slots<Conn<Socket>>,
-    supplies: Supplies,
+    pub(super) walks: Walks,
+    pub(super) supplies: Supplies,
     /// A listener is, or was until lately, paused.
     pub(super) any_paused: bool,
     done: bool,
@@ -68,6 +69,7 @@ impl Worker {
             listener_slots: HashMap::new(),
             pools: Pools::new(settings.index),
             conns: Slots::default(),
+            walks: Walks::default(),
             supplies: Supplies::new(settings.buffer_size, Arc::clone(&settings.fds)),
             any_paused: false,
             done: false,
@@ -180,7 +182,7 @@ impl Worker {
     fn add_listener(&mut self, spec: ListenerSpec, socket: crate::listen::ListenSocket, turn: &mut Turn<'_>) {
         let id = spec.id;
         let slot = self.listeners.insert_with(|_| Listener::new(spec, socket));
-        self.listener_slots.insert(id, slot);
+        self.listener_slots.entry(id).or_default().push(slot);
         let Some(listener) = self.listeners.get(slot) else { return };
         match turn.watch_listener(&listener.socket.fd, Key::Listener(slot).token()) {
             Ok(()) => self.accept(slot, turn),
@@ -215,6 +217,7 @@ impl Handler for Worker {
         match Key::from_token(token) {
             Key::Listener(slot) => self.accept(slot, turn),
             Key::Conn(slot, side) => self.on_conn_ready(slot, side, ready, turn),
+            Key::Walk => {}
         }
     }
 
@@ -227,6 +230,7 @@ impl Handler for Worker {
                     self.drive(slot, turn);
                 }
             }
+            Key::Walk => self.on_walk(turn),
         }
     }
 
@@ -234,6 +238,7 @@ impl Handler for Worker {
         match Key::from_token(token) {
             Key::Listener(slot) => self.on_listener_timer(slot, turn),
             Key::Conn(slot, _) => self.on_conn_timer(slot, turn),
+            Key::Walk => {}
         }
     }
 
@@ -242,30 +247,27 @@ impl Handler for Worker {
             Command::SetPool(spec) => self.pools.set(spec),
             Command::RemovePool(id) => self.pools.remove(id),
             Command::AddListener(spec, socket) => self.add_listener(spec, socket, turn),
-            Command::UpdateListener(spec) => {
-                let slot = self.listener_slots.get(&spec.id).copied();
-                if let Some(listener) = slot.and_then(|slot| self.listeners.get_mut(slot)) {
-                    if listener.spec.config.backlog != spec.config.backlog {
-                        listener.socket.set_backlog(spec.config.backlog);
-                    }
-                    listener.spec = spec;
-                }
-            }
-            Command::StopListener(id, reply) => match self.listener_slots.get(&id).copied() {
-                Some(slot) => self.stop_listener(slot, reply, turn),
-                None => reply.send(()),
-            },
+            Command::UpdateListener(spec) => self.update_listener(&spec),
+            Command::StopListener(id, reply) => self.stop_listener(id, reply, turn),
             Command::ReleaseListener(id, reply) => reply.send(self.release_listener(id, turn)),
-            Command::Resting(filter, limit, reply) => reply.send(retire::resting(&self.conns, &filter, limit)),
-            Command::Retire(which, reason, reply) => reply.send(self.retire(&which, reason, turn)),
-            Command::Query(query, reply) => reply.send(query::list(&self.conns, &query)),
+            Command::DuplicateListener(id, reply) => reply.send(self.duplicate_listener(id)),
+            Command::ShareListener(id, count, reply) => reply.send(self.share_listener(id, count)),
+            Command::PauseListener(id, reply) => {
+                self.hold_listener(id);
+                reply.send(());
+            }
+            Command::Query(query, reply) => self.begin_walk(Walk::list(query, reply, self.ids.newest()), turn),
+            Command::ResumeListener(id) => self.resume_listener(id, turn),
+            Command::Export { selection, limit, reply } => reply.send(self.export(&selection, limit, turn)),
+            Command::Import(arrivals, reply) => reply.send(self.import(arrivals, turn)),
+            Command::Resting(filter, limit, reply) => {
+                self.begin_walk(Walk::rest(filter, limit, reply, self.ids.newest()), turn);
+            }
+            Command::Retire(named, reason, reply) => {
+                self.begin_walk(Walk::retire(named, reason, reply, self.ids.newest()), turn);
+            }
             Command::Close(selection, reason, reply) => {
-                let slots = query::select(&self.conns, &selection);
-                let ids = slots.iter().filter_map(|&slot| self.conns.get(slot)).map(|conn| conn.id).collect();
-                for slot in slots {
-                    self.close(slot, reason, true, turn);
-                }
-                reply.send(ids);
+                self.begin_walk(Walk::close(selection, reason, reply, self.ids.newest()), turn);
             }
             Command::Ping(reply) => reply.send(()),
             Command::Stop => self.stop(turn),

@@ -19,7 +19,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("wire", &[]),
     // layer 1: layer 0 without sys and pb
     ("balance", &["health", "slots", "time", "wire"]),
-    ("config", &["slots", "time", "wire"]),
+    ("config", &["limit", "slots", "time", "wire"]),
     ("health", &["slots", "time", "wire"]),
     ("limit", &["slots", "time", "wire"]),
     ("metrics", &["slots", "time", "wire"]),

@@ -14,3 +14,6 @@ mod readme;
 mod relay;
 mod reload;
 mod service;
+mod stalls;
+mod trial;
+mod workers;

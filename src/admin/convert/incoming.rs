@@ -1,6 +1,8 @@
 //! Requests: checked, then in control's words. Every refusal says which field
 //! is wrong and what would be right.
 
+pub(in crate::admin) mod generations;
+
 use std::{net::IpAddr, time::Duration};
 
 use crate::{
@@ -154,6 +156,7 @@ pub(in crate::admin) fn reload(request: pb::ReloadRequest, peer: &str) -> Checke
     Ok(control::ReloadRequest {
         candidate: candidate(request.toml),
         expected_generation: Some(request.expected_generation).filter(|&generation| generation > 0),
+        terms: generations::terms(request.confirm_within, request.guard)?,
         by: provenance(request.by, peer)?,
     })
 }
@@ -165,7 +168,7 @@ pub(in crate::admin) fn drain(request: pb::DrainRequest, peer: &str) -> Checked<
         (None, true) => Deadline::Never,
         (given, false) => deadline(given)?,
     };
-    let course = course(deadline, request.gradual, request.lame_duck)?;
+    let course = Course { moves: request.r#move, ..course(deadline, request.gradual, request.lame_duck)? };
     Ok(control::DrainRequest { target: target(request.target)?, course, by: provenance(request.by, peer)? })
 }
 
@@ -223,6 +226,12 @@ pub(in crate::admin) fn set_endpoint(request: pb::SetEndpointRequest, peer: &str
     Ok(control::SetEndpoint { pool, endpoint, setting, expires_in, by: provenance(request.by, peer)? })
 }
 
+/// Evening connections over the workers.
+pub(in crate::admin) fn rebalance(request: pb::RebalanceRequest, peer: &str) -> Checked<control::RebalanceRequest> {
+    let limit = Some(request.limit).filter(|&limit| limit > 0);
+    Ok(control::RebalanceRequest { limit, by: provenance(request.by, peer)? })
+}
+
 /// A log level.
 pub(in crate::admin) fn log_level(level: &str) -> Checked<LogLevel> {
     level.parse().map_err(Refusal::Invalid)
@@ -263,7 +272,7 @@ fn course(
 ) -> Checked<Course> {
     let time = |field, given: Option<_>| given.map(|given| duration_or_none(field, given)).transpose();
     let (gradual, lame_duck) = (time("gradual (--gradual)", gradual)?, time("lame_duck (--lame-duck)", lame_duck)?);
-    Ok(Course { deadline, gradual, lame_duck })
+    Ok(Course { gradual, lame_duck, ..Course::until(deadline) })
 }
 
 /// A time, or no time at all.

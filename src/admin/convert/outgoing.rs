@@ -1,5 +1,7 @@
 //! Answers, in the words of the API.
 
+pub(in crate::admin) mod generations;
+
 use std::{
     collections::BTreeSet,
     time::{Duration, SystemTime},
@@ -31,6 +33,14 @@ pub(in crate::admin) fn refused(refusal: Refusal) -> Status {
     }
 }
 
+/// What moved between workers.
+pub(in crate::admin) fn rebalanced(moved: Vec<control::Moved>) -> pb::RebalanceResponse {
+    let index = |worker: usize| u32::try_from(worker).unwrap_or(u32::MAX);
+    let moved =
+        moved.into_iter().map(|each| pb::Moved { from: index(each.from), to: index(each.to), connections: each.count });
+    pb::RebalanceResponse { moved: moved.collect() }
+}
+
 /// Keeps only the object called `name`, if one is asked for.
 ///
 /// # Errors
@@ -55,6 +65,7 @@ pub(in crate::admin) fn only<T>(
 
 /// The daemon at a glance.
 pub(in crate::admin) fn status(status: control::Status) -> pb::GetStatusResponse {
+    let (restored_from, restored_by) = status.restored.unwrap_or_default();
     pb::GetStatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -77,6 +88,9 @@ pub(in crate::admin) fn status(status: control::Status) -> pb::GetStatusResponse
         memory_bytes: status.memory_bytes,
         log_destination: status.log_destination,
         candidate_by: status.candidate_by.unwrap_or_default(),
+        restored_from,
+        restored_by,
+        pending: status.pending.map(generations::pending),
     }
 }
 
@@ -190,13 +204,14 @@ pub(in crate::admin) fn closed(outcome: control::CloseOutcome) -> pb::CloseConne
 /// A plan.
 pub(in crate::admin) fn plan(plan: control::PlanView) -> pb::PlanResponse {
     let changes = plan.changes.into_iter().map(change).collect();
-    pb::PlanResponse { changes, generation: plan.generation, obstacles: plan.obstacles }
+    pb::PlanResponse { changes, generation: plan.generation, obstacles: plan.obstacles, notes: plan.notes }
 }
 
 /// A reload.
 pub(in crate::admin) fn reloaded(outcome: control::ReloadOutcome) -> pb::ReloadResponse {
     let changes = outcome.changes.into_iter().map(change).collect();
-    pb::ReloadResponse { generation: outcome.generation, changes }
+    let pending = outcome.pending.map(generations::pending);
+    pb::ReloadResponse { generation: outcome.generation, changes, pending }
 }
 
 fn change(change: control::Change) -> pb::Change {
@@ -247,6 +262,7 @@ pub(in crate::admin) fn progress(progress: control::DrainProgress) -> pb::DrainP
         estimate: progress.estimate.and_then(lasting),
         accepting: progress.accepting.and_then(lasting),
         mode: progress.mode.as_str().to_owned(),
+        moved: progress.moved,
     }
 }
 

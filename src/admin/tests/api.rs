@@ -13,6 +13,7 @@ fn progress(remaining: u64, outcome: Option<DrainOutcome>) -> DrainProgress {
         remaining,
         finished: 1,
         retired: 2,
+        moved: 1,
         cut: 0,
         elapsed: std::time::Duration::ZERO,
         left: None,

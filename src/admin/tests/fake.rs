@@ -73,6 +73,7 @@ const PLAN: DrainPlan = DrainPlan {
     lame_duck: Duration::from_secs(5),
     gradual: Some(Duration::from_secs(20)),
     deadline: Some(Duration::from_secs(30)),
+    moves: false,
 };
 
 impl Script {
@@ -106,9 +107,25 @@ impl Script {
                 }
             ),
             Request::Plan(_, reply) => {
-                reply!(reply, PlanView { changes: vec![change()], generation: 3, obstacles: vec!["workers".into()] })
+                reply!(
+                    reply,
+                    PlanView {
+                        changes: vec![change()],
+                        generation: 3,
+                        obstacles: vec!["workers".into()],
+                        notes: vec!["a note".into()]
+                    }
+                )
             }
-            Request::Reload(_, reply) => reply!(reply, ReloadOutcome { generation: 4, changes: vec![change()] }),
+            Request::Reload(_, reply) => {
+                reply!(reply, ReloadOutcome { generation: 4, changes: vec![change()], pending: Some(pending()) })
+            }
+            Request::Confirm(_, reply) => reply!(reply, 4),
+            Request::Rollback(request, reply) => reply!(
+                reply,
+                RollbackOutcome { generation: 5, restored: request.generation.unwrap_or(3), changes: vec![change()] }
+            ),
+            Request::History(reply) => reply!(reply, vec![entry()]),
             Request::Drain(_, reply) => {
                 let (sender, receiver) = mpsc::channel(4);
                 self.drains.push(sender);
@@ -118,6 +135,10 @@ impl Script {
             Request::StartListener(name, _, reply) => reply!(reply, explanation(name)),
             Request::StopListener(_, reply) => reply!(reply, ()),
             Request::SetEndpoint(_, reply) => reply!(reply, endpoint()),
+            Request::Rebalance(request, reply) => {
+                let count = request.limit.unwrap_or(50);
+                reply!(reply, vec![Moved { from: 0, to: 1, count }])
+            }
             Request::Why(object, reply) => reply!(reply, explanation(object)),
             Request::SetLogLevel(_, _, reply) => reply!(reply, LogLevel::Info),
             Request::Shutdown(_, reply) => reply!(reply, Some(PLAN)),
@@ -134,6 +155,8 @@ impl Script {
             last_reload: Some(Err("bad file".into())),
             config_path: None,
             candidate_by: None,
+            restored: Some((2, "anna".into())),
+            pending: Some(pending()),
             figures: Figures { active: 1, total: 2, bytes_from_downstream: 3, bytes_to_downstream: 4 },
             fds_used: 10,
             fds_limit: 1024,
@@ -217,12 +240,15 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
             events: 2,
             accepted: 3,
             active: 4,
+            moved_in: 7,
+            moved_out: 8,
             buffers: 5,
             timers: 6,
             turn_time: times.clone(),
         }],
         reloads: (1, 2),
         drains: DrainSnapshot { running: vec![("worker", 7)], ended: (1, 2), connections: (3, 4, 5) },
+        returns: Returns { time: 1, guard: 2, rollback: 3, confirmed: 4 },
         status,
     }
 }
@@ -301,9 +327,37 @@ fn explanation(object: String) -> Explanation {
     }
 }
 
+fn pending() -> Pending {
+    Pending {
+        generation: 4,
+        former: 3,
+        until: epoch(60),
+        must_confirm: true,
+        guard: Some(GuardRule::default()),
+        trouble: None,
+    }
+}
+
+fn entry() -> HistoryEntry {
+    HistoryEntry {
+        at: epoch(7),
+        kind: HistoryKind::Rollback,
+        generation: Some(4),
+        origin: Some(Origin::Restored { from: 2, who: "anna".into() }),
+        by: Some(Provenance { who: "anna".into(), why: "ticket 7".into() }),
+        summary: "1 changed".into(),
+        changes: vec![change()],
+        more_changes: 3,
+        verdict: Judgement::Pending,
+        reason: "on trial".into(),
+        in_force: true,
+        kept: true,
+    }
+}
+
 fn config() -> Arc<config::Config> {
     Arc::new(config::Config {
-        workers: config::Workers { count: None, pin: false, buffer_size: 65536 },
+        workers: config::Workers { count: None, pin: false, buffer_size: 65536, rebalance: config::Rebalance::Off },
         process: config::Process {
             user: None,
             group: None,
@@ -316,6 +370,7 @@ fn config() -> Arc<config::Config> {
         metrics: config::Metrics { listen: None },
         log: config::Log { target: config::LogTarget::Auto, level: LogLevel::Info, format: config::LogFormat::Text },
         drain: config::Drain { timeout: Duration::from_secs(30), lame_duck: Duration::ZERO, gradual: None },
+        reload: config::Reload { close_removed_after: None },
         listeners: vec![],
         pools: vec![],
     })

@@ -1,4 +1,4 @@
-//! config, plan, reload.
+//! config, plan.
 
 use std::{
     fs::File,
@@ -41,22 +41,10 @@ impl Session<'_, '_> {
             _ => Err(Failure::Refused("a reload cannot apply this; nothing has changed".to_owned())),
         }
     }
-
-    pub(super) async fn reload(&mut self, file: Option<&Path>, expect: Option<u64>) -> Result<(), Failure> {
-        let toml = candidate(file)?;
-        let request = pb::ReloadRequest { toml, expected_generation: expect.unwrap_or_default(), by: self.by() };
-        let client = self.connect().await?;
-        let answer = client.answer(client.rpc().reload(request)).await?;
-        self.console.answer(&answer, |_| changes::reload(&answer))?;
-        if file.is_some() {
-            self.console.hint("The next reload without FILE, SIGHUP or restart reads the daemon's own file again");
-        }
-        Ok(())
-    }
 }
 
 /// The text of a candidate; empty stands for the daemon's own file.
-fn candidate(file: Option<&Path>) -> Result<String, Failure> {
+pub(super) fn candidate(file: Option<&Path>) -> Result<String, Failure> {
     let Some(path) = file else { return Ok(String::new()) };
     let (name, text) = if path == Path::new("-") {
         ("standard input".to_owned(), read(io::stdin().lock()))

@@ -46,6 +46,7 @@ impl Session<'_, '_> {
             by: self.by(),
             gradual: units::wire_duration(args.course.gradual)?,
             lame_duck: units::wire_duration(args.course.lame_duck)?,
+            r#move: args.moves,
         };
         let client = self.connect().await?;
         let name = object::name(&target);

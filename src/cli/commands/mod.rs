@@ -3,7 +3,9 @@
 mod change;
 mod configuration;
 mod drain;
+mod generations;
 mod look;
+mod rebalance;
 
 use crate::{config::Address, pb};
 
@@ -35,13 +37,17 @@ impl Session<'_, '_> {
             Command::Events { kinds } => self.events(kinds).await,
             Command::Config => self.config().await,
             Command::Plan { file, exit_code } => return self.plan(file.as_deref(), exit_code).await,
-            Command::Reload { file, expect } => self.reload(file.as_deref(), expect).await,
+            Command::Reload(args) => self.reload(args).await,
+            Command::Confirm { generation } => self.confirm(generation).await,
+            Command::Rollback { generation, expect } => self.rollback(generation, expect).await,
+            Command::History { generation } => self.history(generation).await,
             Command::Drain(args) => self.drain(args).await,
             Command::Undrain(target) => self.undrain(&target).await,
             Command::Close(args) => self.close(args).await,
             Command::Start { words } => self.start(&words).await,
             Command::Stop { listener, expires_in } => self.stop(&listener, expires_in).await,
             Command::Set(args) => self.set(args).await,
+            Command::Rebalance { limit } => self.rebalance(limit).await,
             Command::LogLevel { level: None } => self.log_level().await,
             Command::LogLevel { level: Some(level) } => self.set_log_level(level).await,
             Command::Shutdown(args) => self.shutdown(args).await,

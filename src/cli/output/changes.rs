@@ -2,7 +2,7 @@
 
 use crate::pb;
 
-use super::units;
+use super::{Look, history, units};
 
 /// The answer to `netctl plan`.
 pub(crate) fn plan(plan: &pb::PlanResponse) -> String {
@@ -10,7 +10,7 @@ pub(crate) fn plan(plan: &pb::PlanResponse) -> String {
         format!("Nothing would change against generation {}.\n", plan.generation)
     } else {
         let number = units::counted(plan.changes.len() as u64, "change", "changes");
-        format!("{number} against generation {}:\n\n{}", plan.generation, changes(&plan.changes))
+        format!("{number} against generation {}:\n\n{}", plan.generation, list(&plan.changes))
     };
     if !plan.obstacles.is_empty() {
         text.push_str("\nA reload cannot apply this:\n");
@@ -18,20 +18,34 @@ pub(crate) fn plan(plan: &pb::PlanResponse) -> String {
             text.push_str(&format!("  {}\n", indented(obstacle)));
         }
     }
+    for note in &plan.notes {
+        text.push_str(&format!("\nNote: {}\n", indented(note)));
+    }
     units::printable(&text).into_owned()
 }
 
 /// The answer to `netctl reload`.
-pub(crate) fn reload(reload: &pb::ReloadResponse) -> String {
-    let text = if reload.changes.is_empty() {
+pub(crate) fn reload(reload: &pb::ReloadResponse, look: Look) -> String {
+    let mut text = if reload.changes.is_empty() {
         format!("Nothing to change: generation {} is in force.\n", reload.generation)
     } else {
-        format!("Generation {} is in force:\n\n{}", reload.generation, changes(&reload.changes))
+        format!("Generation {} is in force:\n\n{}", reload.generation, list(&reload.changes))
     };
+    if let Some(pending) = &reload.pending {
+        text.push_str(&format!("\nIt is {}.\n", history::pending(pending, look)));
+    }
     units::printable(&text).into_owned()
 }
 
-fn changes(changes: &[pb::Change]) -> String {
+/// The answer to `netctl rollback`.
+pub(crate) fn rollback(rollback: &pb::RollbackResponse) -> String {
+    let (generation, restored) = (rollback.generation, rollback.restored);
+    let text = format!("Generation {restored} is in force again, as {generation}:\n\n{}", list(&rollback.changes));
+    units::printable(&text).into_owned()
+}
+
+/// Changes object by object.
+pub(super) fn list(changes: &[pb::Change]) -> String {
     changes.iter().map(change).collect()
 }
 

@@ -29,7 +29,8 @@ fields!(pb::Provenance: who, why);
 fields!(pb::Override: value, by, set_at, expires_at);
 fields!(pb::Figures: active, total, bytes_from_downstream, bytes_to_downstream);
 fields!(pb::GetStatusResponse: version, pid, state, started_at, generation, applied_at, last_reload, config_path,
-    candidate_by, figures, fds_used, fds_limit, workers, overrides, log_level, log_destination, memory_bytes);
+    candidate_by, figures, fds_used, fds_limit, workers, overrides, log_level, log_destination, memory_bytes, restored_from,
+    restored_by, pending);
 fields!(pb::Worker: index, active, accepted, turns, responsive, cpu, r#override, accepting);
 fields!(pb::ListListenersResponse: listeners);
 fields!(pb::Listener: name, address, protocol, pool, r#override, state, figures, accept_errors, bound, origin);
@@ -37,12 +38,20 @@ fields!(pb::ListPoolsResponse: pools);
 fields!(pb::Pool: name, endpoints, r#override, state, reachable, figures, listeners);
 fields!(pb::CloseConnectionResponse: closed, unknown_ids);
 fields!(pb::GetConfigResponse: toml, generation, path, candidate_by, applied_at);
-fields!(pb::PlanResponse: changes, generation, obstacles);
+fields!(pb::PlanResponse: changes, generation, obstacles, notes);
 fields!(pb::Change: object, kind, details, untouched, drained, cut);
-fields!(pb::ReloadResponse: generation, changes);
+fields!(pb::ReloadResponse: generation, changes, pending);
+fields!(pb::Pending: generation, former, until, must_confirm, guard, trouble);
+fields!(pb::ConfirmResponse: generation);
+fields!(pb::RollbackResponse: generation, restored, changes);
+fields!(pb::GetHistoryResponse: entries);
+fields!(pb::HistoryEntry: at, kind, generation, origin, by, summary, changes, more_changes, verdict, reason, in_force,
+    kept);
 fields!(pb::SetEndpointResponse: endpoint);
 fields!(pb::WhyResponse: object, effective, decided_by, configured, r#override, observed, explanation);
 fields!(pb::SetLogLevelResponse: previous);
+fields!(pb::RebalanceResponse: moved);
+fields!(pb::Moved: from, to, connections);
 fields!(pb::Event: at, kind, object, text, by);
 fields!(pb::UndrainResponse:);
 fields!(pb::StartListenerResponse: state, explanation);
@@ -54,6 +63,16 @@ impl ToJson for pb::ShutdownResponse {
             "deadline_seconds": self.deadline.to_json(),
             "lame_duck_seconds": self.lame_duck.to_json(),
             "gradual_seconds": self.gradual.to_json(),
+        })
+    }
+}
+
+impl ToJson for pb::Guard {
+    fn to_json(&self) -> Value {
+        json!({
+            "threshold_percent": self.threshold_percent,
+            "min_connections": self.min_connections,
+            "watch_seconds": self.watch.to_json(),
         })
     }
 }
@@ -107,6 +126,7 @@ impl ToJson for pb::DrainProgress {
             "estimate_seconds": self.estimate.to_json(),
             "accepting_seconds": self.accepting.to_json(),
             "mode": self.mode,
+            "moved": self.moved,
         })
     }
 }

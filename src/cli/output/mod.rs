@@ -5,6 +5,7 @@ pub(crate) mod connections;
 mod console;
 pub(crate) mod events;
 mod grid;
+pub(crate) mod history;
 mod json;
 pub(crate) mod objects;
 pub(crate) mod progress;

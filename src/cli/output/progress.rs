@@ -7,11 +7,11 @@ use crate::pb;
 use super::units;
 
 /// The figures whose change is worth a new line.
-pub(crate) fn figures(progress: &pb::DrainProgress) -> (u64, u64, u64, u64, bool) {
-    let pb::DrainProgress { remaining, finished, retired, cut, accepting, .. } = progress;
+pub(crate) fn figures(progress: &pb::DrainProgress) -> (u64, u64, u64, u64, u64, bool) {
+    let pb::DrainProgress { remaining, finished, retired, moved, cut, accepting, .. } = progress;
     // While it accepts connections come and go: that is no news.
     let lame = accepting.is_some();
-    if lame { (0, 0, 0, 0, lame) } else { (*remaining, *finished, *retired, *cut, lame) }
+    if lame { (0, 0, 0, 0, 0, lame) } else { (*remaining, *finished, *retired, *moved, *cut, lame) }
 }
 
 /// `draining listener/web: 12 connections left, 30 finished; 4s so far, about 9s to go, 26s to the deadline`.
@@ -41,12 +41,13 @@ pub(crate) fn line(name: &str, progress: &pb::DrainProgress, since: Duration) ->
     )
 }
 
-/// What a gradual drain ended.
+/// What a gradual drain ended, and what went to other workers.
 fn retired(progress: &pb::DrainProgress) -> String {
-    match progress.retired {
+    let some = |count: u64, how: &str| match count {
         0 => String::new(),
-        retired => format!(", {} ended while idle", units::count(retired)),
-    }
+        count => format!(", {} {how}", units::count(count)),
+    };
+    format!("{}{}", some(progress.retired, "ended while idle"), some(progress.moved, "moved to other workers"))
 }
 
 /// Whether a drain's last message says that nothing is left.
@@ -132,6 +133,8 @@ mod tests {
         let done = pb::DrainProgress { done: true, ..gradual };
         let text = "netd is drained after 4s: 30 connections finished, 8 ended while idle, none cut";
         assert_eq!(drained("netd", &done), text);
+        let moved = pb::DrainProgress { moved: 7, ..progress(0, 0, None) };
+        assert!(drained("worker/1", &moved).ends_with(" finished, 7 moved to other workers, none cut"));
         let lame = pb::DrainProgress { accepting: span(8), ..progress(3, 0, None) };
         assert_eq!(
             line("netd", &lame, Duration::from_secs(2)),

@@ -5,7 +5,7 @@ use crate::pb;
 use super::{
     Look,
     grid::{self, Column, Grid},
-    units,
+    history, units,
 };
 
 /// The whole page.
@@ -23,6 +23,9 @@ fn summary(status: &pb::GetStatusResponse, look: Look) -> String {
     let mut fact = |name: &str, value: String| grid.row([name.to_owned(), value]);
     fact("version", format!("{}, pid {}{}", status.version, status.pid, uptime(status, look)));
     fact("configuration", configuration(status, look));
+    if let Some(pending) = &status.pending {
+        fact("pending", format!("generation {} is {}", pending.generation, history::pending(pending, look)));
+    }
     fact("last reload", last_reload(&status.last_reload));
     fact("connections", format!("{} open, {} since start", units::count(figures.active), units::count(figures.total)));
     fact(
@@ -53,6 +56,9 @@ fn configuration(status: &pb::GetStatusResponse, look: Look) -> String {
         path => path,
     };
     let source = match status.candidate_by.as_str() {
+        "" if status.restored_from > 0 => {
+            format!("generation {} again (by {}), not from {own}", status.restored_from, status.restored_by)
+        }
         "" => own.to_owned(),
         who => format!("a candidate over the admin API (by {who}), not from {own}"),
     };
@@ -157,5 +163,12 @@ mod tests {
             configuration(&status, look),
             "generation 2 from a candidate over the admin API (by anna), not from /a.toml"
         );
+        let status = pb::GetStatusResponse {
+            candidate_by: String::new(),
+            restored_from: 1,
+            restored_by: "netd".to_owned(),
+            ..status
+        };
+        assert_eq!(configuration(&status, look), "generation 2 from generation 1 again (by netd), not from /a.toml");
     }
 }

@@ -74,7 +74,7 @@ async fn json_has_every_message() {
         lines[3],
         concat!(
             r#"{"accepting_seconds":null,"cut":0,"done":true,"elapsed_seconds":7.0,"estimate_seconds":null,"finished":3,"#,
-            r#""left_seconds":23.0,"mode":"deadline","outcome":"drained","remaining":0,"retired":0}"#
+            r#""left_seconds":23.0,"mode":"deadline","moved":0,"outcome":"drained","remaining":0,"retired":0}"#
         )
     );
 }

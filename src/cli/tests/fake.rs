@@ -112,6 +112,7 @@ impl pb::admin_server::Admin for Fake {
             changes: if toml.contains("same") { vec![] } else { changes() },
             generation: 3,
             obstacles: if toml.contains("count = 4") { vec![obstacle.to_owned()] } else { vec![] },
+            notes: vec![],
         }))
     }
 
@@ -129,7 +130,24 @@ impl pb::admin_server::Admin for Fake {
         Ok(Response::new(pb::ReloadResponse {
             generation: if same { 3 } else { 4 },
             changes: if same { vec![] } else { changes() },
+            pending: request
+                .confirm_within
+                .filter(|_| !same)
+                .map(|within| super::trial::pending(within, request.guard)),
         }))
+    }
+
+    async fn confirm(&self, request: Request<pb::ConfirmRequest>) -> Answer<pb::ConfirmResponse> {
+        super::trial::confirm(self.see(request))
+    }
+
+    async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Answer<pb::RollbackResponse> {
+        super::trial::rollback(self.see(request))
+    }
+
+    async fn get_history(&self, request: Request<pb::GetHistoryRequest>) -> Answer<pb::GetHistoryResponse> {
+        self.see(request);
+        Ok(Response::new(pb::GetHistoryResponse { entries: super::trial::history() }))
     }
 
     type DrainStream = Answers<pb::DrainProgress>;
@@ -148,6 +166,10 @@ impl pb::admin_server::Admin for Fake {
             Some(Of::Listener(name)) if name == "lost" => answers(vec![step(3, 0, 0, 0)]),
             Some(Of::Listener(name)) if name == "absent" => {
                 return Err(Status::not_found("no listener `absent`; there are web and health"));
+            }
+            Some(Of::Worker(_)) if request.r#move => {
+                let moved = |moved, progress| pb::DrainProgress { moved, ..progress };
+                answers(vec![step(300, 0, 0, 0), end("drained", moved(298, step(0, 2, 0, 1)))])
             }
             Some(Of::Worker(_)) => {
                 let retired = |retired, left, progress| pb::DrainProgress {
@@ -227,6 +249,12 @@ impl pb::admin_server::Admin for Fake {
         }
     }
 
+    async fn rebalance(&self, request: Request<pb::RebalanceRequest>) -> Answer<pb::RebalanceResponse> {
+        self.see(request);
+        let moved = |to, connections| pb::Moved { from: 0, to, connections };
+        Ok(Response::new(pb::RebalanceResponse { moved: vec![moved(1, 50), moved(2, 1)] }))
+    }
+
     async fn set_log_level(&self, request: Request<pb::SetLogLevelRequest>) -> Answer<pb::SetLogLevelResponse> {
         self.see(request);
         Ok(Response::new(pb::SetLogLevelResponse { previous: "info".to_owned() }))
@@ -253,7 +281,7 @@ fn known_listener(name: &str) -> Result<(), Status> {
     }
 }
 
-fn at(seconds_from_now: i64) -> Option<prost_types::Timestamp> {
+pub(super) fn at(seconds_from_now: i64) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds: NOW as i64 + seconds_from_now, nanos: 0 })
 }
 
@@ -261,7 +289,7 @@ fn span(seconds: i64, milliseconds: i32) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: milliseconds * 1_000_000 })
 }
 
-fn by(who: &str, why: &str) -> Option<pb::Provenance> {
+pub(super) fn by(who: &str, why: &str) -> Option<pb::Provenance> {
     Some(pb::Provenance { who: who.to_owned(), why: why.to_owned() })
 }
 
@@ -298,6 +326,7 @@ fn status() -> pb::GetStatusResponse {
         memory_bytes: 24_536_678,
         log_destination: "the journal".to_owned(),
         candidate_by: String::new(),
+        ..Default::default()
     }
 }
 
@@ -404,7 +433,7 @@ fn connections() -> [pb::Connection; 3] {
     ]
 }
 
-fn changes() -> Vec<pb::Change> {
+pub(super) fn changes() -> Vec<pb::Change> {
     let change = |object: &str, kind: &str, details: &[&str]| pb::Change {
         object: object.to_owned(),
         kind: kind.to_owned(),

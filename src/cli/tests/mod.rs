@@ -6,6 +6,7 @@ mod failures;
 mod fake;
 mod requests;
 mod terminal;
+mod trial;
 
 use std::{
     path::PathBuf,

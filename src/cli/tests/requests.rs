@@ -77,10 +77,33 @@ async fn candidates_are_sent_whole() {
     let path = file.path().to_str().unwrap();
     asks(&["plan", path], pb::PlanRequest { toml: text("same = true\n") }).await;
     asks(&["plan"], pb::PlanRequest { toml: text("") }).await;
-    let request = pb::ReloadRequest { toml: text("same = true\n"), expected_generation: 3, by: by_anna("") };
+    let request = pb::ReloadRequest {
+        toml: text("same = true\n"),
+        expected_generation: 3,
+        by: by_anna(""),
+        ..Default::default()
+    };
     asks(&["reload", path, "--expect", "3"], request).await;
     let own = pb::ReloadRequest { by: by_anna("rollout"), ..Default::default() };
     asks(&["reload", "--why", "rollout"], own).await;
+}
+
+#[tokio::test]
+async fn trials_are_confirmed_or_rolled_back() {
+    let request = pb::ReloadRequest { by: by_anna(""), confirm_within: span(60), ..Default::default() };
+    asks(&["reload", "--confirm", "60s"], request.clone()).await;
+    let guard = pb::Guard { threshold_percent: 2, min_connections: 50, watch: None };
+    let words = ["reload", "--confirm", "1m", "--guard", "--guard-threshold", "2", "--guard-min", "50"];
+    asks(&words, pb::ReloadRequest { guard: Some(guard), ..request.clone() }).await;
+    let guard = pb::Guard { watch: span(30), ..Default::default() };
+    let guarded = pb::ReloadRequest { confirm_within: None, guard: Some(guard), ..request };
+    asks(&["reload", "--guard", "--guard-for", "30s"], guarded).await;
+    asks(&["confirm"], pb::ConfirmRequest { generation: 0, by: by_anna("") }).await;
+    asks(&["confirm", "4"], pb::ConfirmRequest { generation: 4, by: by_anna("") }).await;
+    asks(&["rollback"], pb::RollbackRequest { by: by_anna(""), ..Default::default() }).await;
+    let rollback = pb::RollbackRequest { generation: 2, expected_generation: 3, by: by_anna("broken") };
+    asks(&["rollback", "2", "--expect", "3", "--why", "broken"], rollback).await;
+    asks(&["history"], pb::GetHistoryRequest {}).await;
 }
 
 #[tokio::test]
@@ -103,6 +126,8 @@ async fn drains_name_their_target_and_deadline() {
         .await;
     let worker = pb::DrainRequest { gradual: span(60), ..request(Of::Worker(1), None, false) };
     asked(&["drain", "worker", "1", "--gradual", "1m"], worker).await;
+    let moved = pb::DrainRequest { r#move: true, ..request(Of::Worker(1), None, false) };
+    asked(&["drain", "worker", "1", "--move"], moved).await;
     let lame = pb::DrainRequest { lame_duck: span(10), gradual: span(0), ..request(Of::Daemon(true), None, false) };
     asks(&["drain", "--lame-duck", "10s", "--gradual", "0s"], lame).await;
     let undrain = |of| pb::UndrainRequest { target: Some(pb::Target { of: Some(of) }), by: by_anna("") };

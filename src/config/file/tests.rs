@@ -1,7 +1,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::config::{
-    Address, AdminSocket, Config, Errors, LogFormat, LogLevel, LogTarget, Protocol, default::bare, parse,
+    Address, AdminSocket, Config, Errors, LogFormat, LogLevel, LogTarget, Protocol, Rebalance, default::bare, parse,
 };
 
 mod rules;
@@ -58,6 +58,7 @@ fn an_empty_file_is_all_defaults() {
 fn reads_every_key() {
     let config = good(include_str!("every-key.toml"));
     assert_eq!((config.workers.count, config.workers.pin, config.workers.buffer_size), (Some(4), true, 131_072));
+    assert_eq!(config.workers.rebalance, Rebalance::Auto);
     let process = &config.process;
     assert_eq!((process.user.as_deref(), process.group.as_deref()), (Some("netd"), Some("994")));
     assert_eq!((process.umask, process.core_dumps), (0o022, true));
@@ -72,6 +73,7 @@ fn reads_every_key() {
     let (timeout, window) = (Duration::from_secs(90), Duration::from_secs(60));
     let drain = crate::config::Drain { timeout, lame_duck: Duration::from_secs(5), gradual: Some(window) };
     assert_eq!(config.drain, drain);
+    assert_eq!(config.reload.close_removed_after, Some(Duration::from_secs(600)));
 
     let names: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
     assert_eq!(names, ["web", "socket", "hello", "void"]);

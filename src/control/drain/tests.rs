@@ -3,11 +3,11 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn active(active: u64) -> Measure {
-    Measure { active, opened: 0 }
+    Measure { active, ..Measure::default() }
 }
 
 fn drain(open: u64, deadline: Option<Duration>, now: Instant) -> Drain {
-    planned(DrainPlan { lame_duck: Duration::ZERO, gradual: None, deadline }, active(open), now)
+    planned(DrainPlan { lame_duck: Duration::ZERO, gradual: None, deadline, moves: false }, active(open), now)
 }
 
 fn planned(plan: DrainPlan, start: Measure, now: Instant) -> Drain {
@@ -46,10 +46,11 @@ fn the_rest_is_cut_at_the_deadline_and_again_later() {
 #[test]
 fn connections_from_the_accept_queue_count_as_finished() {
     let now = Instant::now();
-    let start = Measure { active: 2, opened: 100 };
-    let mut drain = planned(DrainPlan { lame_duck: Duration::ZERO, gradual: None, deadline: None }, start, now);
+    let start = Measure { active: 2, opened: 100, moved: 0 };
+    let mut drain =
+        planned(DrainPlan { lame_duck: Duration::ZERO, gradual: None, deadline: None, moves: false }, start, now);
     drain.confirm();
-    let measure = Measure { active: 0, opened: 105 };
+    let measure = Measure { active: 0, opened: 105, moved: 0 };
     assert_eq!(drain.look(measure, now), Act::End);
     assert_eq!(drain.end(DrainOutcome::Drained, measure, now).finished, 7);
 }

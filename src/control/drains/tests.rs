@@ -191,6 +191,7 @@ fn a_drain_goes_on_when_its_listener_leaves_the_configuration() {
         let reload = crate::control::ReloadRequest {
             candidate: crate::control::Candidate::Source,
             expected_generation: None,
+            terms: crate::control::Terms::default(),
             by: by("ann"),
         };
         world.ask(|reply| Request::Reload(reload, reply)).await.unwrap();
@@ -207,84 +208,14 @@ fn relay_to(addresses: &[(&str, u16)]) -> crate::config::Config {
 async fn reload(world: &World, config: crate::config::Config) {
     world.set_source(Ok(config));
     let candidate = crate::control::Candidate::Source;
-    let request = crate::control::ReloadRequest { candidate, expected_generation: None, by: by("ann") };
+    let terms = crate::control::Terms::default();
+    let request = crate::control::ReloadRequest { candidate, expected_generation: None, terms, by: by("ann") };
     world.ask(|reply| Request::Reload(request, reply)).await.unwrap();
 }
 
 /// What each worker was told since the last call.
 fn each_told(world: &World) -> Vec<Vec<String>> {
     world.workers.iter().map(|worker| std::mem::take(&mut worker.inner().log)).collect()
-}
-
-#[test]
-fn a_drained_workers_sockets_go_to_the_other_and_come_back() {
-    on_control_thread(async {
-        let world = World::serving(usual()).await;
-        world.workers[1].accept("echo", 1);
-        each_told(&world);
-        let progress = start(&world, Target::Worker(1), Deadline::Never).await;
-        let status = world.ask(Request::Status).await.unwrap();
-        assert_eq!((status.workers[0].accepting, status.workers[1].accepting, status.overrides), (true, false, 1));
-        assert_eq!(status.state, DaemonState::Serving);
-        world.until("sockets are placed", || world.workers[0].inner().listeners.len() == 4).await;
-        assert_eq!(each_told(&world), [vec!["add echo", "add web"], vec!["release echo", "release web"]]);
-        let refused = world.ask(|reply| Request::Drain(drain_of(Target::Worker(0), Deadline::Never), reply)).await;
-        assert!(matches!(refused, Err(Refusal::Precondition(_))), "{refused:?}");
-        world.workers[1].end(1);
-        assert_eq!(last(progress).await.outcome, Some(DrainOutcome::Drained));
-
-        // A stop takes the guest, and a start brings it to its host again.
-        let stop = StopRequest { name: "web".to_owned(), expires_in: None, by: by("ann") };
-        world.ask(|reply| Request::StopListener(stop, reply)).await.unwrap();
-        assert_eq!(world.workers[0].inner().listeners.len(), 2);
-        world.ask(|reply| Request::StartListener("web".to_owned(), by("ann"), reply)).await.unwrap();
-        assert_eq!((world.workers[0].inner().listeners.len(), world.workers[1].inner().listeners.len()), (4, 0));
-
-        each_told(&world);
-        world.ask(|reply| Request::Undrain(Target::Worker(1), by("ann"), reply)).await.unwrap();
-        assert_eq!(each_told(&world), [vec!["release echo", "release web"], vec!["add echo", "add web"]]);
-        assert_eq!((world.workers[0].inner().listeners.len(), world.workers[1].inner().listeners.len()), (2, 2));
-        let again = world.ask(|reply| Request::Undrain(Target::Worker(1), by("ann"), reply)).await;
-        assert_eq!(again, Err(Refusal::Precondition("worker 1 is not drained".to_owned())));
-    });
-}
-
-#[test]
-fn connections_of_a_guest_are_found_by_the_listeners_name() {
-    on_control_thread(async {
-        let world = World::serving(usual()).await;
-        last(start(&world, Target::Worker(1), Deadline::Never).await).await;
-        // One on each of the two sockets that worker 0 has now.
-        let ids: Vec<_> = world.workers[0].inner().listeners.keys().copied().collect();
-        assert_eq!(ids.len(), 4);
-        for (number, id) in (1..).zip(ids) {
-            world.workers[0].accept_on(id, number);
-        }
-        let filter = crate::control::ConnectionFilter { listener: Some("echo".to_owned()), ..Default::default() };
-        let query = crate::control::ConnectionQuery { filter, after: None, page_size: 10 };
-        let page = world.ask(|reply| Request::Connections(query, reply)).await.unwrap();
-        assert_eq!(page.connections.len(), 2);
-        assert!(page.connections.iter().all(|each| each.listener == "echo"));
-    });
-}
-
-#[test]
-fn a_dead_worker_neither_drains_nor_starts() {
-    on_control_thread(async {
-        let pace = crate::control::Pace { heartbeat: Duration::from_millis(10), ..crate::control::testing::quick() };
-        let world = World::with(usual(), pace, Default::default(), false);
-        world.until("it serves", || !world.hooks().is_empty()).await;
-        world.workers[1].die();
-        loop {
-            let status = world.ask(Request::Status).await.unwrap();
-            if !status.workers[1].responsive {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let refused = world.ask(|reply| Request::Drain(drain_of(Target::Worker(1), Deadline::Never), reply)).await;
-        assert!(refused.unwrap_err().to_string().contains("worker 1 has died"));
-    });
 }
 
 #[test]
@@ -440,3 +371,5 @@ fn a_start_says_whether_the_listener_accepts() {
         assert_eq!(world.ask(start_echo).await.unwrap().effective, "accepting");
     });
 }
+
+mod worker;

@@ -1,3 +1,5 @@
+mod foretold;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::*;
@@ -5,13 +7,14 @@ use crate::{
     config::{Listener, LogFormat, LogLevel},
     control::{
         Pace, Signal,
+        history::Terms,
         request::{EndpointState, ListenerState, PoolState, Request},
         testing::{World, by, echo, empty, on_control_thread, pool, quick, relay, usual},
     },
 };
 
 fn request() -> ReloadRequest {
-    ReloadRequest { candidate: Candidate::Source, expected_generation: None, by: by("ann") }
+    ReloadRequest { candidate: Candidate::Source, expected_generation: None, terms: Terms::default(), by: by("ann") }
 }
 
 #[test]
@@ -169,7 +172,7 @@ fn bad_files_other_generations_and_obstacles_are_refused() {
         assert_eq!(refused, Refusal::Invalid("cannot read \"x\"".to_owned()));
 
         let mut config = usual();
-        config.workers.count = Some(3);
+        config.workers.pin = true;
         world.set_source(Ok(config));
         let refused = world.ask(|reply| Request::Reload(request(), reply)).await.unwrap_err();
         assert!(matches!(refused, Refusal::Precondition(text) if text.contains("restart")));

@@ -1,6 +1,8 @@
 //! A Controller among fakes: workers that answer at once, sockets that nobody
 //! listens on, a supervisor that writes down what it is told.
 
+mod moves;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     future::Future,
@@ -20,10 +22,11 @@ use crate::{
         WorkerPort, testing::empty,
     },
     listen::{self, BindAddress, BindOptions, Bound, ListenSocket},
-    metrics::WorkerShard,
+    metrics::{EndpointShard, WorkerShard},
+    protocol::CloseReason,
     worker::{
-        Command, ConnectionInfo, ConnectionState, EndpointSpec, Filter, ListenerId, ListenerSpec, Overloaded, PoolId,
-        PoolSpec, Resting, Selection, Settings,
+        Command, ConnectionInfo, ConnectionState, Filter, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec,
+        Resting, Selection, Settings,
     },
 };
 
@@ -32,6 +35,8 @@ pub(in crate::control) struct World {
     pub(in crate::control) handle: Handle,
     pub(in crate::control) signals: mpsc::Sender<Signal>,
     pub(in crate::control) workers: Vec<FakeWorker>,
+    /// Those and all that were started later.
+    pub(in crate::control) spawned: Arc<Mutex<Vec<FakeWorker>>>,
     pub(in crate::control) source: Arc<Mutex<Result<Config, String>>>,
     /// How often the source was read.
     pub(in crate::control) reads: Arc<Mutex<u64>>,
@@ -67,19 +72,21 @@ impl World {
         let source = Arc::new(Mutex::new(Ok(config.clone())));
         let (hooks, binder, reads) = (Arc::new(Mutex::new(Vec::new())), FakeBinder::default(), Arc::default());
         let start = start(config, pace, inherited, &source, &hooks, &binder, &reads);
-        let mut workers = Vec::new();
+        let spawned: Arc<Mutex<Vec<FakeWorker>>> = Arc::default();
+        let hired = Arc::clone(&spawned);
         let (controller, handle) = Prepared::new(start)
             .unwrap()
-            .launch_with(|settings| {
+            .launch_with(move |settings| {
                 let worker = FakeWorker::new(settings);
                 worker.inner().mute = mute;
-                workers.push(worker.clone());
+                lock(&hired).push(worker.clone());
                 Ok(worker)
             })
             .unwrap();
+        let workers = lock(&spawned).clone();
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
-        Self { handle, signals, workers, source, reads, hooks, binder, run }
+        Self { handle, signals, workers, spawned, source, reads, hooks, binder, run }
     }
 
     /// With the system's own sockets and workers.
@@ -91,7 +98,7 @@ impl World {
         let (controller, handle) = Prepared::new(start).unwrap().launch().unwrap();
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
-        Self { handle, signals, workers: Vec::new(), source, reads, hooks, binder, run }
+        Self { handle, signals, workers: Vec::new(), spawned: Arc::default(), source, reads, hooks, binder, run }
     }
 
     pub(in crate::control) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Refusal> {
@@ -244,9 +251,10 @@ pub(in crate::control) struct Inner {
     pub(in crate::control) log: Vec<String>,
     held: Vec<Command>,
     pub(in crate::control) listeners: BTreeMap<ListenerId, ListenerSpec>,
-    sockets: BTreeMap<ListenerId, ListenSocket>,
+    sockets: Vec<(ListenerId, ListenSocket)>,
     pools: BTreeMap<PoolId, PoolSpec>,
     connections: Vec<Connection>,
+    /// Counters of the worker.
     shard: Arc<WorkerShard>,
     stopped: bool,
 }
@@ -255,7 +263,7 @@ pub(in crate::control) struct Inner {
 struct Connection {
     info: ConnectionInfo,
     spec: ListenerSpec,
-    endpoint: Option<EndpointSpec>,
+    endpoint: Option<Arc<EndpointShard>>,
 }
 
 impl FakeWorker {
@@ -270,16 +278,9 @@ impl FakeWorker {
     }
 
     /// Accepts a connection on the listener, to the first endpoint of its pool.
-    pub(in crate::control) fn accept(&self, listener: &str, id_of_connection: u64) {
-        let named = |each: &&ListenerSpec| each.config.name == listener;
-        let id = self.inner().listeners.values().find(named).unwrap().id;
-        self.accept_on(id, id_of_connection);
-    }
-
-    /// The same, on one of its sockets.
-    pub(in crate::control) fn accept_on(&self, listener: ListenerId, id: u64) {
+    pub(in crate::control) fn accept(&self, listener: &str, id: u64) {
         let mut inner = self.inner();
-        let spec = inner.listeners[&listener].clone();
+        let spec = inner.listeners.values().find(|each| each.config.name == listener).unwrap().clone();
         let endpoint = spec.pool.and_then(|pool| inner.pools.get(&pool)?.endpoints.first().cloned());
         spec.counters.accepted.add(1);
         spec.counters.active.add(1);
@@ -301,6 +302,7 @@ impl FakeWorker {
             bytes_from_downstream: 1,
             bytes_to_downstream: 2,
         };
+        let endpoint = endpoint.map(|each| each.counters);
         inner.connections.push(Connection { info, spec, endpoint });
     }
 
@@ -310,6 +312,25 @@ impl FakeWorker {
             endpoint.counters.last_failure.set(111);
             endpoint.counters.last_failure_at.set(u64::from(u16::MAX));
         }
+    }
+
+    /// Connections of the listener have ended so.
+    pub(in crate::control) fn ended(&self, listener: &str, reason: CloseReason, count: u64) {
+        let inner = self.inner();
+        let spec = inner.listeners.values().find(|each| each.config.name == listener).unwrap();
+        spec.counters.closed[reason.index()].add(count);
+    }
+
+    /// Connections that are open.
+    pub(in crate::control) fn open(&self) -> Vec<u64> {
+        self.inner().connections.iter().map(|each| each.info.id).collect()
+    }
+
+    /// How many sockets of each listener it has, in order of id.
+    pub(in crate::control) fn sockets(&self) -> Vec<usize> {
+        let inner = self.inner();
+        let of = |id: &ListenerId| inner.sockets.iter().filter(|(each, _)| each == id).count();
+        inner.listeners.keys().map(of).collect()
     }
 
     /// A connection ends by itself.
@@ -346,13 +367,8 @@ impl Inner {
             }
             Command::AddListener(spec, socket) => {
                 self.log.push(format!("add {}", spec.config.name));
-                self.sockets.insert(spec.id, socket);
+                self.sockets.push((spec.id, socket));
                 self.listeners.insert(spec.id, spec);
-            }
-            Command::ReleaseListener(id, reply) => {
-                let name = self.listeners.remove(&id).map(|spec| spec.config.name.clone());
-                self.log.push(format!("release {}", name.unwrap_or_default()));
-                reply.send(self.sockets.remove(&id));
             }
             Command::Resting(filter, limit, reply) => {
                 let matching = self.connections.iter().map(|each| &each.info).filter(|info| matches(&filter, info));
@@ -369,14 +385,21 @@ impl Inner {
             }
             Command::UpdateListener(spec) => {
                 self.log.push(format!("update {}", spec.config.name));
-                self.listeners.insert(spec.id, spec);
+                // One that has no socket of it has no use for the news.
+                self.listeners.entry(spec.id).and_modify(|known| *known = spec);
             }
             Command::StopListener(id, reply) => {
                 let name = self.listeners.remove(&id).map(|spec| spec.config.name.clone());
-                self.sockets.remove(&id);
+                self.sockets.retain(|(each, _)| *each != id);
                 self.log.push(format!("stop {}", name.unwrap_or_default()));
                 reply.send(());
             }
+            order @ (Command::Export { .. } | Command::Import(..)) => moves::obey(self, order),
+            order @ (Command::ReleaseListener(..)
+            | Command::DuplicateListener(..)
+            | Command::ShareListener(..)
+            | Command::PauseListener(..)
+            | Command::ResumeListener(_)) => moves::obey_of_sockets(self, order),
             Command::Query(query, reply) => {
                 let above = |id: u64| query.after.is_none_or(|after| id > after);
                 let mut found: Vec<ConnectionInfo> = self.connections.iter().map(|each| each.info.clone()).collect();
@@ -404,7 +427,7 @@ impl Inner {
             spec.counters.active.sub(1);
             self.shard.active.sub(1);
             if let Some(endpoint) = endpoint {
-                endpoint.counters.active.sub(1);
+                endpoint.active.sub(1);
             }
         }
         ended.into_iter().map(|each| each.info.id).collect()

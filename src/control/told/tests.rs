@@ -24,18 +24,18 @@ fn tell(told: &mut Told, state: &State) {
     for config in delta.start.iter().chain(&delta.rebind) {
         let id = ListenerId(told.fresh());
         let listener = told.listener(config, 2);
-        listener.retire_ids();
+        listener.retire_id();
         listener.id = Some(id);
     }
     for config in delta.update.iter().chain(&delta.note).chain(&delta.stop) {
         told.listener(config, 2);
     }
     for config in &delta.stop {
-        told.listener(config, 2).retire_ids();
+        told.listener(config, 2).retire_id();
     }
     for name in &delta.removed {
         if let Some(mut listener) = told.listeners.remove(name) {
-            listener.retire_ids();
+            listener.retire_id();
             told.retired_listeners.insert(name.clone(), listener);
         }
     }
@@ -137,7 +137,7 @@ fn past_ids_are_bounded() {
     let listener = told.listeners.get_mut("web").unwrap();
     for n in 0..3000 {
         listener.id = Some(ListenerId(n));
-        listener.retire_ids();
+        listener.retire_id();
     }
     assert_eq!(listener.past.len(), PAST);
     assert_eq!(listener.past.last(), Some(&ListenerId(2999)));

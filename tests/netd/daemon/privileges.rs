@@ -127,3 +127,26 @@ fn a_listener_can_be_renamed_after_root_is_gone() {
     before.echo(b"still there");
     Client::connect(address).echo(b"under its new name");
 }
+
+/// Workers that come later cannot bind it: they share what is there.
+#[test]
+fn a_low_port_is_served_by_workers_that_came_later() {
+    if !is_root("giving up root") {
+        return;
+    }
+    let address = low_port().expect("a free low port");
+    let workers = |count: usize| config(address, &format!("[workers]\ncount = {count}"));
+    let daemon = Setup::config(&workers(1)).start();
+    let mut held = Client::connect(address);
+    for count in [3, 1, 2, 4] {
+        daemon.rewrite(&workers(count));
+        daemon.ask(&["reload"]);
+        for _ in 0..20 {
+            Client::connect(address).echo(b"new");
+        }
+        held.echo(b"held");
+        daemon.ask(&["stop", "low"]);
+        daemon.ask(&["start", "low"]);
+        Client::connect(address).echo(b"after the stop");
+    }
+}

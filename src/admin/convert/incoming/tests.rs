@@ -161,7 +161,8 @@ fn event_kinds_must_be_known() {
 #[test]
 fn a_reload_checks_the_generation_only_if_asked() {
     let reload = |toml: &str, expected_generation| {
-        reload(pb::ReloadRequest { toml: toml.into(), expected_generation, by: None }, "").expect("is valid")
+        reload(pb::ReloadRequest { toml: toml.into(), expected_generation, ..Default::default() }, "")
+            .expect("is valid")
     };
     let (plain, checked) = (reload("", 0), reload("x", 7));
     assert_eq!((plain.candidate, plain.expected_generation), (Candidate::Source, None));

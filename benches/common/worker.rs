@@ -1,0 +1,99 @@
+//! One worker of netd in this process, which relays to one origin.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use netd::{
+    config::{self, Accelerate, Address, Protocol},
+    listen::{self, BindAddress, BindOptions},
+    metrics::{EndpointShard, ListenerShard, PoolShard},
+    protocol::CloseReason,
+    worker::{
+        Command, EndpointId, EndpointSpec, FdBudget, Handle, ListenerId, ListenerSpec, PoolId, PoolSpec, Settings,
+    },
+};
+
+const POOL: PoolId = PoolId(1);
+/// File descriptors that it may use.
+const FDS: u64 = 20_000;
+
+/// A worker's thread. Dropped, it stops.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    pub(crate) worker: Handle,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+}
+
+impl Relay {
+    /// Starts one that relays to `origin`.
+    pub(crate) fn start(origin: SocketAddr) -> io::Result<Self> {
+        let fds = FdBudget::new(FDS, 0);
+        let settings = Settings { index: 0, buffer_size: 64 << 10, cpu: None, epoch: now(), first_sequence: 1, fds };
+        let worker = Handle::spawn(settings)?;
+        let mut bound = listen::bind(
+            &BindOptions {
+                address: BindAddress::Inet((Ipv4Addr::LOCALHOST, 0).into()),
+                backlog: 4096,
+                v6only: true,
+                mode: 0o666,
+                owner: None,
+                rebind: false,
+            },
+            1,
+        )
+        .map_err(io::Error::other)?;
+        let address = bound.local.parse().map_err(io::Error::other)?;
+        let relay = Self { worker, address };
+        relay.order(Command::SetPool(pool(origin)));
+        relay.order(Command::AddListener(listener(address), bound.sockets.remove(0)));
+        Ok(relay)
+    }
+
+    fn order(&self, command: Command) {
+        self.worker.send(command).expect("the worker takes orders");
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // A worker that has ended needs no order to.
+        let _ = self.worker.send(Command::Stop);
+    }
+}
+
+fn pool(origin: SocketAddr) -> PoolSpec {
+    let address = Address::Inet(origin);
+    let config = config::Pool {
+        name: "pool".to_owned(),
+        endpoints: Vec::new(),
+        connect_timeout: Duration::from_secs(5),
+        retries: 0,
+    };
+    let endpoint = EndpointSpec { id: EndpointId(1), address, weight: 1, counters: Arc::<EndpointShard>::default() };
+    PoolSpec { id: POOL, config: Arc::new(config), endpoints: vec![endpoint], counters: Arc::<PoolShard>::default() }
+}
+
+fn listener(address: SocketAddr) -> ListenerSpec {
+    let config = config::Listener {
+        name: "front".to_owned(),
+        address: Address::Inet(address),
+        protocol: Protocol::Tcp { pool: "pool".to_owned() },
+        backlog: 4096,
+        v6only: true,
+        idle_timeout: Some(Duration::from_secs(3600)),
+        mode: 0o666,
+        accelerate: Accelerate::Auto,
+    };
+    let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
+    ListenerSpec { id: ListenerId(1), config: Arc::new(config), pool: Some(POOL), counters }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the worker runs in real time")]
+fn now() -> Instant {
+    Instant::now()
+}

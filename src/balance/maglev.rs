@@ -1,0 +1,160 @@
+//! Consistent hashing with a table (Eisenbud and others: Maglev: a fast and
+//! reliable software network load balancer, NSDI 2016, section 3.4).
+
+use super::random::mix;
+
+/// Sizes of tables: primes. The paper wants at least a hundred places an
+/// endpoint for shares that differ by at most one per cent.
+const SIZES: [u32; 6] = [1021, 4093, 16_381, 65_537, 262_139, 1_048_573];
+/// Places an endpoint.
+const PLACES: usize = 100;
+/// Further places that a key tries when its own is not open.
+const TRIES: u64 = 8;
+const EMPTY: u32 = u32::MAX;
+
+/// Which member each key belongs to.
+#[derive(Debug)]
+pub struct Maglev {
+    table: Box<[u32]>,
+}
+
+impl Maglev {
+    /// A table for members with these stable names and weights (not 0). At
+    /// least one is needed; with none, nothing is ever picked.
+    pub fn new(members: &[(u64, u32)]) -> Self {
+        let size = SIZES.into_iter().find(|&size| size as usize >= PLACES * members.len()).unwrap_or(SIZES[5]);
+        Self { table: fill(members, size) }
+    }
+
+    /// The member of a key, or, if it is not `open`, the one that the key
+    /// falls to then.
+    pub fn pick(&self, hash: u64, members: usize, open: impl Fn(usize) -> bool) -> Option<usize> {
+        for attempt in 0..=TRIES {
+            let place = mix(hash.wrapping_add(attempt)) % self.table.len() as u64;
+            let member = self.table[place as usize] as usize;
+            if member < members && open(member) {
+                return Some(member);
+            }
+        }
+        // Few are open: the first of them, from where the key points.
+        let start = mix(hash) as usize % members.max(1);
+        (start..members).chain(0..start).find(|&member| open(member))
+    }
+}
+
+fn fill(members: &[(u64, u32)], size: u32) -> Box<[u32]> {
+    let mut table = vec![EMPTY; size as usize].into_boxed_slice();
+    let Some(heaviest) = members.iter().map(|(_, weight)| *weight).max().filter(|&weight| weight > 0) else {
+        return table;
+    };
+    let m = u64::from(size);
+    // Where each member goes next, how far it jumps, and its credit for a turn.
+    let mut walks: Vec<(u64, u64, u64)> =
+        members.iter().map(|(name, _)| (mix(*name) % m, mix(name ^ 0x6d61_676c_6576) % (m - 1) + 1, 0)).collect();
+    let mut left = size;
+    while left > 0 {
+        for (member, (next, skip, credit)) in walks.iter_mut().enumerate() {
+            // A lighter member takes its turn less often.
+            *credit += u64::from(members[member].1);
+            if *credit < u64::from(heaviest) {
+                continue;
+            }
+            *credit -= u64::from(heaviest);
+            while table[*next as usize] != EMPTY {
+                *next = (*next + *skip) % m;
+            }
+            table[*next as usize] = member as u32;
+            left -= 1;
+            if left == 0 {
+                break;
+            }
+        }
+    }
+    table
+}
+
+/// A hash that is the same in every process and on every machine: FNV-1a, and
+/// its bits mixed.
+pub fn stable_hash(bytes: &[u8]) -> u64 {
+    let fnv = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    mix(fnv)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(count: usize) -> Vec<(u64, u32)> {
+        (0..count).map(|n| (stable_hash(format!("10.0.0.{n}:80").as_bytes()), 1)).collect()
+    }
+
+    fn owners(maglev: &Maglev, names: &[(u64, u32)], keys: u64) -> Vec<u64> {
+        (0..keys).map(|key| names[maglev.pick(key, names.len(), |_| true).unwrap()].0).collect()
+    }
+
+    #[test]
+    fn shares_are_even_to_a_few_per_cent() {
+        for count in [1, 2, 3, 10, 100] {
+            let mut places = vec![0u32; count];
+            let maglev = Maglev::new(&members(count));
+            maglev.table.iter().for_each(|&member| places[member as usize] += 1);
+            let mean = maglev.table.len() as f64 / count as f64;
+            // The paper: with a hundred places a member, over- and
+            // under-provisioning stay near one per cent.
+            assert!(places.iter().all(|&n| (f64::from(n) / mean - 1.0).abs() < 0.02), "{count}: {places:?}");
+        }
+    }
+
+    #[test]
+    fn weights_are_shares() {
+        let mut names = members(4);
+        names[0].1 = 5;
+        names[1].1 = 2;
+        let maglev = Maglev::new(&names);
+        let places = |member: u32| maglev.table.iter().filter(|&&each| each == member).count() as f64;
+        let total = maglev.table.len() as f64;
+        for (member, share) in [(0, 5.0 / 9.0), (1, 2.0 / 9.0), (2, 1.0 / 9.0), (3, 1.0 / 9.0)] {
+            assert!((places(member) / total - share).abs() < 0.01, "{member}");
+        }
+    }
+
+    /// The least that must move when one of N goes is its own share, 1/N.
+    #[test]
+    fn one_that_goes_moves_little_more_than_its_own_share() {
+        for count in [5, 10, 50, 100] {
+            let before = members(count);
+            let mut after = before.clone();
+            let gone = after.remove(count / 2).0;
+            let keys = 50_000;
+            let old = owners(&Maglev::new(&before), &before, keys);
+            let new = owners(&Maglev::new(&after), &after, keys);
+            let moved = old.iter().zip(&new).filter(|(old, new)| old != new).count() as f64 / keys as f64;
+            let needless = old.iter().zip(&new).filter(|(old, new)| **old != gone && old != new).count();
+            let least = 1.0 / count as f64;
+            assert!(moved >= least * 0.8 && moved <= least + 0.06, "{count}: {moved} moved, {needless} needlessly");
+        }
+    }
+
+    #[test]
+    fn a_key_falls_to_the_same_other_while_its_own_is_closed() {
+        let names = members(10);
+        let maglev = Maglev::new(&names);
+        for key in 0..1000 {
+            let own = maglev.pick(key, 10, |_| true).unwrap();
+            let other = maglev.pick(key, 10, |member| member != own).unwrap();
+            assert_ne!(own, other);
+            assert_eq!(maglev.pick(key, 10, |member| member != own), Some(other));
+            assert_eq!(maglev.pick(key, 10, |member| member == 7), Some(7), "however few are open");
+            assert_eq!(maglev.pick(key, 10, |_| false), None);
+        }
+    }
+
+    #[test]
+    fn hashes_are_the_same_everywhere() {
+        assert_eq!(stable_hash(b""), mix(0xcbf2_9ce4_8422_2325));
+        assert_ne!(stable_hash(b"10.0.0.1:80"), stable_hash(b"10.0.0.2:80"));
+        assert!(Maglev::new(&[]).pick(3, 0, |_| true).is_none());
+    }
+}

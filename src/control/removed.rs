@@ -1,0 +1,107 @@
+//! What a reload took away and still has connections: when they are closed.
+//! Pure.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use crate::worker::{EndpointId, Filter, ListenerId};
+
+/// After the deadline, what is open still is closed again this often.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Something that is gone from the configuration and has connections open.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Gone {
+    /// A listener, by its name.
+    Listener(String),
+    /// An endpoint.
+    Endpoint(EndpointId),
+}
+
+/// Since when each of them is gone; as many as there are.
+#[derive(Debug, Default)]
+pub(super) struct Removed(BTreeMap<Gone, Seen>);
+
+#[derive(Debug)]
+struct Seen {
+    since: Instant,
+    closed_at: Option<Instant>,
+}
+
+impl Removed {
+    /// Takes in what is gone now; answers whose connections have had their
+    /// time.
+    pub(super) fn look(&mut self, gone: Vec<Gone>, after: Option<Duration>, now: Instant) -> Vec<Gone> {
+        if gone.is_empty() {
+            self.0.clear();
+            return Vec::new();
+        }
+        let mut before = std::mem::take(&mut self.0);
+        let mut due = Vec::new();
+        for each in gone {
+            let mut seen = before.remove(&each).unwrap_or(Seen { since: now, closed_at: None });
+            let over = after.is_some_and(|after| now.saturating_duration_since(seen.since) >= after);
+            let again = seen.closed_at.is_none_or(|at| now.saturating_duration_since(at) >= AGAIN);
+            if over && again {
+                seen.closed_at = Some(now);
+                due.push(each.clone());
+            }
+            self.0.insert(each, seen);
+        }
+        due
+    }
+}
+
+/// Which connections: those of the listeners, and those of the endpoints.
+pub(super) fn filters(listeners: Vec<ListenerId>, endpoints: Vec<EndpointId>) -> Vec<Filter> {
+    let listeners = Some(listeners).filter(|ids| !ids.is_empty());
+    let endpoints = Some(endpoints).filter(|ids| !ids.is_empty());
+    let by_listener = listeners.map(|ids| Filter { listeners: Some(ids), ..Filter::default() });
+    let by_endpoint = endpoints.map(|ids| Filter { endpoints: Some(ids), ..Filter::default() });
+    by_listener.into_iter().chain(by_endpoint).collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests need some instant to count from")]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn web() -> Gone {
+        Gone::Listener("web".to_owned())
+    }
+
+    #[test]
+    fn what_is_left_at_the_deadline_is_due_and_again_later() {
+        let (mut removed, now) = (Removed::default(), Instant::now());
+        let db = Gone::Endpoint(EndpointId(7));
+        let after = Some(10 * SECOND);
+        assert_eq!(removed.look(vec![web()], after, now), []);
+        assert_eq!(removed.look(vec![web(), db.clone()], after, now + 9 * SECOND), []);
+        assert_eq!(removed.look(vec![web(), db.clone()], after, now + 10 * SECOND), [web()]);
+        assert_eq!(removed.look(vec![web(), db.clone()], after, now + 10 * SECOND), []);
+        assert_eq!(removed.look(vec![web(), db.clone()], after, now + 11 * SECOND), [web()]);
+        assert_eq!(removed.look(vec![db.clone()], after, now + 19 * SECOND), [db]);
+    }
+
+    #[test]
+    fn what_comes_back_has_its_time_anew_and_without_a_deadline_nothing_is_due() {
+        let (mut removed, now) = (Removed::default(), Instant::now());
+        removed.look(vec![web()], Some(SECOND), now);
+        assert_eq!(removed.look(Vec::new(), Some(SECOND), now), []);
+        assert_eq!(removed.look(vec![web()], Some(SECOND), now + SECOND), []);
+        assert_eq!(removed.look(vec![web()], None, now + 1000 * SECOND), []);
+        assert_eq!(removed.look(vec![web()], Some(SECOND), now + 1000 * SECOND), [web()]);
+    }
+
+    #[test]
+    fn connections_are_found_by_either() {
+        assert_eq!(filters(Vec::new(), Vec::new()).len(), 0);
+        let both = filters(vec![ListenerId(1)], vec![EndpointId(2)]);
+        assert_eq!(both[0].listeners.as_deref(), Some(&[ListenerId(1)][..]));
+        assert_eq!((both[0].endpoints.is_none(), both[1].endpoints.is_some()), (true, true));
+    }
+}

@@ -1,0 +1,5 @@
+//! Handing everything to a successor, and being one.
+
+mod types;
+
+pub use types::*;

@@ -1,0 +1,335 @@
+//! What passes between a netd and its successor, in netd's own words. Ids of
+//! one process mean nothing in the next: objects go by name.
+
+use std::{
+    os::fd::OwnedFd,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use super::super::request::{EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target};
+use crate::{metrics::HistogramSnapshot, worker::Parcel};
+
+/// Asks for an upgrade.
+#[derive(Debug, Clone, Default)]
+pub struct UpgradeRequest {
+    /// The binary to start; `None`: the path that this one was started from.
+    pub binary: Option<PathBuf>,
+    /// The file that the successor reads; `None`: as this one.
+    pub config: Option<PathBuf>,
+    /// Back to the binary before this one, while it is kept.
+    pub rollback: bool,
+    /// Who and why.
+    pub by: Provenance,
+}
+
+/// How far an upgrade is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The new binary was started.
+    Spawned,
+    /// It runs, and has read and checked its configuration.
+    Checked,
+    /// It has the listening sockets, and its workers stand.
+    Ready,
+    /// It accepts; this one does not any more.
+    Serving,
+    /// Connections move.
+    Moving,
+    /// It has all that could move, the counters, and answers operators.
+    Handed,
+}
+
+impl Phase {
+    /// The word of the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Spawned => "spawned",
+            Self::Checked => "checked",
+            Self::Ready => "ready",
+            Self::Serving => "serving",
+            Self::Moving => "moving",
+            Self::Handed => "handed",
+        }
+    }
+}
+
+/// What the asker sees while an upgrade goes on.
+#[derive(Debug, Clone)]
+pub enum UpgradeProgress {
+    /// A phase was reached, so long after the beginning.
+    Reached(Phase, Duration),
+    /// So many connections have moved, of so many.
+    Moved {
+        /// Moved.
+        moved: u64,
+        /// In all, when the move began.
+        of: u64,
+    },
+    /// It is over; nothing follows.
+    Ended(Box<Receipt>),
+}
+
+/// How an upgrade ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The successor has everything; this process ends.
+    Upgraded,
+    /// The successor serves; what could not move is drained by this process.
+    Draining,
+    /// Nothing has changed: the successor failed before it was ready.
+    Refused,
+    /// The successor failed after it was ready; this process serves again, and
+    /// what had moved is lost.
+    Reverted,
+}
+
+impl Verdict {
+    /// The word of the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Upgraded => "upgraded",
+            Self::Draining => "draining",
+            Self::Refused => "refused",
+            Self::Reverted => "reverted",
+        }
+    }
+}
+
+/// The proof of an upgrade.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Why it failed, or what is to be known; one line, may be empty.
+    pub reason: String,
+    /// Who asked.
+    pub by: Provenance,
+    /// When it began.
+    pub began_at: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+    /// Version and process id before.
+    pub from: (String, u32),
+    /// Version and process id of the successor; empty and 0 if it did not get
+    /// so far.
+    pub to: (String, u32),
+    /// Phases reached, with the time since the beginning.
+    pub phases: Vec<(Phase, Duration)>,
+    /// Listening sockets handed over.
+    pub sockets: u64,
+    /// Connections handed over.
+    pub moved: u64,
+    /// Connections that this process drains the classic way.
+    pub drained: u64,
+    /// Connections that were lost: 0, but for a successor that died.
+    pub lost: u64,
+    /// Longest time for which one connection was nobody's.
+    pub longest_pause: Duration,
+    /// Figures of the kernel before and after, by name (`ListenDrops`,
+    /// `ListenOverflows`, `TCPMigrateReqSuccess`, `TCPMigrateReqFailure`,
+    /// `OutRsts`, `AttemptFails`); those that it does not know are left out.
+    pub kernel: Vec<(String, u64, u64)>,
+}
+
+/// All that a successor must know before it serves.
+#[derive(Debug)]
+pub struct Will {
+    /// Number of the configuration in force.
+    pub generation: u64,
+    /// When it came into force.
+    pub applied_at: SystemTime,
+    /// When the first process of this line was started.
+    pub started_at: SystemTime,
+    /// What operators have set.
+    pub overrides: Overrides,
+    /// Drains that have not ended: what, and how much time is left (`None`: no
+    /// deadline), and who asked.
+    pub drains: Vec<(Target, Option<Duration>, Provenance)>,
+    /// Log level, if it was set by hand.
+    pub log_level: Option<String>,
+    /// What was counted so far.
+    pub ledger: Ledger,
+}
+
+/// Overrides in force, by object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Of the whole daemon.
+    pub daemon: Option<Override<ListenerOverride>>,
+    /// Name of the listener.
+    pub listeners: Vec<(String, Override<ListenerOverride>)>,
+    /// Name of the pool.
+    pub pools: Vec<(String, Override<PoolOverride>)>,
+    /// Name of the pool, address of the endpoint.
+    pub endpoints: Vec<((String, String), Override<EndpointOverride>)>,
+}
+
+/// Listening sockets of one listener.
+#[derive(Debug)]
+pub struct ListenerSockets {
+    /// Name of the listener.
+    pub name: String,
+    /// The address as configured.
+    pub address: String,
+    /// The address in fact bound.
+    pub bound: String,
+    /// How they came to be, which decides how they end.
+    pub origin: SocketOrigin,
+    /// In order of the workers that served them; a Unix-domain or inherited
+    /// socket may be there once for all workers.
+    pub sockets: Vec<OwnedFd>,
+}
+
+/// How listening sockets came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketOrigin {
+    /// netd bound them, one a worker.
+    Own,
+    /// netd bound them while it was root, and keeps the address for good.
+    Kept,
+    /// netd bound one Unix-domain socket for all workers.
+    Shared,
+    /// systemd made them.
+    Inherited,
+}
+
+/// Counted so far, or since the last ledger. Gauges are not in it: they travel
+/// with what they count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// In order of index.
+    pub workers: Vec<WorkerLedger>,
+    /// By name, those that are gone included.
+    pub listeners: Vec<(String, ListenerLedger)>,
+    /// By name.
+    pub pools: Vec<(String, PoolLedger)>,
+    /// By pool and address, those that are gone included.
+    pub endpoints: Vec<((String, String), EndpointLedger)>,
+    /// Reloads applied and refused.
+    pub reloads: (u64, u64),
+    /// Connections and bytes of listeners that are long gone: total, from
+    /// downstream, to downstream.
+    pub departed: (u64, u64, u64),
+}
+
+/// Of one worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WorkerLedger {
+    /// Passes of the loop.
+    pub turns: u64,
+    /// Events handled.
+    pub events: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Loop lag.
+    pub turn_time: HistogramSnapshot,
+}
+
+/// Of one listener, all workers together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListenerLedger {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Bytes received from clients.
+    pub bytes_from_downstream: u64,
+    /// Bytes sent to clients.
+    pub bytes_to_downstream: u64,
+    /// Failed accepts.
+    pub accept_errors: u64,
+    /// Pauses for want of descriptors.
+    pub accept_pauses: u64,
+    /// Closed connections by the words of their reason: by, phase, cause.
+    pub closed: Vec<((String, String, String), u64)>,
+    /// Accept to close.
+    pub duration: HistogramSnapshot,
+}
+
+/// Of one pool, all workers together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolLedger {
+    /// Refused for want of an endpoint.
+    pub no_endpoint: u64,
+    /// Connects tried on another endpoint.
+    pub retries: u64,
+}
+
+/// Of one endpoint, all workers together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndpointLedger {
+    /// Connections established.
+    pub connected: u64,
+    /// Sent to it.
+    pub bytes_to_upstream: u64,
+    /// Received from it.
+    pub bytes_from_upstream: u64,
+    /// Failed connects.
+    pub connect_failures: u64,
+    /// errno of the last failed connect, and when.
+    pub last_failure: Option<(u64, SystemTime)>,
+    /// When the last connect succeeded.
+    pub last_success_at: Option<SystemTime>,
+    /// Time to connect.
+    pub connect_time: HistogramSnapshot,
+}
+
+/// A connection on its way to another process.
+#[derive(Debug)]
+pub struct Moving {
+    /// Name of the listener it came in on.
+    pub listener: String,
+    /// Name of its pool.
+    pub pool: Option<String>,
+    /// Pool and address of the endpoint that it is relayed to.
+    pub endpoint: Option<(String, String)>,
+    /// Pool and address of endpoints that were tried before.
+    pub tried: Vec<(String, String)>,
+    /// The connection; ids of objects in it are of the process that fills them
+    /// in, and mean nothing in the other.
+    pub parcel: Parcel,
+}
+
+/// The predecessor as the story of an upgrade needs it.
+pub trait Estate {
+    /// What the successor must know. From here on no other change begins.
+    fn will(&self) -> impl Future<Output = Result<Will, Refusal>>;
+
+    /// Duplicates of all listening sockets.
+    fn sockets(&self) -> impl Future<Output = Result<Vec<ListenerSockets>, Refusal>>;
+
+    /// Accepts no more; the sockets stay open.
+    fn stop_accepting(&self) -> impl Future<Output = Result<(), Refusal>>;
+
+    /// Takes up to `limit` connections from the workers; empty: none is left
+    /// that can move.
+    fn export(&self, limit: usize) -> impl Future<Output = Result<Vec<Moving>, Refusal>>;
+
+    /// Gives connections back to the workers.
+    fn take_back(&self, connections: Vec<Moving>) -> impl Future<Output = ()>;
+
+    /// What was counted since the last will or ledger.
+    fn ledger(&self) -> impl Future<Output = Result<Ledger, Refusal>>;
+
+    /// Connections open.
+    fn open(&self) -> impl Future<Output = u64>;
+
+    /// Serves again as if nothing had happened, and tells what came of it.
+    fn resume(&self, receipt: Receipt) -> impl Future<Output = ()>;
+
+    /// Everything is handed over: drains what is left, then ends without
+    /// closing what the successor has.
+    fn retire(&self, receipt: Receipt) -> impl Future<Output = ()>;
+}
+
+/// The successor as the story of an upgrade needs it.
+pub trait Heir {
+    /// Takes connections; answers those that it cannot take.
+    fn import(&self, connections: Vec<Moving>) -> impl Future<Output = Vec<Moving>>;
+
+    /// Adds what the predecessor counted.
+    fn absorb(&self, ledger: Ledger) -> impl Future<Output = ()>;
+
+    /// The predecessor's word on how it went; from here on operators are
+    /// answered here.
+    fn succeed(&self, receipt: Receipt) -> impl Future<Output = ()>;
+}
