@@ -7,6 +7,7 @@ mod drains;
 mod generations;
 mod listeners;
 mod pools;
+mod upgrades;
 
 use std::time::{Duration, SystemTime};
 
@@ -30,6 +31,7 @@ const STATES: [DaemonState; 6] = [
 /// user and system mode.
 pub(super) fn families(snapshot: &Snapshot, cpu_time: Duration) -> Vec<MetricFamily> {
     let mut families = daemon(snapshot);
+    families.extend(upgrades::families(snapshot));
     families.extend(generations::families(snapshot));
     families.extend(process(snapshot, cpu_time));
     families.extend(listeners::families(&snapshot.listeners));

@@ -11,7 +11,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use crate::config::{
     Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Pool, Process, Protocol, Rebalance, Reload, Workers,
+    Metrics, Pool, Process, Protocol, Rebalance, Reload, Upgrade, Workers,
 };
 
 /// Any valid configuration. Names and addresses are made unique by number.
@@ -42,6 +42,7 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                 admin,
                 metrics,
                 log,
+                upgrade: Upgrade { rollback_window: drain.timeout / 2 },
                 drain,
                 reload,
                 listeners: listeners.collect(),

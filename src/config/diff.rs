@@ -88,7 +88,7 @@ pub enum EndpointChangeKind {
 /// One section's change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingChange {
-    /// `workers`, `process`, `admin`, `metrics`, `log`, `drain` or `reload`.
+    /// `workers`, `process`, `admin`, `metrics`, `log`, `drain`, `reload` or `upgrade`.
     pub section: &'static str,
     /// One line a setting: `level: info -> debug`.
     pub details: Vec<String>,
@@ -216,6 +216,7 @@ fn settings(old: &Config, new: &Config) -> Vec<SettingChange> {
         ("metrics", metrics(old, new), false),
         ("log", log(old, new), true),
         ("drain", drain(old, new), true),
+        ("upgrade", upgrade(old, new), true),
         ("reload", reload(old, new), true),
     ];
     changes
@@ -293,6 +294,13 @@ fn drain(old: &Config, new: &Config) -> Details {
     details.compare("gradual", &old.drain.gradual, &new.drain.gradual, |window| {
         window.map_or_else(|| "off".to_owned(), format_duration)
     });
+    details
+}
+
+fn upgrade(old: &Config, new: &Config) -> Details {
+    let mut details = Details::default();
+    let (old, new) = (&old.upgrade.rollback_window, &new.upgrade.rollback_window);
+    details.compare("rollback_window", old, new, |window| format_duration(*window));
     details
 }
 

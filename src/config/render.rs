@@ -69,6 +69,9 @@ impl Writer {
         self.text("lame_duck", &format_duration(config.drain.lame_duck));
         self.text("gradual", &config.drain.gradual.map_or_else(|| "off".to_owned(), format_duration));
 
+        self.section("Upgrades of the binary.", "upgrade");
+        self.text("rollback_window", &format_duration(config.upgrade.rollback_window));
+
         self.section("What a reload does with connections of what is gone.", "reload");
         let after = config.reload.close_removed_after;
         self.text("close_removed_after", &after.map_or_else(|| "off".to_owned(), format_duration));

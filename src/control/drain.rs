@@ -10,6 +10,7 @@ use super::{
     estimate::Estimate,
     gradual::Gradual,
     request::{DrainOutcome, DrainProgress, Provenance, Refusal, Target},
+    upgrade::OpenDrain,
 };
 
 /// Messages kept for a slow reader; when they are full, progress is left out,
@@ -163,6 +164,15 @@ impl Drain {
         self.start = start;
         self.estimate = Estimate::new(now);
         self.set_times(now);
+    }
+
+    /// What another process must know to go on with it, unless it ends with
+    /// this process's workers.
+    pub(super) fn open(&self, now: Instant) -> Option<OpenDrain> {
+        let left = self.deadline.map(|at| at.saturating_duration_since(now));
+        let gradual = self.gradual.as_ref().map(|gradual| gradual.left(now)).filter(|left| !left.is_zero());
+        let (target, by) = (self.target.clone(), self.by.clone());
+        (!matches!(target, Target::Worker(_))).then_some(OpenDrain { target, left, gradual, by })
     }
 
     pub(super) fn confirm(&mut self) {

@@ -137,7 +137,7 @@ impl<P: WorkerPort> Controller<P> {
             match act {
                 Act::Wait | Act::End => {}
                 Act::Stop => self.stop_accepting_soon(serial),
-                Act::Retire(due) => self.retire(serial, due),
+                Act::Retire(due) => self.retire_some(serial, due),
                 Act::Cut => self.cut(serial),
             }
         }
@@ -259,7 +259,7 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     /// Ends `due` of those that rest, the longest idle first.
-    fn retire(&mut self, serial: u64, due: u64) {
+    fn retire_some(&mut self, serial: u64, due: u64) {
         let now = self.clock.now().instant;
         let Some(drain) = self.drains.iter().find(|drain| drain.serial == serial) else { return };
         let (worker, filter) = self.scope(&drain.target);

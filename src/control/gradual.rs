@@ -44,6 +44,11 @@ impl Gradual {
         due.min(remaining).min(AT_ONCE)
     }
 
+    /// Time to the end of the window.
+    pub(super) fn left(&self, now: Instant) -> Duration {
+        self.ends.saturating_duration_since(now)
+    }
+
     /// Connections without a byte since then are idle.
     pub(super) fn idle_since(&self, now: Instant) -> Option<Instant> {
         now.checked_sub(self.idle)

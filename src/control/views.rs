@@ -132,6 +132,8 @@ impl<P: WorkerPort> Controller<P> {
             workers: self.worker_snapshots(),
             reloads: self.reloads,
             drains: self.drain_snapshot(),
+            upgrades: self.upgrades.counts(),
+            last_upgrade: self.upgrades.receipts().pop(),
             returns: self.returns,
         }
     }

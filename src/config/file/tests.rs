@@ -73,6 +73,7 @@ fn reads_every_key() {
     let (timeout, window) = (Duration::from_secs(90), Duration::from_secs(60));
     let drain = crate::config::Drain { timeout, lame_duck: Duration::from_secs(5), gradual: Some(window) };
     assert_eq!(config.drain, drain);
+    assert_eq!(config.upgrade.rollback_window, Duration::from_secs(7200));
     assert_eq!(config.reload.close_removed_after, Some(Duration::from_secs(600)));
 
     let names: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();

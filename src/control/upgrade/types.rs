@@ -85,6 +85,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Every verdict.
+    pub const ALL: [Self; 4] = [Self::Upgraded, Self::Draining, Self::Refused, Self::Reverted];
+
     /// The word of the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -97,7 +100,7 @@ impl Verdict {
 }
 
 /// The proof of an upgrade.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// How it ended.
     pub verdict: Verdict,
@@ -132,6 +135,19 @@ pub struct Receipt {
     pub kernel: Vec<(String, u64, u64)>,
 }
 
+/// A drain that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenDrain {
+    /// What drains.
+    pub target: Target,
+    /// Until the rest is cut; `None`: it is not.
+    pub left: Option<Duration>,
+    /// Over which time connections that rest end evenly.
+    pub gradual: Option<Duration>,
+    /// Who asked.
+    pub by: Provenance,
+}
+
 /// All that a successor must know before it serves.
 #[derive(Debug)]
 pub struct Will {
@@ -143,13 +159,16 @@ pub struct Will {
     pub started_at: SystemTime,
     /// What operators have set.
     pub overrides: Overrides,
-    /// Drains that have not ended: what, and how much time is left (`None`: no
-    /// deadline), and who asked.
-    pub drains: Vec<(Target, Option<Duration>, Provenance)>,
+    /// Drains that have not ended; not those of workers, which end with them.
+    pub drains: Vec<OpenDrain>,
     /// Log level, if it was set by hand.
     pub log_level: Option<String>,
     /// What was counted so far.
     pub ledger: Ledger,
+    /// Of the latest upgrades, oldest first.
+    pub receipts: Vec<Receipt>,
+    /// Upgrades so far, by verdict.
+    pub upgrades: Vec<(Verdict, u64)>,
 }
 
 /// Overrides in force, by object.
@@ -174,6 +193,9 @@ pub struct ListenerSockets {
     pub address: String,
     /// The address in fact bound.
     pub bound: String,
+    /// The listener and its pool as TOML, should the successor not have it;
+    /// empty: not known.
+    pub settings: String,
     /// How they came to be, which decides how they end.
     pub origin: SocketOrigin,
     /// In order of the workers that served them; a Unix-domain or inherited
