@@ -77,3 +77,31 @@ fn the_deadline_cuts_one_workers_connections_alone() {
     let alive = clients.iter_mut().filter_map(|client| client.try_echo(b"after").ok()).count();
     assert_eq!(alive as u64, kept);
 }
+
+#[test]
+fn its_connections_go_to_the_others_at_once_and_nobody_notices() {
+    let (a, b) = (Origin::echoing(), Origin::echoing());
+    let daemon = daemon_with("[workers]\ncount = 3", &a, &b);
+    let mut clients: Vec<Client> = (0..60).map(|_| daemon.connect("front")).collect();
+    clients.iter_mut().for_each(|client| client.echo(b"before"));
+    let traffic = Traffic::over(daemon.address("front"), 4);
+    traffic.goes_on(50);
+    daemon.ask(&["drain", "worker", "1", "--move", "--no-deadline"]).said("worker/1 is drained");
+    let active = |worker: usize| daemon.status()["workers"][worker]["active"].as_u64().expect("a figure");
+    assert_eq!(active(1), 0);
+    clients.iter_mut().for_each(|client| client.echo(b"elsewhere"));
+    // Evening leaves it alone, and so do workers that go.
+    daemon.ask(&["rebalance"]);
+    assert_eq!(active(1), 0);
+    clients.iter_mut().for_each(|client| client.echo(b"evened"));
+    daemon.ask(&["start", "worker", "1"]);
+    daemon.ask(&["rebalance"]);
+    assert!(active(1) >= 15, "{}", active(1));
+    clients.iter_mut().for_each(|client| client.echo(b"back"));
+    traffic.goes_on(50);
+    traffic.ends_without_a_failure();
+    daemon
+        .netctl(&["drain", "listener", "front", "--move"])
+        .ended_with(1)
+        .complained("only the connections of a worker");
+}
