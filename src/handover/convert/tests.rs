@@ -11,8 +11,8 @@ use prost::Message as _;
 use super::*;
 use crate::{
     control::{
-        EndpointLedger, EndpointOverride, Ledger, ListenerLedger, ListenerOverride, Override, Overrides, PoolLedger,
-        PoolOverride, Target, Will, WorkerLedger,
+        EndpointLedger, EndpointOverride, Ledger, ListenerLedger, ListenerOverride, OpenDrain, Override, Overrides,
+        PoolLedger, PoolOverride, Target, Will, WorkerLedger,
     },
     handover::{
         moment::Moments,
@@ -127,13 +127,23 @@ fn ledger() -> impl Strategy<Value = Ledger> {
         })
 }
 
+fn open_drain() -> impl Strategy<Value = OpenDrain> {
+    let time = || option::of(any::<u64>().prop_map(Duration::from_nanos));
+    (target(), time(), time(), provenance()).prop_map(|(target, left, gradual, by)| OpenDrain {
+        target,
+        left,
+        gradual,
+        by,
+    })
+}
+
 proptest! {
     #[test]
     fn a_will_there_and_back(
         generation: u64,
         times in (time(), time()),
         overrides in overrides(),
-        drains in vec((target(), option::of(any::<u64>().prop_map(Duration::from_nanos)), provenance()), 0..3),
+        drains in vec(open_drain(), 0..3),
         log_level in option::of(name()),
         ledger in ledger(),
     ) {
