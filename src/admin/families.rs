@@ -3,6 +3,7 @@
 //! Labels take their values from the configuration and from fixed lists, so
 //! their number is bounded. docs/metrics.md describes every family.
 
+mod drains;
 mod generations;
 mod listeners;
 mod pools;
@@ -17,8 +18,14 @@ use crate::{
     metrics::{Bounds, Family},
 };
 
-const STATES: [DaemonState; 5] =
-    [DaemonState::Starting, DaemonState::Serving, DaemonState::Draining, DaemonState::Drained, DaemonState::Stopping];
+const STATES: [DaemonState; 6] = [
+    DaemonState::Starting,
+    DaemonState::Serving,
+    DaemonState::LameDuck,
+    DaemonState::Draining,
+    DaemonState::Drained,
+    DaemonState::Stopping,
+];
 
 /// All families, in a fixed order. `cpu_time` is what the process has used in
 /// user and system mode.
@@ -29,7 +36,8 @@ pub(super) fn families(snapshot: &Snapshot, cpu_time: Duration) -> Vec<MetricFam
     families.extend(process(snapshot, cpu_time));
     families.extend(listeners::families(&snapshot.listeners));
     families.extend(pools::families(&snapshot.pools));
-    families.push(responsive(&snapshot.status.workers));
+    families.extend(drains::families(&snapshot.drains));
+    families.extend(states(&snapshot.status.workers));
     families.extend(workers(&snapshot.workers));
     families.into_iter().filter_map(Family::build).collect()
 }
@@ -83,12 +91,16 @@ fn process(snapshot: &Snapshot, cpu_time: Duration) -> Vec<Family> {
     ]
 }
 
-fn responsive(workers: &[WorkerView]) -> Family {
+fn states(workers: &[WorkerView]) -> [Family; 2] {
     let mut responsive = Family::gauge("netd_worker_responsive", "1 while the worker answers its heartbeat in time.");
+    let mut accepting = Family::gauge("netd_worker_accepting", "1 while the worker takes new connections; 0: drained.");
     for worker in workers {
-        responsive.sample(&[("worker", &worker.index.to_string())], f64::from(u8::from(worker.responsive)));
+        let index = worker.index.to_string();
+        let labels = [("worker", index.as_str())];
+        responsive.sample(&labels, f64::from(u8::from(worker.responsive)));
+        accepting.sample(&labels, f64::from(u8::from(worker.accepting)));
     }
-    responsive
+    [responsive, accepting]
 }
 
 fn workers(workers: &[WorkerSnapshot]) -> Vec<Family> {

@@ -157,8 +157,8 @@ impl Admin for Service {
         let (peer, request) = split(request);
         let name = checked(incoming::name("name", request.name))?;
         let by = checked(incoming::provenance(request.by, peer.name()))?;
-        self.ask(|reply| control::Request::StartListener(name, by, reply)).await?;
-        Ok(Response::new(pb::StartListenerResponse {}))
+        let explanation = self.ask(|reply| control::Request::StartListener(name, by, reply)).await?;
+        Ok(Response::new(outgoing::started(explanation)))
     }
 
     async fn stop_listener(&self, request: Request<pb::StopListenerRequest>) -> Answer<pb::StopListenerResponse> {
@@ -205,8 +205,8 @@ impl Admin for Service {
     async fn shutdown(&self, request: Request<pb::ShutdownRequest>) -> Answer<pb::ShutdownResponse> {
         let (peer, request) = split(request);
         let request = checked(incoming::shutdown(request, peer.name()))?;
-        let deadline = self.ask(|reply| control::Request::Shutdown(request, reply)).await?;
-        Ok(Response::new(outgoing::shutdown(deadline)))
+        let plan = self.ask(|reply| control::Request::Shutdown(request, reply)).await?;
+        Ok(Response::new(outgoing::shutdown(plan)))
     }
 
     async fn upgrade(&self, request: Request<pb::UpgradeRequest>) -> Answer<Self::UpgradeStream> {

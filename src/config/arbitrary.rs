@@ -16,9 +16,9 @@ use crate::config::{
 
 /// Any valid configuration. Names and addresses are made unique by number.
 pub(super) fn config() -> impl Strategy<Value = Config> {
-    let settings = (workers(), process(), admin(), metrics(), log(), duration(0, 7 * 86_400_000), reload());
+    let settings = (workers(), process(), admin(), metrics(), log(), drain(), reload());
     (settings, vec(pool(), 0..4), vec((listener(), any::<prop::sample::Index>()), 0..5)).prop_map(
-        |((workers, process, admin, metrics, log, timeout, reload), mut pools, listeners)| {
+        |((workers, process, admin, metrics, log, drain, reload), mut pools, listeners)| {
             for (number, pool) in pools.iter_mut().enumerate() {
                 pool.name = format!("{}.{number}", &pool.name[..pool.name.len().min(60)]);
                 for (number, endpoint) in pool.endpoints.iter_mut().enumerate() {
@@ -42,14 +42,19 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                 admin,
                 metrics,
                 log,
-                drain: Drain { timeout },
-                upgrade: Upgrade { rollback_window: timeout / 2 },
+                upgrade: Upgrade { rollback_window: drain.timeout / 2 },
+                drain,
                 reload,
                 listeners: listeners.collect(),
                 pools: pools.into_iter().map(Arc::new).collect(),
             }
         },
     )
+}
+
+fn drain() -> impl Strategy<Value = Drain> {
+    (duration(0, 7 * 86_400_000), duration(0, 3_600_000), option::of(duration(1000, 7 * 86_400_000)))
+        .prop_map(|(timeout, lame_duck, gradual)| Drain { timeout, lame_duck, gradual })
 }
 
 /// Two configurations that a reload can go between: of what the first has, the

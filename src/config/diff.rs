@@ -290,6 +290,10 @@ fn log(old: &Config, new: &Config) -> Details {
 fn drain(old: &Config, new: &Config) -> Details {
     let mut details = Details::default();
     details.compare("timeout", &old.drain.timeout, &new.drain.timeout, |timeout| format_duration(*timeout));
+    details.compare("lame_duck", &old.drain.lame_duck, &new.drain.lame_duck, |time| format_duration(*time));
+    details.compare("gradual", &old.drain.gradual, &new.drain.gradual, |window| {
+        window.map_or_else(|| "off".to_owned(), format_duration)
+    });
     details
 }
 

@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 use crate::config::{
     Config, Errors,
     check::{Facts, Place, check},
-    default::{BUFFER_SIZE_RANGE, CLOSE_REMOVED_RANGE, DRAIN_TIMEOUT_RANGE, bare},
+    default::{BUFFER_SIZE_RANGE, CLOSE_REMOVED_RANGE, DRAIN_TIMEOUT_RANGE, GRADUAL_RANGE, LAME_DUCK_RANGE, bare},
     errors::{Findings, Found, Lines},
     objects::{LISTENER_KEYS, POOL_KEYS, Places, listeners, pools},
     reader::{Reader, Section, Value},
@@ -29,7 +29,7 @@ const PROCESS_KEYS: &[&str] = &["user", "group", "pid_file", "umask", "working_d
 const ADMIN_KEYS: &[&str] = &["unix", "group", "tcp"];
 const METRICS_KEYS: &[&str] = &["listen"];
 const LOG_KEYS: &[&str] = &["target", "level", "format"];
-const DRAIN_KEYS: &[&str] = &["timeout"];
+const DRAIN_KEYS: &[&str] = &["timeout", "lame_duck", "gradual"];
 const UPGRADE_KEYS: &[&str] = &["rollback_window"];
 const RELOAD_KEYS: &[&str] = &["close_removed_after"];
 
@@ -163,9 +163,13 @@ fn document(reader: &mut Reader<'_>, tree: &DeTable<'_>, facts: &mut Facts, plac
         log.format = section.optional(reader, "format", log.format, |reader, value| reader.parsed(value, log_format));
     }
     if let Some(section) = table(reader, tree, "drain", DRAIN_KEYS) {
-        let default = config.drain.timeout;
-        config.drain.timeout =
-            section.optional(reader, "timeout", default, |reader, value| reader.duration(value, &DRAIN_TIMEOUT_RANGE));
+        let drain = &mut config.drain;
+        drain.timeout = section
+            .optional(reader, "timeout", drain.timeout, |reader, value| reader.duration(value, &DRAIN_TIMEOUT_RANGE));
+        drain.lame_duck = section
+            .optional(reader, "lame_duck", drain.lame_duck, |reader, value| reader.duration(value, &LAME_DUCK_RANGE));
+        drain.gradual = section
+            .optional(reader, "gradual", drain.gradual, |reader, value| reader.duration_or_off(value, &GRADUAL_RANGE));
     }
     if let Some(section) = table(reader, tree, "upgrade", UPGRADE_KEYS) {
         let default = config.upgrade.rollback_window;

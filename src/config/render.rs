@@ -66,6 +66,8 @@ impl Writer {
 
         self.section("How long a drain may take.", "drain");
         self.text("timeout", &format_duration(config.drain.timeout));
+        self.text("lame_duck", &format_duration(config.drain.lame_duck));
+        self.text("gradual", &config.drain.gradual.map_or_else(|| "off".to_owned(), format_duration));
 
         self.section("Upgrades of the binary.", "upgrade");
         self.text("rollback_window", &format_duration(config.upgrade.rollback_window));

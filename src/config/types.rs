@@ -212,6 +212,12 @@ pub struct Upgrade {
 pub struct Drain {
     /// After this, what is left is cut. 0 to 7 days, default 30 s.
     pub timeout: Duration,
+    /// Go on accepting so long before the daemon drains, while readiness fails
+    /// already. 0 to 1 hour, default 0.
+    pub lame_duck: Duration,
+    /// End connections that rest evenly over this time. 1 second to 7 days;
+    /// default `None`, written `"off"`.
+    pub gradual: Option<Duration>,
 }
 
 /// What a reload does with connections of what is gone.

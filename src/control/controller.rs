@@ -13,10 +13,10 @@ use tokio::{
 };
 
 use super::{
-    changes::Progress,
     clock::{Clock, Now},
     connections::answer,
     drain::Drain,
+    drains::Progress,
     fleet::{Commit, Fleet},
     gather::{Gather, workers_named},
     generations::Generations,
@@ -30,8 +30,8 @@ use super::{
     port::WorkerPort,
     removed::Removed,
     request::{
-        Candidate, DaemonState, DrainOutcome, DrainRequest, Event, EventKind, Provenance, Refusal, ReloadRequest,
-        Reply, Request, ShutdownRequest, Target,
+        Candidate, DaemonState, DrainOutcome, DrainPlan, DrainRequest, DrainSnapshot, Event, EventKind, Provenance,
+        Refusal, ReloadRequest, Reply, Request, ShutdownRequest, Target,
     },
     sockets::{Opened, Sockets},
     start::{ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Usage},
@@ -63,6 +63,8 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) drains: Vec<Drain>,
     /// Numbers drains.
     pub(super) serial: u64,
+    /// What ended drains have done.
+    pub(super) drained: DrainSnapshot,
     pub(super) journal: Journal,
     pub(super) clock: Clock,
     pub(super) started: Now,
@@ -115,8 +117,10 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
 enum Pending {
     Asked(Request),
     ReloadBySignal,
+    DrainToStop(DrainPlan),
+    /// The lame-duck time of this drain is over.
+    StopAccepting(u64),
     UpgradeBySignal,
-    DrainToStop(Option<Duration>),
 }
 
 /// How a Controller came to its end.
@@ -163,6 +167,7 @@ impl<P: WorkerPort> Controller<P> {
             lifecycle: Lifecycle::new(),
             drains: Vec::new(),
             serial: 0,
+            drained: DrainSnapshot::default(),
             journal: Journal::new(events, start.clock.clone()),
             clock: start.clock,
             started,
@@ -323,8 +328,13 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     /// Makes `next` the state; `opened` has the sockets that it needs.
-    pub(super) fn carry_out(&mut self, next: State, delta: Delta, opened: BTreeMap<String, Opened>) -> Commit {
+    pub(super) fn carry_out(&mut self, mut next: State, delta: Delta, opened: BTreeMap<String, Opened>) -> Commit {
+        let lifted = next.set_workers(self.workers_of(next.config()));
         self.state = next;
+        for each in lifted {
+            let text = format!("{} override dropped: the worker is gone", each.value);
+            self.journal.seen(EventKind::OverrideCleared, &each.object, &text);
+        }
         let commit = self.fleet.carry_out(&self.state, delta, opened);
         self.end_lifted_drains();
         commit
@@ -347,10 +357,10 @@ impl<P: WorkerPort> Controller<P> {
                     self.status.clear();
                     self.hook(Hook::Stopping);
                 }
-                Effect::Drain(deadline) => {
-                    // The latest deadline counts, however often somebody asks.
+                Effect::Drain(plan) => {
+                    // The latest plan counts, however often somebody asks.
                     self.waiting.retain(|each| !matches!(each, Pending::DrainToStop(_)));
-                    self.waiting.push_front(Pending::DrainToStop(deadline));
+                    self.waiting.push_front(Pending::DrainToStop(plan));
                     self.next_change();
                 }
                 Effect::ExtendTimeout(time) => self.hook(Hook::ExtendTimeout(time)),
@@ -428,8 +438,8 @@ impl<P: WorkerPort> Controller<P> {
                 let text = if again { "stopping at once" } else { "draining, then stopping" };
                 self.leaving_by = by_signal(name);
                 self.journal.asked(EventKind::Shutdown, "", text, &self.leaving_by);
-                let timeout = self.state.config().drain.timeout;
-                self.live(Input::Term { timeout });
+                let plan = DrainPlan::configured(&self.state.config().drain);
+                self.live(Input::Term(plan));
             }
             Signal::Upgrade => {
                 if let Some(refusal) = self.upgrades.obstacle() {
@@ -463,8 +473,8 @@ impl<P: WorkerPort> Controller<P> {
             Request::Why(object, reply) => answer(reply, self.explain(&object)),
             Request::SetLogLevel(level, by, reply) => answer(reply, Ok(self.change_log_level(level, &by))),
             Request::Shutdown(request, reply) => {
-                let deadline = self.shutdown(request);
-                answer(reply, Ok(deadline));
+                let plan = self.shutdown(request);
+                answer(reply, plan);
             }
             Request::Snapshot(reply) => answer(reply, Ok(self.snapshot())),
             Request::Upgrades(reply) => answer(reply, Ok(self.upgrades.receipts())),
@@ -494,9 +504,10 @@ impl<P: WorkerPort> Controller<P> {
     fn begin(&mut self, pending: Pending) {
         let leaving = self.lifecycle.is_leaving();
         match pending {
-            Pending::DrainToStop(deadline) => {
+            Pending::StopAccepting(serial) => self.stop_accepting(serial),
+            Pending::DrainToStop(plan) => {
                 let by = self.leaving_by.clone();
-                if let Err(refusal) = self.begin_drain(&Target::Daemon, deadline, &by, true) {
+                if let Err(refusal) = self.begin_drain(&Target::Daemon, plan, &by, true) {
                     tracing::error!("the drain before the stop does not begin: {refusal}");
                     self.live(Input::ShutdownNow);
                 }
@@ -524,7 +535,7 @@ impl<P: WorkerPort> Controller<P> {
             Request::Rollback(request, reply) => self.rollback(request, reply),
             Request::Drain(request, reply) => self.start_drain(request, reply),
             Request::Undrain(target, by, reply) => self.undrain(target, by, reply),
-            Request::StartListener(name, by, reply) => self.start_listener(name, by, reply),
+            Request::StartListener(name, by, reply) => self.start_listener(&name, &by, reply),
             Request::StopListener(request, reply) => self.stop_listener(request, reply),
             Request::SetEndpoint(request, reply) => self.set_endpoint(request, reply),
             Request::Upgrade(request, reply) => self.upgrade(request, Some(reply)),
@@ -551,13 +562,23 @@ impl<P: WorkerPort> Controller<P> {
         before
     }
 
-    fn shutdown(&mut self, request: ShutdownRequest) -> Option<Duration> {
+    fn shutdown(&mut self, request: ShutdownRequest) -> Result<Option<DrainPlan>, Refusal> {
+        let plan = DrainPlan::of(request.course, &Target::Daemon, &self.state.config().drain)?;
         let text = if request.now { "stopping at once" } else { "draining, then stopping" };
         self.journal.asked(EventKind::Shutdown, "", text, &request.by);
-        let deadline = self.deadline(request.deadline).filter(|_| !request.now);
         self.leaving_by = request.by;
-        self.live(if request.now { Input::ShutdownNow } else { Input::Shutdown { deadline } });
-        deadline
+        self.live(if request.now { Input::ShutdownNow } else { Input::Shutdown(plan) });
+        Ok(Some(plan).filter(|_| !request.now))
+    }
+
+    /// The lame-duck time of a drain is over: its end of accepting comes before
+    /// all that waits.
+    pub(super) fn stop_accepting_soon(&mut self, serial: u64) {
+        let waits = |each: &Pending| matches!(each, Pending::StopAccepting(waiting) if *waiting == serial);
+        if !self.waiting.iter().any(waits) {
+            self.waiting.push_front(Pending::StopAccepting(serial));
+            self.next_change();
+        }
     }
 
     fn tick(&mut self) {
@@ -653,9 +674,8 @@ fn refuse(change: Request, refusal: Refusal) {
         Request::Reload(_, reply) => answer(reply, Err(refusal)),
         Request::Rollback(_, reply) => answer(reply, Err(refusal)),
         Request::Drain(_, reply) => answer(reply, Err(refusal)),
-        Request::Undrain(_, _, reply) | Request::StartListener(_, _, reply) | Request::StopListener(_, reply) => {
-            answer(reply, Err(refusal));
-        }
+        Request::Undrain(_, _, reply) | Request::StopListener(_, reply) => answer(reply, Err(refusal)),
+        Request::StartListener(_, _, reply) => answer(reply, Err(refusal)),
         Request::SetEndpoint(_, reply) => answer(reply, Err(refusal)),
         Request::Upgrade(_, reply) => answer(reply, Err(refusal)),
         Request::Rebalance(_, reply) => answer(reply, Err(refusal)),

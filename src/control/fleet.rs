@@ -2,6 +2,7 @@
 //! heartbeat.
 
 pub(super) mod hands;
+pub(super) mod listening;
 
 use std::{
     collections::BTreeMap,
@@ -12,6 +13,7 @@ use std::{
 };
 
 use super::{
+    crew::Crew,
     gather::{Gather, workers_named},
     lane::Lane,
     port::WorkerPort,
@@ -22,9 +24,11 @@ use super::{
 };
 use crate::{
     config::{Address, Listener},
-    listen::{self, Duplicate, ListenSocket},
-    metrics::ListenerShard,
-    worker::{Command, EndpointSpec, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec, Query, Reply, Selection},
+    listen::{Duplicate, ListenSocket},
+    worker::{
+        Command, EndpointSpec, Filter, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec, Query, Reply, Resting,
+        Selection,
+    },
 };
 
 /// The workers and what they were told.
@@ -98,7 +102,7 @@ impl<P: WorkerPort> Fleet<P> {
         for listener in delta.start.iter().chain(&delta.rebind) {
             let old = self.told.listener(listener, self.workers.len()).retire_id();
             if let Some(opened) = opened.remove(&listener.name) {
-                self.add_listener(listener, opened);
+                self.add_listener(listener, opened, state.crew());
             }
             if delta.rebind.contains(listener) {
                 self.stop_listener(old, &mut confirm);
@@ -128,6 +132,13 @@ impl<P: WorkerPort> Fleet<P> {
         Commit { confirm, pools_removed }
     }
 
+    /// Answered when everything that was ordered before is done.
+    pub(super) fn ping(&mut self) -> Gather<()> {
+        let mut confirm = Gather::new(self.workers.len());
+        self.send_all(&mut confirm, Command::Ping);
+        confirm
+    }
+
     /// Forgets pools that nothing refers to any more.
     pub(super) fn forget_pools(&mut self, pools: &[PoolId]) {
         for pool in pools {
@@ -139,6 +150,42 @@ impl<P: WorkerPort> Fleet<P> {
     pub(super) fn query(&mut self, query: &Query) -> Gather<Vec<crate::worker::ConnectionInfo>> {
         let mut gather = Gather::new(self.workers.len());
         self.send_all(&mut gather, |reply| Command::Query(query.clone(), reply));
+        gather
+    }
+
+    /// Has connections of one worker ended.
+    pub(super) fn close_on(
+        &mut self,
+        worker: usize,
+        selection: Selection,
+        reason: crate::protocol::CloseReason,
+    ) -> Gather<Vec<u64>> {
+        let mut gather = Gather::new(self.workers.len());
+        self.send(worker, Command::Close(selection, reason, gather.reply(worker)));
+        gather
+    }
+
+    /// Asks for connections that rest: of every worker, or of one.
+    pub(super) fn resting(&mut self, worker: Option<usize>, filter: &Filter, limit: usize) -> Gather<Vec<Resting>> {
+        let mut gather = Gather::new(self.workers.len());
+        let order = |reply| Command::Resting(filter.clone(), limit, reply);
+        match worker {
+            Some(worker) => self.send(worker, order(gather.reply(worker))),
+            None => self.send_all(&mut gather, order),
+        }
+        gather
+    }
+
+    /// Has connections that rest ended, by worker.
+    pub(super) fn retire(
+        &mut self,
+        chosen: Vec<Vec<Resting>>,
+        reason: crate::protocol::CloseReason,
+    ) -> Gather<Vec<u64>> {
+        let mut gather = Gather::new(self.workers.len());
+        for (worker, list) in chosen.into_iter().enumerate().filter(|(_, list)| !list.is_empty()) {
+            self.send(worker, Command::Retire(list, reason, gather.reply(worker)));
+        }
         gather
     }
 
@@ -266,6 +313,11 @@ impl<P: WorkerPort> Fleet<P> {
         self.workers.get(worker).is_none_or(|lane| lane.port().is_finished())
     }
 
+    /// Whether the worker was found dead.
+    pub(super) fn is_dead(&self, worker: usize) -> bool {
+        self.hearts.get(worker).is_some_and(|heart| heart.dead)
+    }
+
     /// Whether no worker is left.
     pub(super) fn all_dead(&self) -> bool {
         self.hearts.iter().all(|heart| heart.dead)
@@ -292,20 +344,13 @@ impl<P: WorkerPort> Fleet<P> {
         Err(Refusal::Timeout(format!("{who} did not answer the last heartbeat: nothing was changed")))
     }
 
-    fn add_listener(&mut self, listener: &Arc<Listener>, opened: Opened) {
+    fn add_listener(&mut self, listener: &Arc<Listener>, opened: Opened, crew: &Crew) {
         let id = ListenerId(self.told.fresh());
         let told = self.told.listener(listener, self.workers.len());
         told.id = Some(id);
         told.bound = opened.bound.local;
         told.inherited = opened.inherited;
-        let specs = self.listener_specs(&listener.name);
-        let dealt = listen::spread(opened.bound.sockets, self.workers.len()).unwrap_or_else(|error| {
-            tracing::error!(listener = %listener.name, %error, "not every worker has a socket of it");
-            Vec::new()
-        });
-        for (index, (spec, sockets)) in specs.into_iter().zip(dealt).enumerate() {
-            sockets.into_iter().for_each(|socket| self.send(index, Command::AddListener(spec.clone(), socket)));
-        }
+        self.deal(&listener.name, opened.bound.sockets, crew);
     }
 
     fn stop_listener(&mut self, id: Option<ListenerId>, confirm: &mut Gather<()>) {
@@ -316,18 +361,15 @@ impl<P: WorkerPort> Fleet<P> {
 
     /// The listener as each worker shall see it; empty if it has no id.
     fn listener_specs(&self, name: &str) -> Vec<ListenerSpec> {
-        let Some(ToldListener { id: Some(id), config, shards, .. }) = self.told.listeners.get(name) else {
-            return Vec::new();
-        };
+        (0..self.workers.len()).map_while(|worker| self.listener_spec(name, worker)).collect()
+    }
+
+    /// The same for one worker.
+    fn listener_spec(&self, name: &str, worker: usize) -> Option<ListenerSpec> {
+        let ToldListener { id: Some(id), config, shards, .. } = self.told.listeners.get(name)? else { return None };
         let pool = config.protocol.pool().and_then(|pool| self.told.pools.get(pool)).map(|told| told.id);
-        let spec = |counters: &Arc<ListenerShard>| ListenerSpec {
-            id: *id,
-            config: config.clone(),
-            pool,
-            counters: counters.clone(),
-        };
-        // Those of workers that have gone come last.
-        shards.iter().take(self.workers.len()).map(spec).collect()
+        let counters = shards.get(worker)?.clone();
+        Some(ListenerSpec { id: *id, config: config.clone(), pool, counters })
     }
 
     fn send_all<T: Send + 'static>(&mut self, gather: &mut Gather<T>, order: impl Fn(Reply<T>) -> Command) {

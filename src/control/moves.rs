@@ -5,16 +5,17 @@
 //! looks at gauges may take them for the truth meanwhile
 //! ([`Controller::in_transit`]).
 
-use std::{collections::VecDeque, io, time::Instant};
+use std::{collections::VecDeque, io, ops::Range, time::Instant};
 
 use super::{
     connections::answer,
     controller::Controller,
+    drain::Drain,
     gather::Gather,
     names,
     port::WorkerPort,
     rebalance::{self, Balancer, Shift},
-    request::{EventKind, Moved, RebalanceRequest, Refusal, Reply},
+    request::{DrainOutcome, EventKind, Moved, Provenance, RebalanceRequest, Refusal, Reply, Target},
 };
 use crate::{
     config::{Config, Rebalance},
@@ -69,7 +70,7 @@ impl<P: WorkerPort> Controller<P> {
             return answer(reply, Err(refusal));
         }
         let limit = request.limit.unwrap_or(LIMIT).min(LIMIT);
-        let shifts = rebalance::even(&self.fleet.loads(&[]), limit);
+        let shifts = rebalance::even(&self.fleet.loads(&[], self.state.crew()), limit);
         self.busy = true;
         self.shift(shifts, move |controller, moved| {
             let text = format!("moved by hand: {}", told(&moved));
@@ -91,7 +92,8 @@ impl<P: WorkerPort> Controller<P> {
         let span = now.saturating_duration_since(then).as_micros() as f64;
         let busy = worked.iter().zip(before).map(|(now, before)| now.saturating_sub(before) as f64 / span.max(1.0));
         let busy: Vec<f64> = busy.map(|share| share.clamp(0.0, 1.0)).collect();
-        let Some(shift) = self.hands.balancer.look(&self.fleet.loads(&busy), now) else { return };
+        let loads = self.fleet.loads(&busy, self.state.crew());
+        let Some(shift) = self.hands.balancer.look(&loads, now) else { return };
         self.busy = true;
         self.shift(vec![shift], |controller, moved| {
             if !moved.is_empty() {
@@ -115,6 +117,7 @@ impl<P: WorkerPort> Controller<P> {
     /// Starts further workers, up to `count`, and has them accept on all
     /// listeners.
     pub(super) fn hire(&mut self, count: usize) -> Result<(), Refusal> {
+        self.state.crew().check_resize(count)?;
         let before = self.fleet.count();
         let mut ports = Vec::new();
         for index in before..count {
@@ -137,23 +140,25 @@ impl<P: WorkerPort> Controller<P> {
         }
         self.fleet.hire(ports);
         self.sockets.set_workers(count);
-        let accepting = self.fleet.told().listeners.values().filter(|told| told.id.is_some());
-        let accepting: Vec<_> =
-            accepting.map(|told| (told.config.clone(), told.id, told.bound.clone(), told.inherited)).collect();
-        for (listener, id, bound, inherited) in accepting {
-            let own = if inherited { None } else { self.sockets.more(&listener, &bound, count - before) };
-            match own {
-                Some(sockets) => self.give_sockets(&listener.name, id, before, sockets),
-                None => {
-                    let gather = self.fleet.share(&listener.name, count - before);
-                    self.when_answered(gather, move |controller, gather: Gather<_>| {
-                        let sockets = gather.answers.into_iter().flat_map(|(_, sockets)| sockets).collect();
-                        controller.give_sockets(&listener.name, id, before, sockets);
-                    });
-                }
-            }
-        }
+        let accepting = self.fleet.told().listeners.iter().filter(|(_, told)| told.id.is_some());
+        let wanting: Vec<_> = accepting.map(|(name, _)| (name.clone(), (before..count).collect())).collect();
+        wanting.into_iter().for_each(|(name, workers)| self.equip(&name, workers));
         Ok(())
+    }
+
+    /// Gives each of these workers a further socket of a listener.
+    pub(super) fn equip(&mut self, name: &str, workers: Vec<usize>) {
+        let Some(told) = self.fleet.told().listeners.get(name) else { return };
+        let (listener, id) = (told.config.clone(), told.id);
+        let own = if told.inherited { None } else { self.sockets.more(&listener, &told.bound, workers.len()) };
+        if let Some(sockets) = own {
+            return self.give_sockets(name, id, &workers, sockets);
+        }
+        let gather = self.fleet.share(name, workers.len());
+        self.when_answered(gather, move |controller, gather: Gather<_>| {
+            let sockets = gather.answers.into_iter().flat_map(|(_, sockets)| sockets).collect();
+            controller.give_sockets(&listener.name, id, &workers, sockets);
+        });
     }
 
     /// As [`hire`](Self::hire) had not been.
@@ -180,14 +185,14 @@ impl<P: WorkerPort> Controller<P> {
         });
     }
 
-    /// Gives each of the workers from `first` on a socket, unless the listener
-    /// has others by now, or none.
-    fn give_sockets(&mut self, name: &str, id: Option<ListenerId>, first: usize, sockets: Vec<ListenSocket>) {
+    /// Gives each of the workers a socket, unless the listener has others by
+    /// now, or none.
+    fn give_sockets(&mut self, name: &str, id: Option<ListenerId>, workers: &[usize], sockets: Vec<ListenSocket>) {
         if self.fleet.told().listeners.get(name).is_none_or(|told| told.id != id) {
             return;
         }
-        for (worker, socket) in (first..self.fleet.count()).zip(sockets) {
-            self.fleet.add_socket(name, worker, socket);
+        for (&worker, socket) in workers.iter().zip(sockets) {
+            self.fleet.add_socket(name, worker, socket, self.state.crew());
         }
     }
 
@@ -199,36 +204,59 @@ impl<P: WorkerPort> Controller<P> {
         }
         self.busy = true;
         self.sockets.set_workers(count);
-        let released = self.fleet.release(count);
+        // As the state has it, those from `count` on do not accept.
+        let released = self.fleet.release(self.state.crew());
         self.when_answered(released, move |controller, released| {
-            let released = released.answers.into_iter().map(|(_, released)| released).collect();
-            controller.fleet.take_over(released, count);
+            controller.fleet.take_over(released.answers, controller.state.crew());
             controller.empty(count, Box::new(then));
         });
     }
 
     /// Moves the connections of the workers from `count` on, until none is left.
     fn empty(&mut self, count: usize, then: Box<dyn FnOnce(&mut Self) + Send>) {
-        let mut loads = self.fleet.loads(&[]);
-        for load in loads.iter_mut().skip(count) {
+        let Some(shifts) = self.ways_out(count..self.fleet.count()) else { return then(self) };
+        self.shift(shifts, move |controller, _| {
+            let gone = |drain: &Drain| matches!(drain.target, Target::Worker(index) if index >= count);
+            controller.end_drains(gone, DrainOutcome::Drained);
+            controller.fleet.dismiss(count);
+            then(controller);
+        });
+    }
+
+    /// Moves the connections of a drained worker to the others, as many as can
+    /// be; no other change begins meanwhile.
+    pub(super) fn vacate(&mut self, worker: usize, by: Provenance) {
+        let Some(shifts) = self.ways_out(worker..worker + 1) else { return };
+        self.busy = true;
+        self.shift(shifts, move |controller, moved| {
+            let nothing = "nothing to be moved: it has no connections".to_owned();
+            let text = if moved.is_empty() { nothing } else { format!("moved away: {}", told(&moved)) };
+            controller.journal.asked(EventKind::ConnectionsMoved, &names::worker(worker), &text, &by);
+            controller.busy = false;
+            controller.next_change();
+        });
+    }
+
+    /// The moves after which workers have no connections any more; `None`: no
+    /// other one can take them.
+    fn ways_out(&self, leaving: Range<usize>) -> Option<Vec<Shift>> {
+        let mut loads = self.fleet.loads(&[], self.state.crew());
+        for load in loads.iter_mut().take(leaving.end).skip(leaving.start) {
             load.able = false;
         }
         let Some(first) = loads.iter().position(|load| load.able) else {
             tracing::error!("no worker is left that could take the connections of those that leave; they stay");
-            return then(self);
+            return None;
         };
         let mut shifts: Vec<Shift> = Vec::new();
-        for leaving in count..self.fleet.count() {
+        for leaving in leaving {
             let leaves = rebalance::leave(&loads, leaving);
             leaves.iter().for_each(|shift| loads[shift.to].active += shift.count);
             shifts.extend(leaves);
             // Who came meanwhile; only an empty answer says that nobody is left.
             shifts.push(Shift { from: leaving, to: first, count: u64::MAX });
         }
-        self.shift(shifts, move |controller, _| {
-            controller.fleet.dismiss(count);
-            then(controller);
-        });
+        Some(shifts)
     }
 
     /// Moves connections, shift by shift.

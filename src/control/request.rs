@@ -18,6 +18,8 @@ use crate::{
     protocol::CloseReason,
 };
 
+pub use super::drain_plan::{Course, DrainMode, DrainPlan};
+
 /// Where an answer goes. A dropped receiver is no fault.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
@@ -59,8 +61,8 @@ pub enum Request {
     Drain(DrainRequest, Reply<mpsc::Receiver<DrainProgress>>),
     /// Takes a drain back.
     Undrain(Target, Provenance, Reply<()>),
-    /// Lifts a stop of a listener.
-    StartListener(String, Provenance, Reply<()>),
+    /// Lifts a stop of a listener; answers whether it accepts, and why not.
+    StartListener(String, Provenance, Reply<Explanation>),
     /// Stops one listener from accepting.
     StopListener(StopRequest, Reply<()>),
     /// Overrides an endpoint.
@@ -72,8 +74,8 @@ pub enum Request {
     /// Sets the log level; answers the one before.
     SetLogLevel(LogLevel, Provenance, Reply<LogLevel>),
     /// Drains and stops, or stops at once.
-    /// Answers after what time the rest is cut; `None`: at once, or never.
-    Shutdown(ShutdownRequest, Reply<Option<Duration>>),
+    /// Answers how it goes; `None`: at once.
+    Shutdown(ShutdownRequest, Reply<Option<DrainPlan>>),
     /// Hands everything to a new process; progress comes over the channel that
     /// is the answer.
     Upgrade(UpgradeRequest, Reply<mpsc::Receiver<UpgradeProgress>>),
@@ -113,6 +115,8 @@ pub enum DaemonState {
     Starting,
     /// Accepting.
     Serving,
+    /// Accepting still, but about to drain: balancers in front shall notice.
+    LameDuck,
     /// Accepting nothing new; connections are open.
     Draining,
     /// Accepting nothing new; no connection is open.
@@ -127,6 +131,7 @@ impl DaemonState {
         match self {
             Self::Starting => "starting",
             Self::Serving => "serving",
+            Self::LameDuck => "lame-duck",
             Self::Draining => "draining",
             Self::Drained => "drained",
             Self::Stopping => "stopping",
@@ -190,6 +195,10 @@ pub struct WorkerView {
     pub responsive: bool,
     /// CPU it is pinned to.
     pub cpu: Option<u32>,
+    /// Override.
+    pub override_: Option<Override<WorkerOverride>>,
+    /// It takes new connections, if any listener accepts.
+    pub accepting: bool,
 }
 
 /// Bytes and connections of one object.
@@ -243,6 +252,13 @@ pub enum EndpointOverride {
     Draining,
     /// No new connections; shown as under maintenance.
     Maintenance,
+}
+
+/// What can be overridden on a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerOverride {
+    /// Not accepting, by Drain; the other workers have its sockets.
+    Draining,
 }
 
 /// What is seen of a listener.
@@ -588,6 +604,8 @@ pub enum Target {
     Pool(String),
     /// One endpoint of a pool.
     Endpoint(String, String),
+    /// One worker, by index.
+    Worker(usize),
 }
 
 /// When a drain cuts what is left.
@@ -606,8 +624,8 @@ pub enum Deadline {
 pub struct DrainRequest {
     /// What.
     pub target: Target,
-    /// Until when.
-    pub deadline: Deadline,
+    /// How.
+    pub course: Course,
     /// Who and why.
     pub by: Provenance,
 }
@@ -619,12 +637,22 @@ pub struct DrainProgress {
     pub remaining: u64,
     /// Ended by themselves.
     pub finished: u64,
+    /// Ended by a gradual drain while they rested.
+    pub retired: u64,
+    /// Moved to other workers.
+    pub moved: u64,
     /// Cut at the deadline.
     pub cut: u64,
     /// Since the drain began.
     pub elapsed: Duration,
     /// To the deadline.
     pub left: Option<Duration>,
+    /// Until nothing is left, from how fast connections have ended lately.
+    pub estimate: Option<Duration>,
+    /// It goes on accepting for this time; `None`: it accepts nothing new.
+    pub accepting: Option<Duration>,
+    /// See [`DrainMode`].
+    pub mode: DrainMode,
     /// In the last message: how it ended.
     pub outcome: Option<DrainOutcome>,
 }
@@ -701,8 +729,8 @@ pub struct Explanation {
 pub struct ShutdownRequest {
     /// Cut everything at once.
     pub now: bool,
-    /// Until when to drain.
-    pub deadline: Deadline,
+    /// How to drain.
+    pub course: Course,
     /// Who and why.
     pub by: Provenance,
 }
@@ -749,6 +777,7 @@ pub enum EventKind {
     Started,
     Reloaded,
     ReloadRefused,
+    LameDuck,
     ReloadConfirmed,
     ReloadReverted,
     RolledBack,
@@ -776,10 +805,11 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Started,
         Self::Reloaded,
         Self::ReloadRefused,
+        Self::LameDuck,
         Self::ReloadConfirmed,
         Self::ReloadReverted,
         Self::RolledBack,
@@ -811,6 +841,7 @@ impl EventKind {
             Self::Started => "started",
             Self::Reloaded => "reloaded",
             Self::ReloadRefused => "reload-refused",
+            Self::LameDuck => "lame-duck",
             Self::ReloadConfirmed => "reload-confirmed",
             Self::ReloadReverted => "reload-reverted",
             Self::RolledBack => "rolled-back",
@@ -858,6 +889,20 @@ pub struct Snapshot {
     pub last_upgrade: Option<Receipt>,
     /// Reloads on trial and rollbacks.
     pub returns: Returns,
+    /// Drains.
+    pub drains: DrainSnapshot,
+}
+
+/// Figures of drains.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DrainSnapshot {
+    /// Under way: kind of the target, and connections that are left.
+    pub running: Vec<(&'static str, u64)>,
+    /// Drains that have ended, with nothing left or taken back.
+    pub ended: (u64, u64),
+    /// Connections that ended under drains: by themselves, while they rested,
+    /// cut.
+    pub connections: (u64, u64, u64),
 }
 
 /// Figures of one listener.

@@ -236,7 +236,7 @@ impl Prepared {
             }
         }
         let mut fleet = Fleet::new(workers);
-        let state = self.state.clone();
+        let state = self.state.clone().with_workers(fleet.workers().len());
         let mut delta = fleet.told().delta(&state);
         if self.adoption.is_some() {
             // Pools only; listeners when this process may accept.

@@ -10,8 +10,11 @@ use std::{
 };
 
 use super::{
+    crew::Crew,
     names,
-    request::{EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target},
+    request::{
+        EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target, WorkerOverride,
+    },
     upgrade::Overrides,
 };
 use crate::config::{Config, Endpoint, Listener, Pool};
@@ -32,6 +35,7 @@ pub(super) struct State {
     listeners: BTreeMap<String, Override<ListenerOverride>>,
     pools: BTreeMap<String, Override<PoolOverride>>,
     endpoints: BTreeMap<(String, String), Override<EndpointOverride>>,
+    crew: Crew,
 }
 
 /// An override that is no more.
@@ -54,7 +58,25 @@ impl State {
             listeners: BTreeMap::new(),
             pools: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            crew: Crew::default(),
         }
+    }
+
+    /// The same, with so many workers, all accepting.
+    pub(super) fn with_workers(self, count: usize) -> Self {
+        Self { crew: Crew::new(count), ..self }
+    }
+
+    /// There are so many workers now. Drains of those that have gone end with
+    /// them and are told; workers of that number that come later are others.
+    pub(super) fn set_workers(&mut self, count: usize) -> Vec<Lifted> {
+        let gone = self.crew.resize(count).into_iter();
+        gone.map(|(worker, each)| Lifted { object: names::worker(worker), value: each.value.to_string() }).collect()
+    }
+
+    /// The workers' overrides.
+    pub(super) fn crew(&self) -> &Crew {
+        &self.crew
     }
 
     /// What a predecessor had in force, with this configuration. Overrides of
@@ -140,6 +162,7 @@ impl State {
             Target::Listener(name) => self.listener(name).map(|_| ()),
             Target::Pool(name) => self.pool(name).map(|_| ()),
             Target::Endpoint(pool, address) => self.endpoint(pool, address).map(|_| ()),
+            Target::Worker(index) => self.crew.check(*index),
         }
     }
 
@@ -170,6 +193,7 @@ impl State {
             Target::Endpoint(pool, address) => {
                 self.endpoint(pool, address).is_ok_and(|endpoint| self.weight(pool, endpoint) > 0)
             }
+            Target::Worker(index) => self.crew.accepts(*index),
         }
     }
 
@@ -194,7 +218,8 @@ impl State {
 
     /// Overrides in force.
     pub(super) fn overrides(&self) -> usize {
-        usize::from(self.daemon.is_some()) + self.listeners.len() + self.pools.len() + self.endpoints.len()
+        let objects = self.listeners.len() + self.pools.len() + self.endpoints.len();
+        usize::from(self.daemon.is_some()) + objects + self.crew.overrides()
     }
 
     /// Takes another configuration. Overrides of objects that are gone are
@@ -234,6 +259,9 @@ impl State {
                     self.endpoints.insert(key, override_of(EndpointOverride::Draining, by, now, None)?);
                 }
             }
+            Target::Worker(index) => {
+                self.crew.drain(*index, override_of(WorkerOverride::Draining, by, now, None)?)?;
+            }
         }
         Ok(())
     }
@@ -252,6 +280,7 @@ impl State {
                 let key = (pool.clone(), address.clone());
                 remove_if(&mut self.endpoints, &key, |value| *value == EndpointOverride::Draining)
             }
+            Target::Worker(index) => self.crew.undrain(*index),
         };
         if drained || running { Ok(()) } else { Err(Refusal::Precondition(self.not_drained(target))) }
     }
@@ -355,6 +384,7 @@ impl State {
                 None => format!("listener `{name}` is not drained"),
             },
             Target::Pool(name) => format!("pool `{name}` is not drained"),
+            Target::Worker(index) => format!("worker {index} is not drained"),
             Target::Endpoint(pool, address) => match self.endpoint_override(pool, address) {
                 Some(each) => format!(
                     "endpoint `{address}` of pool `{pool}` is not drained; its override is {}: clear that",

@@ -27,7 +27,7 @@ pub(super) fn empty() -> Config {
         admin: Admin { unix: AdminSocket::Off, group: None, tcp: None },
         metrics: Metrics { listen: None },
         log: Log { target: LogTarget::Auto, level: LogLevel::Info, format: LogFormat::Text },
-        drain: Drain { timeout: Duration::from_secs(30) },
+        drain: Drain { timeout: Duration::from_secs(30), lame_duck: Duration::ZERO, gradual: None },
         upgrade: crate::config::Upgrade { rollback_window: Duration::from_secs(3600) },
         reload: Reload { close_removed_after: None },
         listeners: Vec::new(),

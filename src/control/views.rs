@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     controller::Controller,
-    figures,
+    figures, gone,
     port::WorkerPort,
     request::{
         ConfigView, EndpointOverride, EndpointSnapshot, EndpointState, EndpointView, Explanation, Figures,
@@ -97,7 +97,14 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     pub(super) fn explain(&self, name: &str) -> Result<Explanation, Refusal> {
-        Ok(match why::resolve(&self.state, name)? {
+        let object = match why::resolve(&self.state, name) {
+            Err(missing @ Refusal::NotFound(_)) => {
+                return gone::explain(&self.state, self.fleet.told(), name, missing);
+            }
+            object => object?,
+        };
+        Ok(match object {
+            Object::Worker(index) => why::worker(&self.state, index, !self.fleet.is_dead(index)),
             Object::Listener(name) => {
                 let observed = self.fleet.told().any_listener(&name).map_or(ListenerState::Stopped, listener_state);
                 why::listener(&self.state, self.state.listener(&name)?, listener_word(observed))
@@ -124,6 +131,7 @@ impl<P: WorkerPort> Controller<P> {
             pools: self.pool_snapshots(),
             workers: self.worker_snapshots(),
             reloads: self.reloads,
+            drains: self.drain_snapshot(),
             upgrades: self.upgrades.counts(),
             last_upgrade: self.upgrades.receipts().pop(),
             returns: self.returns,
@@ -139,6 +147,8 @@ impl<P: WorkerPort> Controller<P> {
             turns: shard.turns.get(),
             responsive: self.fleet.is_responsive(index),
             cpu: worker.settings().cpu,
+            override_: self.state.crew().override_of(index).cloned(),
+            accepting: self.state.crew().accepts(index) && !self.fleet.is_dead(index),
         }
     }
 

@@ -110,6 +110,12 @@ pub enum Command {
     /// Takes connections on; answers those that it cannot. The counters must be
     /// this worker's, and pools must have been told before.
     Import(Vec<Arrival>, Reply<Vec<Parcel>>),
+    /// Names at most so many of the connections that rest, the longest idle
+    /// first; see [`Resting`].
+    Resting(Filter, usize, Reply<Vec<Resting>>),
+    /// Ends connections in good order, if no byte has moved since; replies with
+    /// the ids that were ended.
+    Retire(Vec<Resting>, CloseReason, Reply<Vec<u64>>),
     /// Lists connections, ordered by id: those that are open from now to the
     /// answer, and some of those that close meanwhile.
     Query(Query, Reply<Vec<ConnectionInfo>>),
@@ -165,6 +171,16 @@ pub struct Filter {
     pub accepted_before: Option<Instant>,
     /// No byte moved since this time or earlier.
     pub idle_since: Option<Instant>,
+}
+
+/// A connection that nobody is waiting for: both directions are open, and netd
+/// holds no byte of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Resting {
+    /// The last byte moved.
+    pub since: Instant,
+    /// Its number.
+    pub id: u64,
 }
 
 /// One page of connections.

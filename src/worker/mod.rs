@@ -24,6 +24,7 @@ mod key;
 mod parcel;
 mod pools;
 mod query;
+mod retire;
 mod run;
 mod supplies;
 mod transport;
@@ -33,7 +34,7 @@ mod walk;
 pub use budget::FdBudget;
 pub use command::{
     Command, ConnectionInfo, ConnectionState, EndpointId, EndpointSpec, Filter, ListenerId, ListenerSpec, PoolId,
-    PoolSpec, Query, Reply, Selection,
+    PoolSpec, Query, Reply, Resting, Selection,
 };
 pub use handle::{Handle, Overloaded, Settings};
 pub use ids::{MAX_WORKERS, worker_of};

@@ -260,6 +260,12 @@ impl Handler for Worker {
             Command::ResumeListener(id) => self.resume_listener(id, turn),
             Command::Export { selection, limit, reply } => reply.send(self.export(&selection, limit, turn)),
             Command::Import(arrivals, reply) => reply.send(self.import(arrivals, turn)),
+            Command::Resting(filter, limit, reply) => {
+                self.begin_walk(Walk::rest(filter, limit, reply, self.ids.newest()), turn);
+            }
+            Command::Retire(named, reason, reply) => {
+                self.begin_walk(Walk::retire(named, reason, reply, self.ids.newest()), turn);
+            }
             Command::Close(selection, reason, reply) => {
                 self.begin_walk(Walk::close(selection, reason, reply, self.ids.newest()), turn);
             }

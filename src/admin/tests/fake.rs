@@ -69,6 +69,13 @@ impl Fake {
     }
 }
 
+const PLAN: DrainPlan = DrainPlan {
+    lame_duck: Duration::from_secs(5),
+    gradual: Some(Duration::from_secs(20)),
+    deadline: Some(Duration::from_secs(30)),
+    moves: false,
+};
+
 /// The phases and the receipt of an upgrade.
 fn upgrade(request: UpgradeRequest) -> [UpgradeProgress; 3] {
     let at = Duration::from_millis(12);
@@ -135,7 +142,7 @@ impl Script {
                 reply!(reply, receiver);
             }
             Request::Undrain(_, _, reply) => reply!(reply, ()),
-            Request::StartListener(_, _, reply) => reply!(reply, ()),
+            Request::StartListener(name, _, reply) => reply!(reply, explanation(name)),
             Request::StopListener(_, reply) => reply!(reply, ()),
             Request::SetEndpoint(_, reply) => reply!(reply, endpoint()),
             Request::Rebalance(request, reply) => {
@@ -144,7 +151,7 @@ impl Script {
             }
             Request::Why(object, reply) => reply!(reply, explanation(object)),
             Request::SetLogLevel(_, _, reply) => reply!(reply, LogLevel::Info),
-            Request::Shutdown(_, reply) => reply!(reply, Some(Duration::from_secs(30))),
+            Request::Shutdown(_, reply) => reply!(reply, Some(PLAN)),
             Request::Snapshot(reply) => reply!(reply, self.snapshot()),
             Request::Upgrade(request, reply) => {
                 let (sender, receiver) = mpsc::channel(4);
@@ -172,7 +179,16 @@ impl Script {
             fds_used: 10,
             fds_limit: 1024,
             memory_bytes: 4096,
-            workers: vec![WorkerView { index: 0, active: 1, accepted: 2, turns: 3, responsive: true, cpu: Some(1) }],
+            workers: vec![WorkerView {
+                index: 0,
+                active: 1,
+                accepted: 2,
+                turns: 3,
+                responsive: true,
+                cpu: Some(1),
+                override_: over(WorkerOverride::Draining),
+                accepting: false,
+            }],
             overrides: 1,
             log_level: LogLevel::Info,
             log_destination: "the journal".into(),
@@ -249,6 +265,7 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
             turn_time: times.clone(),
         }],
         reloads: (1, 2),
+        drains: DrainSnapshot { running: vec![("worker", 7)], ended: (1, 2), connections: (3, 4, 5) },
         upgrades: vec![(Verdict::Upgraded, 3), (Verdict::Refused, 1)],
         last_upgrade: None,
         returns: Returns { time: 1, guard: 2, rollback: 3, confirmed: 4 },
@@ -372,7 +389,7 @@ fn config() -> Arc<config::Config> {
         admin: config::Admin { unix: config::AdminSocket::Default, group: None, tcp: None },
         metrics: config::Metrics { listen: None },
         log: config::Log { target: config::LogTarget::Auto, level: LogLevel::Info, format: config::LogFormat::Text },
-        drain: config::Drain { timeout: Duration::from_secs(30) },
+        drain: config::Drain { timeout: Duration::from_secs(30), lame_duck: Duration::ZERO, gradual: None },
         upgrade: config::Upgrade { rollback_window: Duration::from_secs(3600) },
         reload: config::Reload { close_removed_after: None },
         listeners: vec![],

@@ -31,7 +31,7 @@ fields!(pb::Figures: active, total, bytes_from_downstream, bytes_to_downstream);
 fields!(pb::GetStatusResponse: version, pid, state, started_at, generation, applied_at, last_reload, config_path,
     candidate_by, figures, fds_used, fds_limit, workers, overrides, log_level, log_destination, memory_bytes, restored_from,
     restored_by, pending);
-fields!(pb::Worker: index, active, accepted, turns, responsive, cpu);
+fields!(pb::Worker: index, active, accepted, turns, responsive, cpu, r#override, accepting);
 fields!(pb::ListListenersResponse: listeners);
 fields!(pb::Listener: name, address, protocol, pool, r#override, state, figures, accept_errors, bound, origin);
 fields!(pb::ListPoolsResponse: pools);
@@ -55,7 +55,7 @@ fields!(pb::Moved: from, to, connections);
 fields!(pb::Event: at, kind, object, text, by);
 fields!(pb::KernelFigure: name, before, after);
 fields!(pb::UndrainResponse:);
-fields!(pb::StartListenerResponse:);
+fields!(pb::StartListenerResponse: state, explanation);
 fields!(pb::StopListenerResponse:);
 
 impl ToJson for pb::UpgradeProgress {
@@ -101,7 +101,11 @@ impl ToJson for pb::UpgradeReceipt {
 
 impl ToJson for pb::ShutdownResponse {
     fn to_json(&self) -> Value {
-        json!({ "deadline_seconds": self.deadline.to_json() })
+        json!({
+            "deadline_seconds": self.deadline.to_json(),
+            "lame_duck_seconds": self.lame_duck.to_json(),
+            "gradual_seconds": self.gradual.to_json(),
+        })
     }
 }
 
@@ -160,6 +164,11 @@ impl ToJson for pb::DrainProgress {
             "left_seconds": self.left.to_json(),
             "done": self.done,
             "outcome": self.outcome,
+            "retired": self.retired,
+            "estimate_seconds": self.estimate.to_json(),
+            "accepting_seconds": self.accepting.to_json(),
+            "mode": self.mode,
+            "moved": self.moved,
         })
     }
 }

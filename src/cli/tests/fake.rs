@@ -167,6 +167,27 @@ impl pb::admin_server::Admin for Fake {
             Some(Of::Listener(name)) if name == "absent" => {
                 return Err(Status::not_found("no listener `absent`; there are web and health"));
             }
+            Some(Of::Worker(_)) if request.r#move => {
+                let moved = |moved, progress| pb::DrainProgress { moved, ..progress };
+                answers(vec![step(300, 0, 0, 0), end("drained", moved(298, step(0, 2, 0, 1)))])
+            }
+            Some(Of::Worker(_)) => {
+                let retired = |retired, left, progress| pb::DrainProgress {
+                    retired,
+                    estimate: span(left, 0),
+                    mode: "gradual".to_owned(),
+                    ..progress
+                };
+                answers(vec![
+                    pb::DrainProgress { mode: "gradual".to_owned(), ..step(300, 0, 0, 0) },
+                    retired(90, 20, step(200, 10, 0, 10)),
+                    end("drained", retired(280, 0, step(0, 20, 0, 30))),
+                ])
+            }
+            _ if request.lame_duck.is_some() => {
+                let lame = |left, progress| pb::DrainProgress { accepting: span(left, 0), left: None, ..progress };
+                answers(vec![lame(10, step(3, 0, 0, 0)), step(2, 0, 0, 10), end("drained", step(0, 2, 0, 14))])
+            }
             Some(Of::Pool(_)) => answers(vec![step(2, 0, 0, 0), step(1, 1, 0, 3), end("drained", step(0, 1, 1, 30))]),
             _ => answers(vec![step(3, 0, 0, 0), step(3, 0, 0, 1), step(1, 2, 0, 4), end("drained", step(0, 3, 0, 7))]),
         }))
@@ -178,8 +199,19 @@ impl pb::admin_server::Admin for Fake {
     }
 
     async fn start_listener(&self, request: Request<pb::StartListenerRequest>) -> Answer<pb::StartListenerResponse> {
-        known_listener(&self.see(request).name)?;
-        Ok(Response::new(pb::StartListenerResponse {}))
+        let name = self.see(request).name;
+        known_listener(&name)?;
+        let answer = |state: &str, explanation: &str| pb::StartListenerResponse {
+            state: state.to_owned(),
+            explanation: explanation.to_owned(),
+        };
+        Ok(Response::new(match name.as_str() {
+            "health" => answer(
+                "stopped",
+                "listener `health` does not accept: the whole daemon is drained, set by anna (kernel update)",
+            ),
+            _ => answer("accepting", ""),
+        }))
     }
 
     async fn stop_listener(&self, request: Request<pb::StopListenerRequest>) -> Answer<pb::StopListenerResponse> {
@@ -259,8 +291,9 @@ impl pb::admin_server::Admin for Fake {
     }
 
     async fn shutdown(&self, request: Request<pb::ShutdownRequest>) -> Answer<pb::ShutdownResponse> {
-        let deadline = self.see(request).deadline;
-        Ok(Response::new(pb::ShutdownResponse { deadline: deadline.or_else(|| span(30, 0)) }))
+        let pb::ShutdownRequest { deadline, gradual, lame_duck, .. } = self.see(request);
+        let deadline = deadline.or_else(|| span(30, 0));
+        Ok(Response::new(pb::ShutdownResponse { deadline, lame_duck, gradual }))
     }
 }
 
@@ -295,6 +328,8 @@ fn status() -> pb::GetStatusResponse {
         turns,
         responsive,
         cpu: (index == 0).then_some(2),
+        r#override: None,
+        accepting: true,
     };
     pb::GetStatusResponse {
         version: "0.1.0".to_owned(),
@@ -446,8 +481,8 @@ fn progress(remaining: u64, finished: u64, cut: u64, seconds: i64) -> pb::DrainP
         cut,
         elapsed: span(seconds, 0),
         left: span(30 - seconds, 0),
-        done: false,
-        outcome: String::new(),
+        mode: "deadline".to_owned(),
+        ..Default::default()
     }
 }
 

@@ -22,11 +22,11 @@ use crate::{
         Usage, WorkerPort, testing::empty,
     },
     listen::{self, BindAddress, BindOptions, Bound, ListenSocket},
-    metrics::WorkerShard,
+    metrics::{EndpointShard, WorkerShard},
     protocol::CloseReason,
     worker::{
         Command, ConnectionInfo, ConnectionState, Filter, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec,
-        Selection, Settings,
+        Resting, Selection, Settings,
     },
 };
 
@@ -265,11 +265,18 @@ pub(in crate::control) struct Inner {
     held: Vec<Command>,
     pub(in crate::control) listeners: BTreeMap<ListenerId, ListenerSpec>,
     sockets: Vec<(ListenerId, ListenSocket)>,
+    pools: BTreeMap<PoolId, PoolSpec>,
+    connections: Vec<Connection>,
     /// Counters of the worker.
     shard: Arc<WorkerShard>,
-    pools: BTreeMap<PoolId, PoolSpec>,
-    connections: Vec<(ConnectionInfo, ListenerSpec)>,
     stopped: bool,
+}
+
+/// An open connection, with the counters that it is in.
+struct Connection {
+    info: ConnectionInfo,
+    spec: ListenerSpec,
+    endpoint: Option<Arc<EndpointShard>>,
 }
 
 impl FakeWorker {
@@ -290,24 +297,26 @@ impl FakeWorker {
         let endpoint = spec.pool.and_then(|pool| inner.pools.get(&pool)?.endpoints.first().cloned());
         spec.counters.accepted.add(1);
         spec.counters.active.add(1);
+        self.shard.accepted.add(1);
+        self.shard.active.add(1);
         if let Some(endpoint) = &endpoint {
             endpoint.counters.connected.add(1);
             endpoint.counters.active.add(1);
         }
-        inner.shard.active.add(1);
         let now = Clock::system().now().instant;
         let info = ConnectionInfo {
             id,
             listener: spec.id,
             source: Some("192.0.2.1:1234".parse().unwrap()),
-            endpoint: endpoint.map(|each| each.id),
+            endpoint: endpoint.as_ref().map(|each| each.id),
             state: ConnectionState::Open,
             since: now,
             progressed_at: now,
             bytes_from_downstream: 1,
             bytes_to_downstream: 2,
         };
-        inner.connections.push((info, spec));
+        let endpoint = endpoint.map(|each| each.counters);
+        inner.connections.push(Connection { info, spec, endpoint });
     }
 
     /// The last connect to each endpoint of every pool has failed.
@@ -327,7 +336,14 @@ impl FakeWorker {
 
     /// Connections that are open.
     pub(in crate::control) fn open(&self) -> Vec<u64> {
-        self.inner().connections.iter().map(|(info, _)| info.id).collect()
+        self.inner().connections.iter().map(|each| each.info.id).collect()
+    }
+
+    /// How many sockets of each listener it has, in order of id.
+    pub(in crate::control) fn sockets(&self) -> Vec<usize> {
+        let inner = self.inner();
+        let of = |id: &ListenerId| inner.sockets.iter().filter(|(each, _)| each == id).count();
+        inner.listeners.keys().map(of).collect()
     }
 
     /// A connection ends by itself.
@@ -367,9 +383,23 @@ impl Inner {
                 self.sockets.push((spec.id, socket));
                 self.listeners.insert(spec.id, spec);
             }
+            Command::Resting(filter, limit, reply) => {
+                let matching = self.connections.iter().map(|each| &each.info).filter(|info| matches(&filter, info));
+                let mut found: Vec<Resting> =
+                    matching.map(|info| Resting { since: info.progressed_at, id: info.id }).collect();
+                found.sort_unstable();
+                found.truncate(limit);
+                reply.send(found);
+            }
+            Command::Retire(which, reason, reply) => {
+                let ended = self.end(|info| which.iter().any(|each| each.id == info.id));
+                self.log.push(format!("retire {ended:?} {}", reason.cause.as_str()));
+                reply.send(ended);
+            }
             Command::UpdateListener(spec) => {
                 self.log.push(format!("update {}", spec.config.name));
-                self.listeners.insert(spec.id, spec);
+                // One that has no socket of it has no use for the news.
+                self.listeners.entry(spec.id).and_modify(|known| *known = spec);
             }
             Command::StopListener(id, reply) => {
                 let name = self.listeners.remove(&id).map(|spec| spec.config.name.clone());
@@ -385,7 +415,7 @@ impl Inner {
             | Command::ResumeListener(_)) => moves::obey_of_sockets(self, order),
             Command::Query(query, reply) => {
                 let above = |id: u64| query.after.is_none_or(|after| id > after);
-                let mut found: Vec<ConnectionInfo> = self.connections.iter().map(|(info, _)| info.clone()).collect();
+                let mut found: Vec<ConnectionInfo> = self.connections.iter().map(|each| each.info.clone()).collect();
                 found.retain(|info| above(info.id) && matches(&query.filter, info));
                 found.sort_by_key(|info| info.id);
                 found.truncate(query.limit);
@@ -403,18 +433,17 @@ impl Inner {
     }
 
     fn end(&mut self, which: impl Fn(&ConnectionInfo) -> bool) -> Vec<u64> {
-        let (ended, rest) = std::mem::take(&mut self.connections).into_iter().partition(|(info, _)| which(info));
+        let (ended, rest) = std::mem::take(&mut self.connections).into_iter().partition(|each| which(&each.info));
         self.connections = rest;
-        let ended: Vec<(ConnectionInfo, ListenerSpec)> = ended;
-        for (info, spec) in &ended {
+        let ended: Vec<Connection> = ended;
+        for Connection { spec, endpoint, .. } in &ended {
             spec.counters.active.sub(1);
             self.shard.active.sub(1);
-            let endpoints = self.pools.values().flat_map(|pool| &pool.endpoints);
-            if let Some(endpoint) = endpoints.into_iter().find(|each| Some(each.id) == info.endpoint) {
-                endpoint.counters.active.sub(1);
+            if let Some(endpoint) = endpoint {
+                endpoint.active.sub(1);
             }
         }
-        ended.into_iter().map(|(info, _)| info.id).collect()
+        ended.into_iter().map(|each| each.info.id).collect()
     }
 }
 

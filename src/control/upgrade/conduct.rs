@@ -162,6 +162,10 @@ impl<P: WorkerPort> Controller<P> {
     ) {
         let checked = match self.lifecycle.state() {
             DaemonState::Starting => Err(Refusal::Precondition("netd is still starting; try again".to_owned())),
+            DaemonState::LameDuck => {
+                let text = "netd is about to drain: try again when it accepts no more, or `netctl undrain` first";
+                Err(Refusal::Precondition(text.to_owned()))
+            }
             _ if self.trial.is_some() => {
                 let text = "a reload is on trial; `netctl confirm` or `netctl rollback` first";
                 Err(Refusal::Precondition(text.to_owned()))

@@ -87,7 +87,8 @@ impl<P: WorkerPort> Controller<P> {
         let ids = Ids::new(self.fleet.told());
         for moving in connections {
             let living = (0..workers).filter(|&index| !self.fleet.has_ended(index));
-            let Some(worker) = living.min_by_key(|&index| open[index]) else {
+            let drained = |index| self.state.crew().is_drained(index);
+            let Some(worker) = living.min_by_key(|&index| (drained(index), open[index])) else {
                 left.push(moving);
                 continue;
             };

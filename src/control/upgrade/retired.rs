@@ -28,6 +28,7 @@ impl Told {
             config,
             id: None,
             past: vec![fresh],
+            held: Vec::new(),
             shards: figures::listener_shards(workers),
             inherited: false,
         };

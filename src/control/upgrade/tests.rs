@@ -80,7 +80,7 @@ fn a_stop_meanwhile_ends_the_story_and_then_drains() {
 async fn hand_over(world: &World, estate: &EstateHandle) -> usize {
     let will = estate.will().await.unwrap();
     assert_eq!(will.overrides.endpoints.len(), 2, "a weight and a drain");
-    assert_eq!(will.drains.iter().map(|(target, ..)| target.clone()).collect::<Vec<_>>(), [drained()]);
+    assert_eq!(will.drains.iter().map(|drain| drain.target.clone()).collect::<Vec<_>>(), [drained()]);
     let accepted = |ledger: &super::Ledger| ledger.listeners.iter().map(|(_, each)| each.accepted).sum::<u64>();
     assert_eq!(accepted(&will.ledger), 2);
     let sockets = estate.sockets().await.unwrap();
@@ -123,7 +123,7 @@ fn after_everything_is_handed_over_it_ends_and_closes_nothing() {
         world.ask(|reply| Request::SetEndpoint(request, reply)).await.unwrap();
         let request = crate::control::DrainRequest {
             target: drained(),
-            deadline: crate::control::Deadline::Never,
+            course: crate::control::Course::until(crate::control::Deadline::Never),
             by: by("bob"),
         };
         let _progress = world.ask(|reply| Request::Drain(request, reply)).await.unwrap();

@@ -138,6 +138,19 @@ pub struct Receipt {
     pub kernel: Vec<(String, u64, u64)>,
 }
 
+/// A drain that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenDrain {
+    /// What drains.
+    pub target: Target,
+    /// Until the rest is cut; `None`: it is not.
+    pub left: Option<Duration>,
+    /// Over which time connections that rest end evenly.
+    pub gradual: Option<Duration>,
+    /// Who asked.
+    pub by: Provenance,
+}
+
 /// All that a successor must know before it serves.
 #[derive(Debug)]
 pub struct Will {
@@ -149,9 +162,8 @@ pub struct Will {
     pub started_at: SystemTime,
     /// What operators have set.
     pub overrides: Overrides,
-    /// Drains that have not ended: what, and how much time is left (`None`: no
-    /// deadline), and who asked.
-    pub drains: Vec<(Target, Option<Duration>, Provenance)>,
+    /// Drains that have not ended; not those of workers, which end with them.
+    pub drains: Vec<OpenDrain>,
     /// Log level, if it was set by hand.
     pub log_level: Option<String>,
     /// What was counted so far.

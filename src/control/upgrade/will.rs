@@ -3,7 +3,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use super::{
@@ -15,11 +15,11 @@ use super::{
         lifecycle::Input,
         names,
         port::WorkerPort,
-        request::{DaemonState, EventKind, Provenance, Target},
+        request::{DaemonState, DrainPlan, EventKind, Target},
         state::{Lifted, State},
     },
     ledger,
-    types::{KeptGeneration, Ledger, Receipt, Verdict, Will},
+    types::{KeptGeneration, Ledger, OpenDrain, Receipt, Verdict, Will},
 };
 use crate::{config::Config, metrics::WorkerShard};
 
@@ -27,7 +27,7 @@ use crate::{config::Config, metrics::WorkerShard};
 #[derive(Debug)]
 pub(in crate::control) struct Legacy {
     /// Drains that had not ended.
-    drains: Vec<(Target, Option<Duration>, Provenance)>,
+    drains: Vec<OpenDrain>,
     /// Overrides of objects that this configuration does not have.
     lifted: Vec<Lifted>,
     /// What was counted; to be added before anybody looks.
@@ -75,7 +75,7 @@ impl<P: WorkerPort> Controller<P> {
             applied_at: self.state.applied_at(),
             started_at: self.started.wall,
             overrides: self.state.all_overrides(),
-            drains: self.drains.iter().map(|drain| self.drain_in_progress(drain, now)).collect(),
+            drains: self.drains.iter().filter_map(|drain| drain.open(now)).collect(),
             log_level: (level != self.state.config().log.level).then(|| level.as_str().to_owned()),
             ledger: read,
             receipts: self.upgrades.receipts(),
@@ -99,16 +99,6 @@ impl<P: WorkerPort> Controller<P> {
         ledger::read(self.fleet.told(), workers.iter(), self.reloads, self.started.wall)
     }
 
-    fn drain_in_progress(&self, drain: &Drain, now: Instant) -> (Target, Option<Duration>, Provenance) {
-        let by = match &drain.target {
-            Target::Daemon => self.state.daemon_override().map(|each| each.by.clone()),
-            Target::Listener(name) => self.state.listener_override(name).map(|each| each.by.clone()),
-            Target::Pool(name) => self.state.pool_override(name).map(|each| each.by.clone()),
-            Target::Endpoint(pool, address) => self.state.endpoint_override(pool, address).map(|each| each.by.clone()),
-        };
-        (drain.target.clone(), drain.left(now), by.unwrap_or_default())
-    }
-
     /// Takes on what was going on in the predecessor: its drains go on with
     /// the time that was left.
     pub(in crate::control) fn take_on(&mut self, legacy: Legacy) {
@@ -117,14 +107,15 @@ impl<P: WorkerPort> Controller<P> {
             self.journal.seen(EventKind::OverrideCleared, &each.object, &text);
         }
         let now = self.clock.now().instant;
-        for (target, left, by) in legacy.drains {
+        for OpenDrain { target, left, gradual, by } in legacy.drains {
             if self.state.check(&target).is_err() || self.state.takes(&target) {
                 // Its object is gone, and so is the drain.
                 continue;
             }
             let start = self.measure(&target);
             self.serial += 1;
-            let mut drain = Drain::new(self.serial, target.clone(), left, start, now);
+            let plan = DrainPlan { lame_duck: Duration::ZERO, gradual, deadline: left, moves: false };
+            let mut drain = Drain::new(self.serial, target.clone(), by.clone(), plan, start, now);
             drain.confirm();
             self.drains.push(drain);
             let text = "draining: goes on after the upgrade";

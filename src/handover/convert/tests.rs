@@ -12,8 +12,8 @@ use super::*;
 use crate::{
     control::{
         Change, ChangeKind, EndpointLedger, EndpointOverride, HistoryEntry, HistoryKind, Judgement, KeptGeneration,
-        Ledger, ListenerLedger, ListenerOverride, Origin, Override, Overrides, PoolLedger, PoolOverride, Target, Will,
-        WorkerLedger,
+        Ledger, ListenerLedger, ListenerOverride, OpenDrain, Origin, Override, Overrides, PoolLedger, PoolOverride,
+        Target, Will, WorkerLedger,
     },
     handover::{
         moment::Moments,
@@ -184,13 +184,23 @@ fn past() -> impl Strategy<Value = (Origin, Vec<HistoryEntry>, Vec<KeptGeneratio
     (origin(), vec(entry(), 0..3), vec(kept, 0..3))
 }
 
+fn open_drain() -> impl Strategy<Value = OpenDrain> {
+    let time = || option::of(any::<u64>().prop_map(Duration::from_nanos));
+    (target(), time(), time(), provenance()).prop_map(|(target, left, gradual, by)| OpenDrain {
+        target,
+        left,
+        gradual,
+        by,
+    })
+}
+
 proptest! {
     #[test]
     fn a_will_there_and_back(
         generation: u64,
         times in (time(), time()),
         overrides in overrides(),
-        drains in vec((target(), option::of(any::<u64>().prop_map(Duration::from_nanos)), provenance()), 0..3),
+        drains in vec(open_drain(), 0..3),
         log_level in option::of(name()),
         ledger in ledger(),
         (origin, history, generations) in past(),

@@ -10,7 +10,9 @@ use super::{
     there, to_ledger, to_provenance, wrong,
 };
 use crate::{
-    control::{EndpointOverride, ListenerOverride, Override, Overrides, PoolOverride, Target, Verdict, Will},
+    control::{
+        EndpointOverride, ListenerOverride, OpenDrain, Override, Overrides, PoolOverride, Target, Verdict, Will,
+    },
     pb::handover as pb,
 };
 
@@ -23,10 +25,11 @@ pub(in super::super) fn to_will(will: &Will) -> pb::Will {
         drains: will
             .drains
             .iter()
-            .map(|(target, left, by)| pb::Drain {
-                target: Some(to_target(target)),
+            .map(|OpenDrain { target, left, gradual, by }| pb::Drain {
+                target: to_target(target),
                 nanos_left: left.map(nanos),
                 by: to_provenance(by),
+                nanos_gradual: gradual.map(nanos),
             })
             .collect(),
         log_level: will.log_level.clone(),
@@ -55,7 +58,8 @@ pub(in super::super) fn from_will(will: pb::Will) -> Result<Will, Wrong> {
     let mut drains = Vec::with_capacity(will.drains.len());
     for drain in will.drains {
         let target = from_target(there(drain.target, "what is drained")?);
-        drains.push((target, drain.nanos_left.map(Duration::from_nanos), from_provenance(drain.by)));
+        let [left, gradual] = [drain.nanos_left, drain.nanos_gradual].map(|time| time.map(Duration::from_nanos));
+        drains.push(OpenDrain { target, left, gradual, by: from_provenance(drain.by) });
     }
     Ok(Will {
         generation: will.generation,
@@ -74,7 +78,8 @@ pub(in super::super) fn from_will(will: pb::Will) -> Result<Will, Wrong> {
     })
 }
 
-fn to_target(target: &Target) -> pb::Target {
+/// `None`: a worker, which does not outlive its process.
+fn to_target(target: &Target) -> Option<pb::Target> {
     let mut written = pb::Target::default();
     match target {
         Target::Daemon => {}
@@ -84,8 +89,9 @@ fn to_target(target: &Target) -> pb::Target {
             written.pool.clone_from(pool);
             written.endpoint.clone_from(address);
         }
+        Target::Worker(_) => return None,
     }
-    written
+    Some(written)
 }
 
 fn from_target(target: pb::Target) -> Target {
@@ -124,7 +130,7 @@ fn overrides(overrides: &Overrides) -> Vec<pb::Override> {
 
 fn written<V: Copy>(target: &Target, each: &Override<V>, value: impl Fn(V) -> String) -> pb::Override {
     pb::Override {
-        target: Some(to_target(target)),
+        target: to_target(target),
         value: value(each.value),
         by: to_provenance(&each.by),
         set_at: Some(each.set_at.into()),
@@ -152,6 +158,7 @@ fn add_override(overrides: &mut Overrides, each: pb::Override) -> Result<(), Wro
         Target::Endpoint(pool, address) => {
             overrides.endpoints.push(((pool, address), with(common, endpoint_value(word)?)));
         }
+        Target::Worker(index) => return wrong(format!("worker/{index} cannot be `{word}`")),
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! conditions, never for a time to pass; how long they wait at most is
 //! generous.
 
+mod handover;
 mod limits;
 mod moves;
 mod orders;

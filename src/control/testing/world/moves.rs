@@ -2,7 +2,7 @@
 
 use std::{fs::File, os::fd::OwnedFd};
 
-use super::{Inner, matches};
+use super::{Connection, Inner, matches};
 use crate::{
     config::Accelerate,
     worker::{
@@ -18,7 +18,7 @@ pub(super) fn obey(inner: &mut Inner, order: Command) {
                 Selection::Ids(ids) => ids.contains(&info.id),
                 Selection::Matching(filter) => matches(filter, info),
             };
-            let mut infos: Vec<ConnectionInfo> = inner.connections.iter().map(|(info, _)| info.clone()).collect();
+            let mut infos: Vec<ConnectionInfo> = inner.connections.iter().map(|each| each.info.clone()).collect();
             infos.retain(wanted);
             infos.truncate(limit);
             inner.end(|info| infos.iter().any(|each| each.id == info.id));
@@ -109,10 +109,11 @@ fn arrive(inner: &mut Inner, arrival: Arrival) {
     listener.active.add(1);
     inner.shard.active.add(1);
     inner.shard.moved_in.add(1);
-    if let Some(endpoint) = endpoint {
+    if let Some(endpoint) = &endpoint {
         endpoint.active.add(1);
     }
     // Any listener of the worker does for the config; the counters are its own.
     let config = inner.listeners.values().next().expect("a listener").config.clone();
-    inner.connections.push((info, ListenerSpec { id: parcel.listener, config, pool: None, counters: listener }));
+    let spec = ListenerSpec { id: parcel.listener, config, pool: None, counters: listener };
+    inner.connections.push(Connection { info, spec, endpoint });
 }
