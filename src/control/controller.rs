@@ -146,13 +146,21 @@ impl<P: WorkerPort> Controller<P> {
         events: broadcast::Sender<Event>,
     ) -> Self {
         let Prepared { start, started, sockets, adoption, legacy, log_level, .. } = prepared;
+        let (mut legacy, mut parse) = (legacy, start.parse);
+        let mut generations = Generations::new(state.generation(), state.config(), state.applied_at());
+        let mut origin = Origin::Own;
+        if let Some(legacy) = &mut legacy {
+            let (history, kept) = (std::mem::take(&mut legacy.history), std::mem::take(&mut legacy.generations));
+            generations.inherit(history, kept, |text| parse(text).ok());
+            origin.clone_from(&legacy.origin);
+        }
         let upgrades = Upgrades::new(start.story, legacy);
         Self {
             busy: upgrades.is_moving(),
             upgrades,
             adoption,
             log_level,
-            generations: Generations::new(state.generation(), state.config(), state.applied_at()),
+            generations,
             state,
             fleet,
             sockets,
@@ -166,7 +174,7 @@ impl<P: WorkerPort> Controller<P> {
             pace: start.pace,
             expire_after: None,
             config_path: start.config_path,
-            origin: Origin::Own,
+            origin,
             trial: None,
             recent: Recent::default(),
             removed: Removed::default(),
@@ -175,7 +183,7 @@ impl<P: WorkerPort> Controller<P> {
             last_reload: None,
             reloads: (0, 0),
             source: start.source,
-            parse: start.parse,
+            parse,
             set_log_level: start.set_log_level,
             apply_log: start.apply_log,
             usage: start.usage,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::{
     admin::AdminSockets,
     config::Config,
-    control::{Clock, ListenerSockets, Will},
+    control::{Clock, ListenerSockets, Origin, Will},
     daemon::{
         args::Args,
         environment::{Environment, FORMER_CONFIG},
@@ -47,6 +47,7 @@ pub(super) fn inherit(
     loader: &mut Loader,
 ) -> Result<(Config, Heritage), Failure> {
     let offer = arrival.offer().map_err(Failure::new)?;
+    let from_own_source = offer.candidate.is_none();
     let config = match &offer.candidate {
         Some(text) => loader.parse(text)?,
         None => loader.load()?,
@@ -60,7 +61,11 @@ pub(super) fn inherit(
     };
     arrival.hello(&me).map_err(Failure::new)?;
     let given = arrival.inherit().map_err(Failure::new)?;
-    let will = given.will.ok_or_else(|| Failure::new("the predecessor ended before it had handed over anything"))?;
+    let mut will =
+        given.will.ok_or_else(|| Failure::new("the predecessor ended before it had handed over anything"))?;
+    if from_own_source {
+        will.origin = Origin::Own;
+    }
     let former_config = environment.get(FORMER_CONFIG).map(PathBuf::from);
     let mut heritage = Heritage { will: Some((will, given.sockets)), former_config, ..Heritage::default() };
     for extra in given.extras {

@@ -14,7 +14,7 @@ use super::{
         connections::answer,
         controller::Controller,
         gather::{Gather, workers_named},
-        history::Origin,
+        history::{HistoryKind, Judgement, Origin},
         port::WorkerPort,
         request::{DaemonState, EventKind, Provenance, Refusal, Reply},
         start::Hook,
@@ -282,6 +282,8 @@ impl<P: WorkerPort> Controller<P> {
     fn come_back(&mut self, receipt: Receipt, reply: Option<Reply<()>>) {
         let text = format!("{}: {}", receipt.verdict.as_str(), receipt.reason);
         self.journal.asked(EventKind::UpgradeFailed, "", &text, &receipt.by);
+        let judgement = if receipt.verdict == Verdict::Reverted { Judgement::Reverted } else { Judgement::Refused };
+        self.generations.failed(receipt.began_at, HistoryKind::Upgrade, &receipt.by, judgement, &receipt.reason);
         self.upgrades.keep(receipt);
         self.upgrades.running = None;
         self.hook(Hook::Answer(true));

@@ -140,12 +140,18 @@ impl<P: WorkerPort> Controller<P> {
     pub(in crate::control) fn succeed(&mut self, receipt: Option<Receipt>) {
         let Some(legacy) = self.upgrades.legacy.take() else { return };
         self.take_on(legacy);
+        let generation = self.state.generation();
         match receipt {
             Some(receipt) => {
+                self.generations.upgraded(generation, Some(&receipt.by), &words::summary(&receipt));
                 self.journal.asked(EventKind::Upgraded, "", &words::summary(&receipt), &receipt.by);
                 self.upgrades.keep(receipt);
             }
-            None => self.journal.seen(EventKind::Upgraded, "", "the predecessor ended before it had handed over all"),
+            None => {
+                let text = "the predecessor ended before it had handed over all";
+                self.generations.upgraded(generation, None, text);
+                self.journal.seen(EventKind::Upgraded, "", text);
+            }
         }
         self.hook(Hook::Answer(true));
         // The service manager listens to the main process, which this is only now.

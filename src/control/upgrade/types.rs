@@ -7,7 +7,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::super::request::{EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target};
+use super::super::{
+    history::{HistoryEntry, Origin},
+    request::{EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target},
+};
 use crate::{metrics::HistogramSnapshot, worker::Parcel};
 
 /// Asks for an upgrade.
@@ -169,6 +172,26 @@ pub struct Will {
     pub receipts: Vec<Receipt>,
     /// Upgrades so far, by verdict.
     pub upgrades: Vec<(Verdict, u64)>,
+    /// Where the configuration in force came from.
+    pub origin: Origin,
+    /// What was in force, and what was refused, oldest first.
+    pub history: Vec<HistoryEntry>,
+    /// Generations that one may go back to, oldest first.
+    pub generations: Vec<KeptGeneration>,
+}
+
+/// A generation whose configuration is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptGeneration {
+    /// Its number.
+    pub number: u64,
+    /// The generation whose configuration it is: itself, unless it was
+    /// restored.
+    pub root: u64,
+    /// It was taken back.
+    pub reverted: bool,
+    /// The configuration as TOML.
+    pub text: String,
 }
 
 /// Overrides in force, by object.

@@ -11,6 +11,7 @@ use super::{
         clock::Now,
         controller::Controller,
         drain::Drain,
+        history::{HistoryEntry, Origin},
         lifecycle::Input,
         names,
         port::WorkerPort,
@@ -18,7 +19,7 @@ use super::{
         state::{Lifted, State},
     },
     ledger,
-    types::{Ledger, OpenDrain, Receipt, Verdict, Will},
+    types::{KeptGeneration, Ledger, OpenDrain, Receipt, Verdict, Will},
 };
 use crate::{config::Config, metrics::WorkerShard};
 
@@ -35,6 +36,10 @@ pub(in crate::control) struct Legacy {
     pub(super) receipts: Vec<Receipt>,
     /// Upgrades so far.
     pub(super) upgrades: Vec<(Verdict, u64)>,
+    /// Where the predecessor's configuration came from.
+    pub(in crate::control) origin: Origin,
+    pub(in crate::control) history: Vec<HistoryEntry>,
+    pub(in crate::control) generations: Vec<KeptGeneration>,
 }
 
 impl Legacy {
@@ -43,8 +48,9 @@ impl Legacy {
         // The file was read anew: that is a generation of its own.
         let generation = will.generation.saturating_add(1);
         let (state, lifted) = State::inherited(config, generation, now, will.overrides);
-        let Will { drains, receipts, upgrades, ledger, .. } = will;
-        (state, Self { drains, lifted, ledger: Some(ledger), receipts, upgrades })
+        let Will { drains, receipts, upgrades, ledger, origin, history, generations, .. } = will;
+        let ledger = Some(ledger);
+        (state, Self { drains, lifted, ledger, receipts, upgrades, origin, history, generations })
     }
 }
 
@@ -74,6 +80,9 @@ impl<P: WorkerPort> Controller<P> {
             ledger: read,
             receipts: self.upgrades.receipts(),
             upgrades: self.upgrades.counts(),
+            origin: self.origin.clone(),
+            history: self.generations.entries().cloned().collect(),
+            generations: self.generations.keepsakes(),
         }
     }
 

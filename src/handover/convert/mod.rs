@@ -1,6 +1,7 @@
 //! netd's words and the messages' words.
 
 mod connection;
+mod history;
 mod ledger;
 mod receipt;
 mod sockets;

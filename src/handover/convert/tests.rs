@@ -11,8 +11,9 @@ use prost::Message as _;
 use super::*;
 use crate::{
     control::{
-        EndpointLedger, EndpointOverride, Ledger, ListenerLedger, ListenerOverride, OpenDrain, Override, Overrides,
-        PoolLedger, PoolOverride, Target, Will, WorkerLedger,
+        Change, ChangeKind, EndpointLedger, EndpointOverride, HistoryEntry, HistoryKind, Judgement, KeptGeneration,
+        Ledger, ListenerLedger, ListenerOverride, OpenDrain, Origin, Override, Overrides, PoolLedger, PoolOverride,
+        Target, Will, WorkerLedger,
     },
     handover::{
         moment::Moments,
@@ -127,6 +128,62 @@ fn ledger() -> impl Strategy<Value = Ledger> {
         })
 }
 
+fn origin() -> impl Strategy<Value = Origin> {
+    prop_oneof![
+        Just(Origin::Own),
+        name().prop_map(|who| Origin::Candidate { who }),
+        (1..9u64, name()).prop_map(|(from, who)| Origin::Restored { from, who }),
+    ]
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let kind = prop::sample::select(vec![ChangeKind::Added, ChangeKind::Removed, ChangeKind::Changed]);
+    (name(), kind, vec(name(), 0..3), any::<(u64, u64, u64)>()).prop_map(|(object, kind, details, counts)| Change {
+        object,
+        kind,
+        details,
+        untouched: counts.0,
+        drained: counts.1,
+        cut: counts.2,
+    })
+}
+
+fn entry() -> impl Strategy<Value = HistoryEntry> {
+    let kind = prop::sample::select(HistoryKind::ALL.to_vec());
+    let verdict = prop::sample::select(Judgement::ALL.to_vec());
+    let what = (time(), kind, option::of(1..9u64), option::of(origin()), option::of(provenance()));
+    (what, vec(change(), 0..3), any::<u64>(), verdict, name()).prop_map(
+        |(what, changes, more_changes, verdict, text)| {
+            let (at, kind, generation, origin, by) = what;
+            HistoryEntry {
+                at,
+                kind,
+                generation,
+                origin,
+                by,
+                summary: text.clone(),
+                changes,
+                more_changes,
+                verdict,
+                reason: text,
+                in_force: false,
+                kept: false,
+            }
+        },
+    )
+}
+
+/// Origin, history, kept generations.
+fn past() -> impl Strategy<Value = (Origin, Vec<HistoryEntry>, Vec<KeptGeneration>)> {
+    let kept = (1..9u64, 1..9u64, any::<bool>(), name()).prop_map(|(number, root, reverted, text)| KeptGeneration {
+        number,
+        root,
+        reverted,
+        text,
+    });
+    (origin(), vec(entry(), 0..3), vec(kept, 0..3))
+}
+
 fn open_drain() -> impl Strategy<Value = OpenDrain> {
     let time = || option::of(any::<u64>().prop_map(Duration::from_nanos));
     (target(), time(), time(), provenance()).prop_map(|(target, left, gradual, by)| OpenDrain {
@@ -146,10 +203,14 @@ proptest! {
         drains in vec(open_drain(), 0..3),
         log_level in option::of(name()),
         ledger in ledger(),
+        (origin, history, generations) in past(),
     ) {
         let (applied_at, started_at) = times;
         let (receipts, upgrades) = (Vec::new(), vec![(crate::control::Verdict::Refused, generation)]);
-        let will = Will { generation, applied_at, started_at, overrides, drains, log_level, ledger, receipts, upgrades };
+        let will = Will {
+            generation, applied_at, started_at, overrides, drains, log_level, ledger, receipts, upgrades,
+            origin, history, generations,
+        };
         let bytes = to_will(&will).encode_to_vec();
         let back = from_will(pb::Will::decode(bytes.as_slice()).unwrap()).unwrap();
         prop_assert_eq!(format!("{will:?}"), format!("{back:?}"));

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Wrong, from_ledger, from_optional_time, from_provenance, from_time, nanos,
+    Wrong, from_ledger, from_optional_time, from_provenance, from_time,
+    history::{from_entry, from_kept, from_origin, to_entry, to_kept, to_origin},
+    nanos,
     receipt::{from_receipt, to_receipt, verdict},
     there, to_ledger, to_provenance, wrong,
 };
@@ -34,6 +36,9 @@ pub(in super::super) fn to_will(will: &Will) -> pb::Will {
         receipts: will.receipts.iter().map(to_receipt).collect(),
         upgrades: will.upgrades.iter().map(|(verdict, count)| to_count(*verdict, *count)).collect(),
         ledger: Some(to_ledger(&will.ledger)),
+        origin: Some(to_origin(&will.origin)),
+        history: will.history.iter().map(to_entry).collect(),
+        generations: will.generations.iter().map(to_kept).collect(),
     }
 }
 
@@ -67,6 +72,9 @@ pub(in super::super) fn from_will(will: pb::Will) -> Result<Will, Wrong> {
         receipts: will.receipts.into_iter().filter_map(|each| from_receipt(each).ok()).collect(),
         upgrades: will.upgrades.into_iter().filter_map(from_count).collect(),
         ledger: from_ledger(will.ledger.unwrap_or_default())?,
+        origin: from_origin(will.origin.unwrap_or_default()),
+        history: will.history.into_iter().filter_map(|each| from_entry(each).ok()).collect(),
+        generations: will.generations.into_iter().map(from_kept).collect(),
     })
 }
 

@@ -142,6 +142,9 @@ pub(in crate::handover) fn will() -> Will {
         receipts: Vec::new(),
         upgrades: vec![(crate::control::Verdict::Refused, 2)],
         ledger: ledger(10),
+        origin: crate::control::Origin::Candidate { who: "ann".to_owned() },
+        history: Vec::new(),
+        generations: Vec::new(),
     }
 }
 
