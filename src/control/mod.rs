@@ -6,18 +6,27 @@
 //! all sockets that it needs are there (`sockets`). So reload, drain, stop,
 //! start, endpoint settings and expiries are one mechanism. Decisions are pure
 //! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`, `generations`,
-//! `trial`, `guard`, `removed`); the edges are async (`controller`, `gather`).
+//! `trial`, `guard`, `removed`, `rebalance`); the edges are async (`controller`,
+//! `gather`). Connections go from worker to worker, and workers come and go, by
+//! `moves`.
 
 mod bring_up;
 mod changes;
 mod clock;
 mod connections;
 mod controller;
+mod crew;
+mod crew_change;
 mod drain;
+mod drain_plan;
+mod drains;
+mod estimate;
 mod figures;
 mod fleet;
 mod gather;
 mod generations;
+mod gone;
+mod gradual;
 mod guard;
 mod handle;
 mod history;
@@ -25,11 +34,13 @@ mod journal;
 mod lane;
 mod lifecycle;
 mod limits;
+mod moves;
 mod names;
 mod observe;
 mod overload;
 mod plan;
 mod port;
+mod rebalance;
 mod refusals;
 mod reload;
 mod removed;
@@ -47,7 +58,7 @@ mod views;
 mod why;
 
 pub use clock::{Clock, Now};
-pub use controller::Controller;
+pub use controller::{Controller, End};
 pub use handle::Handle;
 pub use history::*;
 pub use port::WorkerPort;

@@ -96,6 +96,8 @@ impl CloseReason {
     pub const NO_ENDPOINT: Self = reason(By::Netd, Phase::Dial, Cause::NoEndpoint);
     /// Out of file descriptors or memory while dialing.
     pub const RESOURCE: Self = reason(By::Netd, Phase::Dial, Cause::Resource);
+    /// Ended while it rested, by a gradual drain.
+    pub const RETIRED: Self = reason(By::Operator, Phase::Open, Cause::End);
     /// Cut at a drain's deadline.
     pub const DRAIN: Self = reason(By::Operator, Phase::Open, Cause::Drain);
     /// Closed over the admin API.
@@ -117,7 +119,7 @@ impl CloseReason {
     pub const QUEUE_TIMEOUT: Self = reason(By::Netd, Phase::Dial, Cause::QueueTimeout);
 
     /// Every reason there is; the order gives [`index`](Self::index).
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::DONE,
         Self::DONE_BY_UPSTREAM,
         Self::DONE_BY_NETD,
@@ -132,6 +134,7 @@ impl CloseReason {
         Self::DRAIN,
         Self::KILL,
         Self::SHUTDOWN,
+        Self::RETIRED,
         Self::FIRST_BYTE,
         Self::HALF_CLOSED,
         Self::LIFETIME,

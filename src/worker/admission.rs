@@ -223,7 +223,6 @@ impl ListenerGate {
 
     /// Counts a connection that was let in before, by another process or
     /// worker: whatever the limits are now, it is there.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for connections that come from a predecessor"))]
     pub(super) fn readmit(
         &self,
         process: &Arc<ProcessGate>,

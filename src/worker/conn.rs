@@ -1,6 +1,8 @@
 //! One connection: its sides, its rules, its ledger. Generic over the stream,
 //! so that everything but the socket calls runs in tests without a socket.
 
+mod freeze;
+
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -211,7 +213,8 @@ impl<S: Stream> Conn<S> {
             .or_else(|| self.is_idle(now).then_some(CloseReason::IDLE))
     }
 
-    fn note_times(&mut self, now: Instant) {
+    /// Tells its clocks what they have to know.
+    pub(super) fn note_times(&mut self, now: Instant) {
         if self.clocks.is_none() {
             return;
         }

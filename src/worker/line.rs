@@ -91,6 +91,13 @@ impl PoolGate {
         if self.waiting() > 0 { None } else { self.take(most) }
     }
 
+    /// A place in the pool for a connection that had one before it came here:
+    /// however many are taken and whoever waits, it is there.
+    pub(super) fn reenter(self: &Arc<Self>) -> PoolPass {
+        self.open.fetch_add(1, SeqCst);
+        PoolPass(Arc::clone(self))
+    }
+
     /// As [`enter`](Self::enter), for one that waits: only the first may.
     pub(super) fn enter_as(
         self: &Arc<Self>,
@@ -213,6 +220,18 @@ mod tests {
         assert!(gate.enter_as(&mut second, Some(1), now()).is_some());
         drop(second);
         assert_eq!((gate.open(), gate.waiting()), (0, 0));
+    }
+
+    #[test]
+    fn who_comes_back_has_its_place() {
+        let gate = PoolGate::new(&ProcessGate::new());
+        let pass = gate.enter(Some(1)).unwrap();
+        let back = gate.reenter();
+        assert_eq!(gate.open(), 2);
+        drop(pass);
+        assert!(gate.enter(Some(1)).is_none(), "full still");
+        drop(back);
+        assert!(gate.enter(Some(1)).is_some());
     }
 
     #[test]

@@ -7,6 +7,9 @@
 //! The way of a byte: `run` (the reactor's handler) -> `accept` -> `conn`
 //! (drives a session of `protocol`, or, once `dial` has found an endpoint, a
 //! `tunnel`) -> `transport` -> kernel. Down go method calls; up come values.
+//!
+//! A connection may leave for another worker (`export`): each of these rooms
+//! has a `freeze` that takes it apart into a [`Parcel`] and puts it together.
 
 mod accept;
 mod admission;
@@ -15,6 +18,7 @@ mod clocks;
 mod command;
 mod conn;
 mod dial;
+mod export;
 mod handle;
 mod hold;
 mod ids;
@@ -24,6 +28,7 @@ mod parcel;
 mod pools;
 mod query;
 mod refuse;
+mod retire;
 mod run;
 mod supplies;
 mod transport;
@@ -34,12 +39,14 @@ pub use admission::{ListenerGate, ProcessGate};
 pub use budget::FdBudget;
 pub use command::{
     Command, ConnectionInfo, ConnectionState, EndpointId, EndpointSpec, Filter, ListenerId, ListenerSpec, PoolId,
-    PoolSpec, Query, Reply, Selection,
+    PoolSpec, Query, Reply, Resting, Selection,
 };
 pub use handle::{Handle, Overloaded, Settings};
 pub use ids::{MAX_WORKERS, worker_of};
 pub use line::PoolGate;
-pub use parcel::{FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage};
+pub use parcel::{
+    Arrival, Door, FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage,
+};
 
 #[cfg(test)]
 mod script;

@@ -94,7 +94,8 @@ impl Worker {
     /// that its listener has for full ones.
     fn send_away(&mut self, slot: SlotId, reason: CloseReason, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.get(slot) else { return };
-        let listener = self.listener_slots.get(&conn.origin.listener).and_then(|slot| self.listeners.get(*slot));
+        let listener =
+            self.listener_slots.get(&conn.origin.listener).and_then(|slots| self.listeners.get(*slots.first()?));
         let refusal = listener.map_or(&Refusal::Reset, |each| each.spec.config.limits.refuse.by(RefusedKind::Full));
         answer(&conn.downstream.stream, refusal);
         let reset = *refusal == Refusal::Reset;

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     config::{Budget, ConnectionRate, ListenerLimits, PoolLimits, Queue, Refusal, Refuse},
     limit::Refused,
+    worker::{Arrival, Door, Parcel, Selection},
 };
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -208,4 +209,73 @@ fn without_descriptors_a_shedding_netd_refuses_rather_than_waits() {
     let mut next = front.connect();
     next.write_all(b"y").unwrap();
     expect(&mut next, "y");
+}
+
+impl Netd {
+    fn export(&self) -> Vec<Parcel> {
+        let selection = Selection::Matching(Filter::default());
+        self.ask(|reply| Command::Export { selection, limit: usize::MAX, reply })
+    }
+
+    /// Connections of `front` that left come back.
+    fn import(&self, parcels: Vec<Parcel>, front: &Front) {
+        let arrivals = parcels.into_iter().map(|parcel| Arrival {
+            listener: front.spec.counters.clone(),
+            door: Some(Door { gate: front.spec.gate.clone(), config: front.spec.config.clone() }),
+            endpoint: parcel.endpoint.map(|_| self.endpoints[0].clone()),
+            parcel,
+        });
+        let arrivals = arrivals.collect();
+        assert!(self.ask(|reply| Command::Import(arrivals, reply)).is_empty());
+    }
+}
+
+#[test]
+fn who_moves_gives_its_places_up_and_takes_them_again() {
+    let mut netd = Netd::start();
+    let queue = Some(Queue { size: 5, timeout: PATIENCE });
+    let pool_limits = PoolLimits { max_connections: Some(1), queue, ..PoolLimits::default() };
+    let pool = netd.limited_pool(&[echoing("served")], 0, pool_limits);
+    let limits = ListenerLimits {
+        max_connections: Some(2),
+        max_connections_per_source: Some(2),
+        max_lifetime: Some(Duration::from_secs(3600)),
+        ..ListenerLimits::default()
+    };
+    let front = netd.limited(relay_protocol(), Some(&pool), limits);
+    let mut first = front.connect();
+    expect(&mut first, "served");
+    let mut second = front.connect();
+    until("the second waits", || pool.gate.waiting() == 1);
+    let places = || (front.spec.gate.open(), front.spec.gate.sources(), pool.gate.open(), pool.gate.waiting());
+    let before = places();
+    assert_eq!(before, (2, (2, 1), 1, 1));
+    let timers = netd.shard.timers.get();
+    let parcels = netd.export();
+    assert_eq!((parcels.len(), places(), netd.gates.open()), (2, (0, (0, 0), 0, 0), 0));
+    netd.import(parcels, &front);
+    until("both have their places", || places() == before);
+    until("the lifetimes go on", || netd.shard.timers.get() == timers);
+    expect_reset(&mut front.connect());
+    assert_eq!(front.refused(Refused::Listener), 1);
+    drop(first);
+    expect(&mut second, "served");
+    assert_eq!(pool.counters.full.get(), 0);
+}
+
+#[test]
+fn a_client_that_has_spoken_is_not_asked_again_where_it_moves_to() {
+    let mut netd = Netd::start();
+    let limits = ListenerLimits { first_byte_timeout: Some(SHORT), ..ListenerLimits::default() };
+    let front = netd.limited(Protocol::Echo, None, limits);
+    let mut client = front.connect();
+    client.write_all(b"x").unwrap();
+    expect(&mut client, "x");
+    let parcels = netd.export();
+    // Longer than the first byte may take.
+    thread::sleep(2 * SHORT);
+    netd.import(parcels, &front);
+    client.write_all(b"y").unwrap();
+    expect(&mut client, "y");
+    assert_eq!(front.closed(CloseReason::FIRST_BYTE), 0);
 }
