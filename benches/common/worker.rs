@@ -13,7 +13,8 @@ use netd::{
     metrics::{EndpointShard, ListenerShard, PoolShard},
     protocol::CloseReason,
     worker::{
-        Command, EndpointId, EndpointSpec, FdBudget, Handle, ListenerId, ListenerSpec, PoolId, PoolSpec, Settings,
+        AccessLog, Command, EndpointId, EndpointSpec, FdBudget, Handle, ListenerId, ListenerSpec, PoolId, PoolSpec,
+        Settings,
     },
 };
 
@@ -33,7 +34,9 @@ impl Relay {
     /// Starts one that relays to `origin`.
     pub(crate) fn start(origin: SocketAddr) -> io::Result<Self> {
         let fds = FdBudget::new(FDS, 0);
-        let settings = Settings { index: 0, buffer_size: 64 << 10, cpu: None, epoch: now(), first_sequence: 1, fds };
+        let access = AccessLog::default();
+        let settings =
+            Settings { index: 0, buffer_size: 64 << 10, cpu: None, epoch: now(), first_sequence: 1, fds, access };
         let worker = Handle::spawn(settings)?;
         let mut bound = listen::bind(
             &BindOptions {
@@ -88,6 +91,7 @@ fn listener(address: SocketAddr) -> ListenerSpec {
         idle_timeout: Some(Duration::from_secs(3600)),
         mode: 0o666,
         accelerate: Accelerate::Auto,
+        access_log: true,
     };
     let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
     ListenerSpec { id: ListenerId(1), config: Arc::new(config), pool: Some(POOL), counters }

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::config::{
-    Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Pool, Process, Protocol, Rebalance, Reload, Workers,
+    Accelerate, AccessLog, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel,
+    LogTarget, Metrics, Pool, Process, Protocol, Rebalance, Reload, Workers,
 };
 
 /// What a `respond` listener sends unless told otherwise.
@@ -76,6 +76,7 @@ pub(super) fn bare() -> Config {
         admin: Admin { unix: AdminSocket::Default, group: None, tcp: None },
         metrics: Metrics { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9464))) },
         log: Log { target: LogTarget::Auto, level: LogLevel::Info, format: LogFormat::Text },
+        access_log: AccessLog::OFF,
         drain: Drain { timeout: Duration::from_secs(30) },
         reload: Reload { close_removed_after: None },
         listeners: Vec::new(),
@@ -94,6 +95,7 @@ pub(super) fn listener(name: &str, address: Address, protocol: Protocol) -> List
         idle_timeout: Some(IDLE_TIMEOUT),
         mode: SOCKET_MODE,
         accelerate: Accelerate::default(),
+        access_log: true,
     }
 }
 

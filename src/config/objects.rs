@@ -15,8 +15,19 @@ use crate::config::{
     values::{Word, Wrong, accelerate, address, name, protocol, quote},
 };
 
-pub(super) const LISTENER_KEYS: &[&str] =
-    &["name", "address", "protocol", "pool", "backlog", "v6only", "idle_timeout", "text", "mode", "accelerate"];
+pub(super) const LISTENER_KEYS: &[&str] = &[
+    "name",
+    "address",
+    "protocol",
+    "pool",
+    "backlog",
+    "v6only",
+    "idle_timeout",
+    "text",
+    "mode",
+    "accelerate",
+    "access_log",
+];
 pub(super) const POOL_KEYS: &[&str] = &["name", "endpoints", "connect_timeout", "retries"];
 const ENDPOINT_KEYS: &[&str] = &["address", "weight"];
 const ENDPOINTS_EXAMPLE: &str = r#"["127.0.0.1:9000", "127.0.0.1:9001"]"#;
@@ -130,6 +141,7 @@ fn listener(
     let mode = section.optional(reader, "mode", SOCKET_MODE, Reader::octal);
     let accelerate =
         section.optional(reader, "accelerate", Accelerate::Auto, |reader, value| reader.parsed(value, accelerate));
+    let access_log = section.optional(reader, "access_log", true, Reader::boolean);
     if let Some(address) = &address {
         unfit_for_address(reader, &section, address);
     }
@@ -150,6 +162,7 @@ fn listener(
             idle_timeout,
             mode,
             accelerate,
+            access_log,
         })
     };
     (listener(), facts)

@@ -64,6 +64,13 @@ impl Writer {
         self.text("level", config.log.level.as_str());
         self.text("format", log_format(config.log.format));
 
+        let access = &config.access_log;
+        self.section("One line for each connection that ends.", "access_log");
+        self.text("target", &access.target.to_string());
+        self.pair("sample", access.sample);
+        self.text("only", access.only.as_str());
+        self.text("format", "json");
+
         self.section("How long a drain may take.", "drain");
         self.text("timeout", &format_duration(config.drain.timeout));
 
@@ -92,6 +99,7 @@ impl Writer {
             Address::Unix(_) => self.text("mode", &format!("0o{:03o}", listener.mode)),
         }
         self.text("idle_timeout", &listener.idle_timeout.map_or_else(|| "off".to_owned(), format_duration));
+        self.pair("access_log", listener.access_log);
     }
 
     fn pool(&mut self, pool: &Pool) {

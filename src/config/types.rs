@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crate::config::AccessLog;
+
 /// A whole, valid configuration. Crosses threads as an immutable `Arc`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -22,6 +24,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// Where the log goes.
     pub log: Log,
+    /// Which connections leave a line, and where.
+    pub access_log: AccessLog,
     /// How long a drain may take.
     pub drain: Drain,
     /// What a reload does with connections of what is gone.
@@ -234,6 +238,8 @@ pub struct Listener {
     pub mode: u32,
     /// How bytes of a relay are moved; `Auto` for protocols that do not relay.
     pub accelerate: Accelerate,
+    /// Its connections may leave lines in the access log. Default true.
+    pub access_log: bool,
 }
 
 /// How the bytes of a relayed connection are moved.

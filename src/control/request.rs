@@ -838,6 +838,19 @@ pub struct Snapshot {
     pub reloads: (u64, u64),
     /// Reloads on trial and rollbacks.
     pub returns: Returns,
+    /// Lines of the access log.
+    pub access: AccessFigures,
+}
+
+/// What became of the lines of the access log since start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AccessFigures {
+    /// Handed to the destination.
+    pub written: u64,
+    /// Dropped: the writer was too far behind.
+    pub behind: u64,
+    /// Dropped: the destination did not take them.
+    pub refused: u64,
 }
 
 /// Figures of one listener.

@@ -142,7 +142,7 @@ impl Told {
                 config: config.clone(),
                 id: None,
                 past: Vec::new(),
-                shards: figures::listener_shards(workers),
+                shards: figures::listener_shards(&config.name, workers),
                 bound: config.address.to_string(),
                 inherited: false,
             })
@@ -158,7 +158,7 @@ impl Told {
         let before = self.pools.remove(name);
         let (id, shards, mut known) = match before {
             Some(told) => (told.id, told.shards, told.endpoints),
-            None => (PoolId(self.fresh()), (0..workers).map(|_| Arc::default()).collect(), Vec::new()),
+            None => (PoolId(self.fresh()), figures::pool_shards(name, workers), Vec::new()),
         };
         let endpoints = config.endpoints.iter().map(|each| self.endpoint(name, each, state, &mut known, workers));
         let endpoints = endpoints.collect();
@@ -246,7 +246,7 @@ impl Told {
             address: config.address.clone(),
             id: EndpointId(self.fresh()),
             weight,
-            shards: (0..workers).map(|_| Arc::default()).collect(),
+            shards: figures::endpoint_shards(pool, &config.address, workers),
         })
     }
 }

@@ -124,6 +124,7 @@ impl<P: WorkerPort> Controller<P> {
             pools: self.pool_snapshots(),
             workers: self.worker_snapshots(),
             reloads: self.reloads,
+            access: self.access_figures(),
             returns: self.returns,
         }
     }

@@ -104,7 +104,7 @@ Examples:
   netd --check --config /etc/netd/netd.toml
   netd --daemon --config /etc/netd/netd.toml
 
-Signals: TERM, INT, QUIT drain and stop (a second one stops at once); HUP reloads; USR1 reopens the log.
+Signals: TERM, INT, QUIT drain and stop (a second one stops at once); HUP reloads; USR1 reopens the logs.
 Exit status:
    0  done; --status: it runs; --stop: it has stopped
    1  it could not start or go on; --status: it died and left its pid file; --stop: it still drains

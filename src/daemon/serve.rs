@@ -23,7 +23,7 @@ use crate::{
         start::{Arrival, Prepared},
         tell,
     },
-    logging::Logging,
+    logging::{AccessLogging, Logging},
 };
 
 /// Signals that may wait; more of the same say nothing new.
@@ -35,17 +35,19 @@ pub(super) fn run(prepared: Prepared, arrival: Arrival) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start the control plane: {error}")))?;
-    let logging = Arc::clone(&prepared.logging);
+    let (logging, access) = (Arc::clone(&prepared.logging), Arc::clone(&prepared.access));
     let outcome = LocalSet::new().block_on(&runtime, serve(prepared, arrival));
+    access.flush();
     logging.flush();
     outcome
 }
 
 async fn serve(prepared: Prepared, mut arrival: Arrival) -> Result<(), Failure> {
-    let Prepared { control, admin, admin_group, metrics, logging, pid_file, banner } = prepared;
+    let Prepared { control, admin, admin_group, metrics, logging, access, pid_file, banner } = prepared;
     let admin_addresses = admin.addresses();
     let started = async {
-        let signals = listen_to_signals(&logging).map_err(|error| Failure::new(format!("signals: {error}")))?;
+        let signals =
+            listen_to_signals(&logging, &access).map_err(|error| Failure::new(format!("signals: {error}")))?;
         let (controller, handle) = control.launch().map_err(Failure::new)?;
         Ok::<_, Failure>((signals, controller, handle))
     };
@@ -130,8 +132,8 @@ async fn edge(name: &str, serving: impl Future<Output = io::Result<()>>) {
     }
 }
 
-/// TERM, INT and QUIT stop; HUP reloads; USR1 opens the log anew.
-fn listen_to_signals(logging: &Arc<Logging>) -> io::Result<mpsc::Receiver<Signal>> {
+/// TERM, INT and QUIT stop; HUP reloads; USR1 opens the logs anew.
+fn listen_to_signals(logging: &Arc<Logging>, access: &Arc<AccessLogging>) -> io::Result<mpsc::Receiver<Signal>> {
     let (sender, receiver) = mpsc::channel(SIGNALS);
     let meanings = [
         (SignalKind::terminate(), Signal::Term("SIGTERM")),
@@ -149,12 +151,16 @@ fn listen_to_signals(logging: &Arc<Logging>) -> io::Result<mpsc::Receiver<Signal
             }
         });
     }
-    let (mut reopen, logging) = (signal(SignalKind::user_defined1())?, Arc::clone(logging));
+    let mut reopen = signal(SignalKind::user_defined1())?;
+    let (logging, access) = (Arc::clone(logging), Arc::clone(access));
     tokio::task::spawn_local(async move {
         while reopen.recv().await.is_some() {
             match logging.reopen() {
                 Ok(()) => tracing::info!("the log was opened anew"),
                 Err(error) => tracing::error!("the log could not be opened anew: {error}"),
+            }
+            if let Err(error) = access.reopen() {
+                tracing::error!("the access log could not be opened anew: {error}");
             }
         }
     });

@@ -27,7 +27,7 @@ use crate::{
         places,
         supervisor::Supervisor,
     },
-    logging::Logging,
+    logging::{AccessLogging, Logging},
     process::{
         activation::{self, Activation},
         daemonize::{self, Ready, Side, StartedBy, Waiter},
@@ -90,6 +90,7 @@ pub(super) struct Prepared {
     pub(super) admin_group: Option<Group>,
     pub(super) metrics: Option<MetricsListener>,
     pub(super) logging: Arc<Logging>,
+    pub(super) access: Arc<AccessLogging>,
     /// Held until the end.
     pub(super) pid_file: Option<PidFile>,
     pub(super) banner: Option<Banner>,
@@ -142,6 +143,8 @@ pub(super) fn prepare(
     let logging =
         Logging::start(&config.log, arrival.is_detached(), env("JOURNAL_STREAM").as_deref()).map_err(Failure::new)?;
     let logging = Arc::new(logging);
+    let access = Arc::new(AccessLogging::new());
+    access.apply(&config.access_log).map_err(Failure::new)?;
     report_arrival(arrival);
     if let Some(warning) = banner::idle(&config) {
         tracing::warn!("{warning}");
@@ -166,15 +169,17 @@ pub(super) fn prepare(
     let supervisor = Supervisor::new(notify);
     let inherited = match_inherited(std::mem::take(&mut arrival.activation), &config);
     loader.keep_spare();
-    let start = start(Arc::clone(&config), loader, inherited, owner, &supervisor, &logging).map_err(Failure::new)?;
+    let start =
+        start(Arc::clone(&config), loader, inherited, owner, &supervisor, (&logging, &access)).map_err(Failure::new)?;
     let control = control::Prepared::new(start).map_err(Failure::new)?;
     if let Some(identity) = &identity {
         logging.give_to(identity.uid, identity.gid).map_err(Failure::new)?;
+        access.give_to(identity.uid, identity.gid).map_err(Failure::new)?;
         drop_privileges(identity, config.process.core_dumps)
             .map_err(|error| Failure::new(format!("cannot become user {}: {error}", identity.user)))?;
         warn_of_closed_directories(&config, identity);
     }
-    Ok(Prepared { control, admin, admin_group, metrics, logging, pid_file, banner })
+    Ok(Prepared { control, admin, admin_group, metrics, logging, access, pid_file, banner })
 }
 
 /// Unix sockets that were bound as root, where only root can bind them again.
@@ -289,7 +294,7 @@ fn start(
     inherited: HashMap<String, Vec<OwnedFd>>,
     owner: Option<(u32, u32)>,
     supervisor: &Supervisor,
-    logging: &Arc<Logging>,
+    (logging, access): (&Arc<Logging>, &Arc<AccessLogging>),
 ) -> io::Result<Start> {
     let config_path = loader.path().map(|path| path.display().to_string());
     let loader = Arc::new(std::sync::Mutex::new(loader));
@@ -298,6 +303,7 @@ fn start(
     let since_epoch = clock.now().wall.duration_since(UNIX_EPOCH + SEQUENCE_EPOCH).unwrap_or_default();
     let usage = limits::Usage::open()?;
     let [set_level, apply_log, destination] = std::array::from_fn(|_| Arc::clone(logging));
+    let apply_access = Arc::clone(access);
     Ok(Start {
         config,
         source: Box::new(move || {
@@ -315,6 +321,8 @@ fn start(
         clock,
         set_log_level: Box::new(move |level| set_level.set_level(level)),
         apply_log: Box::new(move |log| apply_log.apply(log)),
+        access: access.log(),
+        apply_access: Box::new(move |config| apply_access.apply(config)),
         log_destination: Box::new(move || destination.destination()),
         usage: Box::new(move || control::Usage {
             fds_used: usage.open_fds().unwrap_or(0),

@@ -16,6 +16,7 @@ use crate::{
     time::TimerId,
     wire::{BlockPool, Wire},
     worker::{
+        access::Trail,
         command::{ConnectionState, EndpointId, ListenerId, PoolId},
         supplies::Supplies,
         transport::{Read, Stream, Transport},
@@ -47,6 +48,8 @@ pub(super) struct Conn<S> {
     pub(super) queued: bool,
     /// File descriptors that it may use, of the worker's budget.
     pub(super) fds: usize,
+    /// What only the access log wants to know.
+    pub(super) trail: Trail,
     booked: Booked,
 }
 
@@ -142,6 +145,7 @@ impl<S: Stream> Conn<S> {
             timer: None,
             queued: false,
             fds: 1,
+            trail: Trail::default(),
             booked: Booked::default(),
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     metrics::WorkerShard,
     reactor::{Reactor, Sender},
     sys,
-    worker::{budget::FdBudget, command::Command, run::Worker},
+    worker::{access::AccessLog, budget::FdBudget, command::Command, run::Worker},
 };
 
 /// Orders that may wait for a worker.
@@ -33,6 +33,8 @@ pub struct Settings {
     pub first_sequence: u64,
     /// File descriptors for connections, shared by all workers.
     pub fds: Arc<FdBudget>,
+    /// Where it tells of connections that have ended.
+    pub access: AccessLog,
 }
 
 /// The worker does not take orders: its queue is full, or its thread ended.

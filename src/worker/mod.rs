@@ -12,6 +12,7 @@
 //! has a `freeze` that takes it apart into a [`Parcel`] and puts it together.
 
 mod accept;
+mod access;
 mod budget;
 mod command;
 mod conn;
@@ -30,6 +31,7 @@ mod transport;
 mod tunnel;
 mod walk;
 
+pub use access::{AccessLog, AccessRecord, Trail};
 pub use budget::FdBudget;
 pub use command::{
     Command, ConnectionInfo, ConnectionState, EndpointId, EndpointSpec, Filter, ListenerId, ListenerSpec, PoolId,

@@ -12,7 +12,10 @@ use crate::{
     config::Accelerate,
     metrics::{EndpointShard, ListenerShard},
     protocol::DialFailure,
-    worker::command::{EndpointId, ListenerId, PoolId},
+    worker::{
+        access::Trail,
+        command::{EndpointId, ListenerId, PoolId},
+    },
 };
 
 /// A connection that no worker drives. Dropping it closes its sockets.
@@ -34,6 +37,8 @@ pub struct Parcel<F = OwnedFd> {
     pub accelerate: Accelerate,
     /// The pool it is to be relayed to.
     pub pool: Option<PoolId>,
+    /// What its line in the access log will tell; a default one tells less.
+    pub trail: Trail,
     /// The endpoint it is, or is being, relayed to.
     pub endpoint: Option<EndpointId>,
     /// The client's side.

@@ -231,6 +231,7 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
             turn_time: times.clone(),
         }],
         reloads: (1, 2),
+        access: AccessFigures { written: 5, behind: 6, refused: 7 },
         returns: Returns { time: 1, guard: 2, rollback: 3, confirmed: 4 },
         status,
     }
@@ -252,6 +253,7 @@ fn listener(name: &str) -> ListenerView {
             idle_timeout: None,
             mode: 0,
             accelerate: config::Accelerate::Auto,
+            access_log: true,
         }),
         override_: over(ListenerOverride::Stopped),
         state: ListenerState::Draining,
@@ -352,6 +354,7 @@ fn config() -> Arc<config::Config> {
         admin: config::Admin { unix: config::AdminSocket::Default, group: None, tcp: None },
         metrics: config::Metrics { listen: None },
         log: config::Log { target: config::LogTarget::Auto, level: LogLevel::Info, format: config::LogFormat::Text },
+        access_log: config::AccessLog::OFF,
         drain: config::Drain { timeout: Duration::from_secs(30) },
         reload: config::Reload { close_removed_after: None },
         listeners: vec![],

@@ -1,7 +1,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::config::{
-    Address, AdminSocket, Config, Errors, LogFormat, LogLevel, LogTarget, Protocol, Rebalance, default::bare, parse,
+    AccessOnly, AccessTarget, Address, AdminSocket, Config, Errors, LogFormat, LogLevel, LogTarget, Protocol,
+    Rebalance, default::bare, parse,
 };
 
 mod rules;
@@ -70,6 +71,9 @@ fn reads_every_key() {
     assert_eq!(config.metrics.listen, None);
     assert_eq!(config.log.target, LogTarget::File(PathBuf::from("/var/log/netd.log")));
     assert_eq!((config.log.level, config.log.format), (LogLevel::Debug, LogFormat::Json));
+    let access = &config.access_log;
+    assert_eq!(access.target, AccessTarget::File(PathBuf::from("/var/log/netd-access.log")));
+    assert_eq!((access.sample.millionths(), access.only), (250_000, AccessOnly::Failures));
     assert_eq!(config.drain.timeout, Duration::from_secs(90));
     assert_eq!(config.reload.close_removed_after, Some(Duration::from_secs(600)));
 
@@ -83,7 +87,8 @@ fn reads_every_key() {
     assert_eq!((&socket.address, socket.mode), (&Address::Unix(PathBuf::from("/run/netd/echo.sock")), 0o660));
     assert_eq!(socket.idle_timeout, None);
     assert_eq!(config.listener("hello").unwrap().protocol, Protocol::Respond { text: (*b"hi\n").into() });
-    assert_eq!(config.listener("void").unwrap().idle_timeout, None);
+    let void = config.listener("void").unwrap();
+    assert_eq!((void.idle_timeout, void.access_log, web.access_log), (None, false, true));
     assert!(config.listener("nothing").is_none());
 
     let pool = config.pool("app").unwrap();

@@ -2,6 +2,7 @@
 //! conditions, never for a time to pass; how long they wait at most is
 //! generous.
 
+mod access;
 mod limits;
 mod moves;
 mod orders;
@@ -23,7 +24,7 @@ use crate::{
     metrics::{EndpointShard, ListenerShard, PoolShard},
     reactor::{Reactor, Sender},
     worker::{
-        EndpointId, EndpointSpec, FdBudget, PoolId, PoolSpec,
+        AccessLog, EndpointId, EndpointSpec, FdBudget, PoolId, PoolSpec,
         command::{ConnectionInfo, Filter, Query, Reply},
     },
 };
@@ -57,7 +58,12 @@ impl Netd {
     }
 
     fn with_fds(fds: Arc<FdBudget>) -> Self {
-        let settings = Settings { index: 3, buffer_size: BLOCK, cpu: None, epoch: now(), first_sequence: 1, fds };
+        Self::with(fds, AccessLog::default())
+    }
+
+    fn with(fds: Arc<FdBudget>, access: AccessLog) -> Self {
+        let settings =
+            Settings { index: 3, buffer_size: BLOCK, cpu: None, epoch: now(), first_sequence: 1, fds, access };
         let shard = Arc::<WorkerShard>::default();
         let (mut reactor, orders) = Reactor::new(64).unwrap();
         let mut worker = Worker::new(&settings, Arc::clone(&shard));
@@ -142,6 +148,7 @@ impl Netd {
             idle_timeout,
             mode: 0o666,
             accelerate: config::Accelerate::Auto,
+            access_log: true,
         };
         let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
         self.fronts.push(Arc::clone(&counters));

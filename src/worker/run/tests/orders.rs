@@ -164,9 +164,17 @@ fn another_pool_while_it_dials() {
 #[test]
 fn a_handle_gives_orders_until_the_worker_has_stopped() {
     let fds = FdBudget::new(20_000, 0);
-    let handle =
-        Handle::spawn(Settings { index: 0, buffer_size: BLOCK, cpu: Some(0), epoch: now(), first_sequence: 1, fds })
-            .unwrap();
+    let access = AccessLog::default();
+    let handle = Handle::spawn(Settings {
+        index: 0,
+        buffer_size: BLOCK,
+        cpu: Some(0),
+        epoch: now(),
+        first_sequence: 1,
+        fds,
+        access,
+    })
+    .unwrap();
     let (sender, receiver) = mpsc::channel();
     handle.send(Command::Ping(Reply::new(move |()| sender.send(()).unwrap()))).unwrap();
     receiver.recv_timeout(PATIENCE).unwrap();
