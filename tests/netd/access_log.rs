@@ -45,20 +45,9 @@ fn one_of(listener: &str, lines: &[Value]) -> Value {
     found.next().unwrap_or_else(|| panic!("no line of {listener} in {lines:#?}")).clone()
 }
 
-#[test]
-fn lines_tell_what_clients_did() {
-    let (echo, saying, resetting) = (Origin::echoing(), Origin::saying("hello\n"), Origin::resetting());
-    let (refusing, silent, hanging) = (Origin::refusing(), Origin::not_accepting(), Origin::hanging());
+/// A listener and a pool for each origin, and two that echo.
+fn relaying(origins: &[(&str, &Origin)]) -> String {
     let mut config = access("");
-    let origins = [
-        ("done", &echo),
-        ("said", &saying),
-        ("reset", &resetting),
-        ("refused", &refusing),
-        ("silent", &silent),
-        ("killed", &hanging),
-        ("gone", &hanging),
-    ];
     for (name, origin) in origins {
         config.push_str(&format!(
             "[[listener]]\nname = \"{name}\"\naddress = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"{name}\"\n\
@@ -72,7 +61,23 @@ fn lines_tell_what_clients_did() {
     config.push_str(
         "[[listener]]\nname = \"unlogged\"\naddress = \"127.0.0.1:0\"\nprotocol = \"echo\"\naccess_log = false\n",
     );
-    let daemon = Setup::config(&config).start();
+    config
+}
+
+#[test]
+fn lines_tell_what_clients_did() {
+    let (echo, saying, resetting) = (Origin::echoing(), Origin::saying("hello\n"), Origin::resetting());
+    let (refusing, silent, hanging) = (Origin::refusing(), Origin::not_accepting(), Origin::hanging());
+    let origins = [
+        ("done", &echo),
+        ("said", &saying),
+        ("reset", &resetting),
+        ("refused", &refusing),
+        ("silent", &silent),
+        ("killed", &hanging),
+        ("gone", &hanging),
+    ];
+    let daemon = Setup::config(&relaying(&origins)).start();
 
     drop(daemon.connect("unlogged"));
     let mut sources = BTreeMap::new();
