@@ -13,8 +13,8 @@ use netd::{
     metrics::{EndpointShard, ListenerShard, PoolShard},
     protocol::CloseReason,
     worker::{
-        Command, EndpointId, EndpointSpec, FdBudget, Handle, ListenerGate, ListenerId, ListenerSpec, PoolGate, PoolId,
-        PoolSpec, ProcessGate, Settings,
+        AccessLog, Command, EndpointId, EndpointSpec, FdBudget, Handle, ListenerGate, ListenerId, ListenerSpec,
+        PoolGate, PoolId, PoolSpec, ProcessGate, Settings,
     },
 };
 
@@ -42,6 +42,7 @@ impl Relay {
             first_sequence: 1,
             fds,
             gates: ProcessGate::new(),
+            access: AccessLog::default(),
         };
         let worker = Handle::spawn(settings)?;
         let mut bound = listen::bind(
@@ -105,6 +106,7 @@ fn listener(address: SocketAddr) -> ListenerSpec {
         mode: 0o666,
         accelerate: Accelerate::Auto,
         limits: Default::default(),
+        access_log: true,
     };
     let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
     ListenerSpec {

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use prometheus::proto::MetricFamily;
 
 use crate::{
-    control::{DaemonState, Snapshot, WorkerSnapshot, WorkerView},
+    control::{AccessFigures, DaemonState, Snapshot, WorkerSnapshot, WorkerView},
     metrics::{Bounds, Family},
 };
 
@@ -33,6 +33,7 @@ pub(super) fn families(snapshot: &Snapshot, cpu_time: Duration) -> Vec<MetricFam
     let mut families = daemon(snapshot);
     families.extend(upgrades::families(snapshot));
     families.extend(generations::families(snapshot));
+    families.extend(access(snapshot.access));
     families.extend(process(snapshot, cpu_time));
     families.extend(listeners::families(&snapshot.listeners));
     families.extend(pools::families(&snapshot.pools));
@@ -78,6 +79,18 @@ fn daemon(snapshot: &Snapshot) -> Vec<Family> {
         Family::gauge("netd_overrides", "Overrides in force: values set by an operator that stand above the file.")
             .with(&[], status.overrides as f64),
     ]
+}
+
+fn access(figures: AccessFigures) -> [Family; 2] {
+    let mut dropped = Family::counter(
+        "netd_access_log_dropped_total",
+        "Lines of the access log that were dropped: the writer was behind, or the destination refused them.",
+    );
+    dropped.count(&[("cause", "behind")], figures.behind);
+    dropped.count(&[("cause", "refused")], figures.refused);
+    let mut lines = Family::counter("netd_access_log_lines_total", "Lines of the access log that were written.");
+    lines.count(&[], figures.written);
+    [lines, dropped]
 }
 
 /// The names every Prometheus client library uses.

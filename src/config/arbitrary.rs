@@ -10,15 +10,25 @@ use std::{
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use crate::config::{
-    Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Pool, Process, Protocol, Rebalance, Reload, Upgrade, Workers, arbitrary_limits,
+    Accelerate, AccessLog, AccessOnly, AccessTarget, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener,
+    Log, LogFormat, LogLevel, LogTarget, Metrics, Pool, Process, Protocol, Rebalance, Reload, Sample, Upgrade, Workers,
+    arbitrary_limits,
 };
 
 /// Any valid configuration. Names and addresses are made unique by number.
 pub(super) fn config() -> impl Strategy<Value = Config> {
-    let settings = (workers(), process(), admin(), metrics(), log(), drain(), reload(), arbitrary_limits::limits());
+    let settings = (
+        workers(),
+        process(),
+        admin(),
+        metrics(),
+        (log(), access_log()),
+        drain(),
+        reload(),
+        arbitrary_limits::limits(),
+    );
     (settings, vec(pool(), 0..4), vec((listener(), any::<prop::sample::Index>()), 0..5)).prop_map(
-        |((workers, process, admin, metrics, log, drain, reload, limits), mut pools, listeners)| {
+        |((workers, process, admin, metrics, (log, access_log), drain, reload, limits), mut pools, listeners)| {
             for (number, pool) in pools.iter_mut().enumerate() {
                 pool.name = format!("{}.{number}", &pool.name[..pool.name.len().min(60)]);
                 for (number, endpoint) in pool.endpoints.iter_mut().enumerate() {
@@ -42,6 +52,7 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                 admin,
                 metrics,
                 log,
+                access_log,
                 upgrade: Upgrade { rollback_window: drain.timeout / 2 },
                 drain,
                 reload,
@@ -78,6 +89,7 @@ pub(crate) fn pair() -> impl Strategy<Value = (Config, Config)> {
         listeners.retain(|listener| known(listener));
         let new = Config {
             log: other.log,
+            access_log: other.access_log,
             drain: other.drain,
             reload: other.reload,
             limits: other.limits,
@@ -167,6 +179,19 @@ fn log() -> impl Strategy<Value = Log> {
         .prop_map(|(target, level, format)| Log { target, level, format })
 }
 
+fn access_log() -> impl Strategy<Value = AccessLog> {
+    let target = prop_oneof![
+        select(vec![AccessTarget::Off, AccessTarget::Stderr, AccessTarget::Journal]),
+        path().prop_map(AccessTarget::File)
+    ];
+    let sample = (1..=1_000_000_u32).prop_filter_map("a share", Sample::from_millionths);
+    (target, sample, select(AccessOnly::ALL.to_vec())).prop_map(|(target, sample, only)| AccessLog {
+        target,
+        sample,
+        only,
+    })
+}
+
 fn reload() -> impl Strategy<Value = Reload> {
     option::of(duration(1000, 7 * 86_400_000)).prop_map(|close_removed_after| Reload { close_removed_after })
 }
@@ -180,33 +205,37 @@ fn listener() -> impl Strategy<Value = Listener> {
     ];
     let idle_timeout = option::of(duration(1, 365 * 86_400_000));
     let accelerate = select(vec![Accelerate::Auto, Accelerate::Splice, Accelerate::Off]);
+    let flags = (any::<bool>(), any::<bool>());
     (
         name(),
         address(),
         protocol,
         1..=65_535_u32,
-        any::<bool>(),
+        flags,
         idle_timeout,
         0..=0o777_u32,
         accelerate,
         arbitrary_limits::listener(),
     )
-        .prop_map(|(name, address, protocol, backlog, v6only, idle_timeout, mode, accelerate, limits)| {
-            let relays = matches!(protocol, Protocol::Tcp { .. });
-            let ipv6 = matches!(address, Address::Inet(address) if address.is_ipv6());
-            let unix = matches!(address, Address::Unix(_));
-            Listener {
-                name,
-                address,
-                protocol,
-                backlog,
-                v6only: v6only || !ipv6,
-                idle_timeout,
-                mode: if unix { mode } else { 0o666 },
-                accelerate: if relays { accelerate } else { Accelerate::Auto },
-                limits,
-            }
-        })
+        .prop_map(
+            |(name, address, protocol, backlog, (v6only, access_log), idle_timeout, mode, accelerate, limits)| {
+                let relays = matches!(protocol, Protocol::Tcp { .. });
+                let ipv6 = matches!(address, Address::Inet(address) if address.is_ipv6());
+                let unix = matches!(address, Address::Unix(_));
+                Listener {
+                    name,
+                    address,
+                    protocol,
+                    backlog,
+                    v6only: v6only || !ipv6,
+                    idle_timeout,
+                    mode: if unix { mode } else { 0o666 },
+                    accelerate: if relays { accelerate } else { Accelerate::Auto },
+                    limits,
+                    access_log,
+                }
+            },
+        )
 }
 
 fn pool() -> impl Strategy<Value = Pool> {

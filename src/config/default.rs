@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::config::{
-    Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Limits, Listener, Log, LogFormat, LogLevel,
-    LogTarget, Metrics, Pool, Process, Protocol, Rebalance, Reload, Upgrade, Workers,
+    Accelerate, AccessLog, Address, Admin, AdminSocket, Config, Drain, Endpoint, Limits, Listener, Log, LogFormat,
+    LogLevel, LogTarget, Metrics, Pool, Process, Protocol, Rebalance, Reload, Upgrade, Workers,
 };
 
 /// What a `respond` listener sends unless told otherwise.
@@ -78,6 +78,7 @@ pub(super) fn bare() -> Config {
         admin: Admin { unix: AdminSocket::Default, group: None, tcp: None },
         metrics: Metrics { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9464))) },
         log: Log { target: LogTarget::Auto, level: LogLevel::Info, format: LogFormat::Text },
+        access_log: AccessLog::OFF,
         drain: Drain { timeout: Duration::from_secs(30), lame_duck: Duration::ZERO, gradual: None },
         upgrade: Upgrade { rollback_window: Duration::from_secs(3600) },
         reload: Reload { close_removed_after: None },
@@ -99,6 +100,7 @@ pub(super) fn listener(name: &str, address: Address, protocol: Protocol) -> List
         mode: SOCKET_MODE,
         accelerate: Accelerate::default(),
         limits: Default::default(),
+        access_log: true,
     }
 }
 

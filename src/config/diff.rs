@@ -88,7 +88,7 @@ pub enum EndpointChangeKind {
 /// One section's change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingChange {
-    /// `workers`, `process`, `admin`, `metrics`, `log`, `drain`, `reload`, `limits` or `upgrade`.
+    /// `workers`, `process`, `admin`, `metrics`, `log`, `access_log`, `drain`, `reload`, `limits` or `upgrade`.
     pub section: &'static str,
     /// One line a setting: `level: info -> debug`.
     pub details: Vec<String>,
@@ -151,6 +151,7 @@ fn changed_listener(old: &Arc<Listener>, new: &Arc<Listener>) -> Option<Listener
         (old, new) => details.compare("pool", &old.pool(), &new.pool(), |pool| pool.unwrap_or(NOT_SET).to_owned()),
     }
     details.compare("accelerate", &old.accelerate, &new.accelerate, |word| word.as_str());
+    details.compare("access_log", &old.access_log, &new.access_log, |flag| *flag);
     details.compare("idle_timeout", &old.idle_timeout, &new.idle_timeout, |timeout| {
         timeout.map_or_else(|| "off".to_owned(), format_duration)
     });
@@ -217,6 +218,7 @@ fn settings(old: &Config, new: &Config) -> Vec<SettingChange> {
         ("admin", admin(old, new), false),
         ("metrics", metrics(old, new), false),
         ("log", log(old, new), true),
+        ("access_log", access_log(old, new), true),
         ("drain", drain(old, new), true),
         ("upgrade", upgrade(old, new), true),
         ("reload", reload(old, new), true),
@@ -287,6 +289,15 @@ fn log(old: &Config, new: &Config) -> Details {
     details.compare("target", &old.target, &new.target, log_target);
     details.compare("level", &old.level, &new.level, |level| level.as_str());
     details.compare("format", &old.format, &new.format, |format| log_format(*format));
+    details
+}
+
+fn access_log(old: &Config, new: &Config) -> Details {
+    let (old, new) = (&old.access_log, &new.access_log);
+    let mut details = Details::default();
+    details.compare("target", &old.target, &new.target, ToString::to_string);
+    details.compare("sample", &old.sample, &new.sample, |share| *share);
+    details.compare("only", &old.only, &new.only, |word| word.as_str());
     details
 }
 

@@ -6,6 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::{
     Config, Errors,
+    access_log::{ACCESS_LOG_KEYS, access_log},
     check::{Facts, Place, check},
     default::{BUFFER_SIZE_RANGE, CLOSE_REMOVED_RANGE, DRAIN_TIMEOUT_RANGE, GRADUAL_RANGE, LAME_DUCK_RANGE, bare},
     errors::{Findings, Found, Lines},
@@ -40,6 +41,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("admin", ADMIN_KEYS),
     ("metrics", METRICS_KEYS),
     ("log", LOG_KEYS),
+    ("access_log", ACCESS_LOG_KEYS),
     ("drain", DRAIN_KEYS),
     ("upgrade", UPGRADE_KEYS),
     ("reload", RELOAD_KEYS),
@@ -163,6 +165,9 @@ fn document(reader: &mut Reader<'_>, tree: &DeTable<'_>, facts: &mut Facts, plac
             section.optional(reader, "target", log.target.clone(), |reader, value| reader.parsed(value, log_target));
         log.level = section.optional(reader, "level", log.level, |reader, value| reader.parsed(value, log_level));
         log.format = section.optional(reader, "format", log.format, |reader, value| reader.parsed(value, log_format));
+    }
+    if let Some(section) = table(reader, tree, "access_log", ACCESS_LOG_KEYS) {
+        config.access_log = access_log(reader, &section);
     }
     if let Some(section) = table(reader, tree, "drain", DRAIN_KEYS) {
         let drain = &mut config.drain;

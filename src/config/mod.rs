@@ -10,6 +10,7 @@
 //! applies the rules that join several values, for files and [`Flags`] alike;
 //! [`Errors`] shows what was found.
 
+mod access_log;
 #[cfg(test)]
 pub(crate) mod arbitrary;
 #[cfg(test)]
@@ -34,6 +35,7 @@ mod types;
 mod units;
 mod values;
 
+pub use access_log::{AccessLog, AccessOnly, AccessTarget, Sample};
 pub use default::DEFAULT_TEXT;
 pub use diff::*;
 pub use errors::{Errors, Problem};

@@ -27,6 +27,7 @@ pub(super) const LISTENER_KEYS: &[&str] = &[
     "text",
     "mode",
     "accelerate",
+    "access_log",
     "max_connections",
     "max_connections_per_source",
     "rate",
@@ -159,6 +160,7 @@ fn listener(
     let accelerate =
         section.optional(reader, "accelerate", Accelerate::Auto, |reader, value| reader.parsed(value, accelerate));
     let limits = limit_keys::listener(reader, &section);
+    let access_log = section.optional(reader, "access_log", true, Reader::boolean);
     if let Some(address) = &address {
         unfit_for_address(reader, &section, address);
     }
@@ -180,6 +182,7 @@ fn listener(
             mode,
             accelerate,
             limits,
+            access_log,
         })
     };
     (listener(), facts)

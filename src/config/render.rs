@@ -64,6 +64,13 @@ impl Writer {
         self.text("level", config.log.level.as_str());
         self.text("format", log_format(config.log.format));
 
+        let access = &config.access_log;
+        self.section("One line for each connection that ends.", "access_log");
+        self.text("target", &access.target.to_string());
+        self.pair("sample", access.sample);
+        self.text("only", access.only.as_str());
+        self.text("format", "json");
+
         self.section("How long a drain may take.", "drain");
         self.text("timeout", &format_duration(config.drain.timeout));
         self.text("lame_duck", &format_duration(config.drain.lame_duck));
@@ -101,6 +108,7 @@ impl Writer {
         }
         self.text("idle_timeout", &listener.idle_timeout.map_or_else(|| "off".to_owned(), format_duration));
         self.listener_limits(&listener.limits);
+        self.pair("access_log", listener.access_log);
     }
 
     fn pool(&mut self, pool: &Pool) {

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use crate::config::limits::{Limits, ListenerLimits, PoolLimits};
+use crate::config::{
+    AccessLog,
+    limits::{Limits, ListenerLimits, PoolLimits},
+};
 
 /// A whole, valid configuration. Crosses threads as an immutable `Arc`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// Where the log goes.
     pub log: Log,
+    /// Which connections leave a line, and where.
+    pub access_log: AccessLog,
     /// How long a drain may take.
     pub drain: Drain,
     /// Upgrades of the binary.
@@ -256,6 +261,8 @@ pub struct Listener {
     pub accelerate: Accelerate,
     /// What is let in, and for how long.
     pub limits: ListenerLimits,
+    /// Its connections may leave lines in the access log. Default true.
+    pub access_log: bool,
 }
 
 /// How the bytes of a relayed connection are moved.

@@ -36,14 +36,17 @@ use super::{
         Refusal, ReloadRequest, Reply, Request, ShutdownRequest, Target,
     },
     sockets::{Opened, Sockets},
-    start::{ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Usage},
+    start::{ApplyAccess, ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Usage},
     state::State,
     told::Delta,
     trial::Trial,
     upgrade::{Adoption, Order, UpgradeRequest, Upgrades},
 };
 
-use crate::{config::LogLevel, worker};
+use crate::{
+    config::LogLevel,
+    worker::{self, AccessLog},
+};
 
 /// Changes that wait for the one in flight; more are refused.
 const WAITING: usize = 16;
@@ -95,6 +98,8 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) parse: Parse,
     pub(super) set_log_level: Box<dyn FnMut(LogLevel) -> LogLevel + Send>,
     pub(super) apply_log: ApplyLog,
+    pub(super) access: AccessLog,
+    pub(super) apply_access: ApplyAccess,
     pub(super) log_destination: Box<dyn Fn() -> String + Send>,
     pub(super) usage: Box<dyn Fn() -> Usage + Send>,
     pub(super) hands: Hands<P>,
@@ -192,6 +197,8 @@ impl<P: WorkerPort> Controller<P> {
             parse,
             set_log_level: start.set_log_level,
             apply_log: start.apply_log,
+            access: start.access,
+            apply_access: start.apply_access,
             usage: start.usage,
             hands,
             hooks: start.hooks,

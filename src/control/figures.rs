@@ -11,14 +11,29 @@ use super::{
     request::{Figures, PoolLimitFigures},
 };
 use crate::{
+    config::Address,
     limit::Refused,
     metrics::{EndpointShard, HistogramSnapshot, ListenerShard, PoolShard},
     protocol::CloseReason,
 };
 
 /// New counters of a listener, one a worker.
-pub(super) fn listener_shards(workers: usize) -> Vec<Arc<ListenerShard>> {
-    (0..workers).map(|_| Arc::new(ListenerShard::new(CloseReason::ALL.len()))).collect()
+pub(super) fn listener_shards(name: &str, workers: usize) -> Vec<Arc<ListenerShard>> {
+    let name: Arc<str> = Arc::from(name);
+    (0..workers).map(|_| Arc::new(ListenerShard::named(Arc::clone(&name), CloseReason::ALL.len()))).collect()
+}
+
+/// New counters of a pool, one a worker.
+pub(super) fn pool_shards(name: &str, workers: usize) -> Vec<Arc<PoolShard>> {
+    let name: Arc<str> = Arc::from(name);
+    (0..workers).map(|_| Arc::new(PoolShard { name: Arc::clone(&name), ..PoolShard::default() })).collect()
+}
+
+/// New counters of an endpoint, one a worker.
+pub(super) fn endpoint_shards(pool: &str, address: &Address, workers: usize) -> Vec<Arc<EndpointShard>> {
+    let (pool, address): (Arc<str>, Arc<str>) = (Arc::from(pool), Arc::from(address.to_string()));
+    let shard = || EndpointShard { pool: Arc::clone(&pool), address: Arc::clone(&address), ..EndpointShard::default() };
+    (0..workers).map(|_| Arc::new(shard())).collect()
 }
 
 /// Adds `more` to `total`.
@@ -149,7 +164,7 @@ mod tests {
 
     #[test]
     fn sums_go_over_all_workers() {
-        let shards = listener_shards(3);
+        let shards = listener_shards("web", 3);
         for (shard, n) in shards.iter().zip(1..) {
             shard.active.set(n);
             shard.accepted.set(10 * n);

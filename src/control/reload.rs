@@ -137,21 +137,13 @@ impl<P: WorkerPort> Controller<P> {
             return Err(Refusal::Precondition(obstacles.join("\n")));
         }
         let changes = plan::changes(&difference, new, self.fleet.told());
-        if new.log != old.log {
-            (self.apply_log)(&new.log).map_err(Refusal::Precondition)?;
-        }
+        self.apply_logs(&old, new).map_err(Refusal::Precondition)?;
         let mut next = self.state.clone();
         let dropped = become_new(&mut next);
         let commit = match self.transition(next) {
             Ok(commit) => commit,
             Err(refusal) => {
-                if new.log != old.log {
-                    if let Err(error) = (self.apply_log)(&old.log) {
-                        tracing::error!("the log stays as the refused configuration has it: {error}");
-                    }
-                    // A level set by hand goes on.
-                    (self.set_log_level)(self.log_level);
-                }
+                self.return_logs(&old, new);
                 return Err(refusal);
             }
         };

@@ -935,6 +935,8 @@ pub struct Snapshot {
     pub last_upgrade: Option<Receipt>,
     /// Reloads on trial and rollbacks.
     pub returns: Returns,
+    /// Lines of the access log.
+    pub access: AccessFigures,
     /// Drains.
     pub drains: DrainSnapshot,
 }
@@ -949,6 +951,17 @@ pub struct DrainSnapshot {
     /// Connections that ended under drains: by themselves, while they rested,
     /// cut.
     pub connections: (u64, u64, u64),
+}
+
+/// What became of the lines of the access log since start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AccessFigures {
+    /// Handed to the destination.
+    pub written: u64,
+    /// Dropped: the writer was too far behind.
+    pub behind: u64,
+    /// Dropped: the destination did not take them.
+    pub refused: u64,
 }
 
 /// Figures of one listener.

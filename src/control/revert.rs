@@ -188,11 +188,10 @@ impl<P: WorkerPort> Controller<P> {
                 return;
             }
         };
-        if new.log != old.log {
-            match (self.apply_log)(&new.log) {
-                Ok(()) => self.log_level = new.log.level,
-                Err(error) => tracing::error!("the log stays as generation {} has it: {error}", trial.generation),
-            }
+        match self.apply_logs(&old, &new) {
+            Ok(()) if new.log != old.log => self.log_level = new.log.level,
+            Ok(()) => {}
+            Err(error) => tracing::error!("the logs stay as generation {} has them: {error}", trial.generation),
         }
         self.tell_dropped(dropped, &Provenance { who: NETD.to_owned(), why: "reload taken back".to_owned() });
         self.tell_return(&trial, cause, &changes, &faults);

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, LogLevel},
-    worker::{self, Command, FdBudget, ProcessGate, Settings},
+    worker::{self, AccessLog, Command, FdBudget, ProcessGate, Settings},
 };
 
 /// File descriptors that a worker's poll loop takes, rounded up.
@@ -110,6 +110,9 @@ pub type Parse = Box<dyn FnMut(&str) -> Result<Config, String> + Send>;
 /// Takes on another configuration of the log.
 pub type ApplyLog = Box<dyn FnMut(&config::Log) -> Result<(), String> + Send>;
 
+/// Takes on another configuration of the access log.
+pub type ApplyAccess = Box<dyn FnMut(&config::AccessLog) -> Result<(), String> + Send>;
+
 /// All that the Controller needs of the world.
 pub struct Start {
     /// The first configuration.
@@ -134,6 +137,10 @@ pub struct Start {
     pub set_log_level: Box<dyn FnMut(LogLevel) -> LogLevel + Send>,
     /// Takes on another configuration of the log, or says why it cannot.
     pub apply_log: ApplyLog,
+    /// Where workers tell of connections that have ended.
+    pub access: AccessLog,
+    /// Takes on another configuration of the access log, or says why it cannot.
+    pub apply_access: ApplyAccess,
     /// Looks up what the process uses; also decides how many descriptors the
     /// connections may have.
     pub usage: Box<dyn Fn() -> Usage + Send>,
@@ -280,6 +287,7 @@ fn settings(start: &Start, started: Now) -> Vec<Settings> {
             first_sequence: start.first_sequence,
             fds: Arc::clone(&fds),
             gates: Arc::clone(&gates),
+            access: start.access.clone(),
         })
         .collect()
 }

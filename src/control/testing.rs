@@ -8,8 +8,8 @@ pub(super) use world::{FakeWorker, World, on_control_thread, quick};
 
 use super::request::Provenance;
 use crate::config::{
-    Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics, Pool, Process,
-    Protocol, Rebalance, Reload, Workers,
+    AccessLog, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics,
+    Pool, Process, Protocol, Rebalance, Reload, Workers,
 };
 
 /// Nothing but two workers.
@@ -27,6 +27,7 @@ pub(super) fn empty() -> Config {
         admin: Admin { unix: AdminSocket::Off, group: None, tcp: None },
         metrics: Metrics { listen: None },
         log: Log { target: LogTarget::Auto, level: LogLevel::Info, format: LogFormat::Text },
+        access_log: AccessLog::OFF,
         drain: Drain { timeout: Duration::from_secs(30), lame_duck: Duration::ZERO, gradual: None },
         upgrade: crate::config::Upgrade { rollback_window: Duration::from_secs(3600) },
         reload: Reload { close_removed_after: None },
@@ -80,5 +81,6 @@ fn listener(name: &str, address: &str, protocol: Protocol) -> Arc<Listener> {
         mode: 0o666,
         accelerate: Default::default(),
         limits: Default::default(),
+        access_log: true,
     })
 }

@@ -152,7 +152,7 @@ impl Told {
                 id: None,
                 past: Vec::new(),
                 held: Vec::new(),
-                shards: figures::listener_shards(workers),
+                shards: figures::listener_shards(&config.name, workers),
                 gate: ListenerGate::new(&config.limits, None),
                 bound: config.address.to_string(),
                 inherited: false,
@@ -173,7 +173,7 @@ impl Told {
         let (id, shards, gate, mut known) = match before {
             Some(told) => (told.id, told.shards, told.gate, told.endpoints),
             None => {
-                let shards = (0..workers).map(|_| Arc::default()).collect();
+                let shards = figures::pool_shards(name, workers);
                 (PoolId(self.fresh()), shards, PoolGate::new(&self.gates), Vec::new())
             }
         };
@@ -266,7 +266,7 @@ impl Told {
             address: config.address.clone(),
             id: EndpointId(self.fresh()),
             weight,
-            shards: (0..workers).map(|_| Arc::default()).collect(),
+            shards: figures::endpoint_shards(pool, &config.address, workers),
         })
     }
 }

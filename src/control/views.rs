@@ -143,6 +143,7 @@ impl<P: WorkerPort> Controller<P> {
             drains: self.drain_snapshot(),
             upgrades: self.upgrades.counts(),
             last_upgrade: self.upgrades.receipts().pop(),
+            access: self.access_figures(),
             returns: self.returns,
         }
     }

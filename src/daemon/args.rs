@@ -104,7 +104,7 @@ Examples:
   netd --check --config /etc/netd/netd.toml
   netd --daemon --config /etc/netd/netd.toml
 
-Signals: TERM, INT, QUIT drain and stop (a second one stops at once); HUP reloads; USR1 reopens the log;
+Signals: TERM, INT, QUIT drain and stop (a second one stops at once); HUP reloads; USR1 reopens the logs;
 USR2 upgrades: hands everything to a new process, started from the same path.
 Exit status:
    0  done; --status: it runs; --stop: it has stopped

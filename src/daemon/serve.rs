@@ -26,7 +26,7 @@ use crate::{
         upgrade::{Signs, tell_stories},
     },
     handover::{self, Outcome, Signpost, Succession},
-    logging::Logging,
+    logging::{AccessLogging, Logging},
     process::pidfile::PidFile,
     sys::process::exit_at_once,
 };
@@ -44,8 +44,9 @@ pub(super) fn run(prepared: Prepared, arrival: Arrival, predecessor: Option<hand
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start the control plane: {error}")))?;
-    let logging = Arc::clone(&prepared.logging);
+    let (logging, access) = (Arc::clone(&prepared.logging), Arc::clone(&prepared.access));
     let outcome = LocalSet::new().block_on(&runtime, serve(prepared, arrival, predecessor));
+    access.flush();
     logging.flush();
     outcome
 }
@@ -55,11 +56,12 @@ async fn serve(
     mut arrival: Arrival,
     predecessor: Option<handover::Arrival>,
 ) -> Result<(), Failure> {
-    let Prepared { control, admin, admin_group, metrics, logging, banner, .. } = prepared;
+    let Prepared { control, admin, admin_group, metrics, logging, access, banner, .. } = prepared;
     let Prepared { belongings, former_pid_file, starter, upgrades, .. } = prepared;
     let admin_addresses = admin.addresses();
     let started = async {
-        let signals = listen_to_signals(&logging).map_err(|error| Failure::new(format!("signals: {error}")))?;
+        let signals =
+            listen_to_signals(&logging, &access).map_err(|error| Failure::new(format!("signals: {error}")))?;
         let (controller, handle) = control.launch().map_err(Failure::new)?;
         Ok::<_, Failure>((signals, controller, handle))
     };
@@ -248,9 +250,9 @@ async fn edge(name: &str, serving: impl Future<Output = io::Result<()>>) {
     }
 }
 
-/// TERM, INT and QUIT stop; HUP reloads; USR1 opens the log anew; USR2
+/// TERM, INT and QUIT stop; HUP reloads; USR1 opens the logs anew; USR2
 /// upgrades.
-fn listen_to_signals(logging: &Arc<Logging>) -> io::Result<mpsc::Receiver<Signal>> {
+fn listen_to_signals(logging: &Arc<Logging>, access: &Arc<AccessLogging>) -> io::Result<mpsc::Receiver<Signal>> {
     let (sender, receiver) = mpsc::channel(SIGNALS);
     let meanings = [
         (SignalKind::terminate(), Signal::Term("SIGTERM")),
@@ -269,12 +271,16 @@ fn listen_to_signals(logging: &Arc<Logging>) -> io::Result<mpsc::Receiver<Signal
             }
         });
     }
-    let (mut reopen, logging) = (signal(SignalKind::user_defined1())?, Arc::clone(logging));
+    let mut reopen = signal(SignalKind::user_defined1())?;
+    let (logging, access) = (Arc::clone(logging), Arc::clone(access));
     tokio::task::spawn_local(async move {
         while reopen.recv().await.is_some() {
             match logging.reopen() {
                 Ok(()) => tracing::info!("the log was opened anew"),
                 Err(error) => tracing::error!("the log could not be opened anew: {error}"),
+            }
+            if let Err(error) = access.reopen() {
+                tracing::error!("the access log could not be opened anew: {error}");
             }
         }
     });

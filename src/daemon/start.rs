@@ -31,7 +31,7 @@ use crate::{
         supervisor::Supervisor,
         upgrade::{Belongings, Signs, Starter},
     },
-    logging::Logging,
+    logging::{AccessLogging, Logging},
     process::{
         activation::{self, Activation},
         daemonize::{self, Ready, Side, StartedBy, Waiter},
@@ -101,6 +101,7 @@ pub(super) struct Prepared {
     pub(super) admin_group: Option<Group>,
     pub(super) metrics: Option<MetricsListener>,
     pub(super) logging: Arc<Logging>,
+    pub(super) access: Arc<AccessLogging>,
     pub(super) banner: Option<Banner>,
     /// What moves in an upgrade, besides listeners and connections; the pid
     /// file, which is held until the end, among it.
@@ -161,6 +162,8 @@ pub(super) fn prepare(
     let logging =
         Logging::start(&config.log, arrival.is_detached(), env("JOURNAL_STREAM").as_deref()).map_err(Failure::new)?;
     let logging = Arc::new(logging);
+    let access = Arc::new(AccessLogging::new());
+    access.apply(&config.access_log).map_err(Failure::new)?;
     report_arrival(arrival);
     if let Some(warning) = banner::idle(&config) {
         tracing::warn!("{warning}");
@@ -203,7 +206,8 @@ pub(super) fn prepare(
     let (story, upgrades) = mpsc::unbounded_channel();
     let inherited = match_inherited(std::mem::take(&mut arrival.activation), &config);
     loader.keep_spare();
-    let start = start(Arc::clone(&config), loader, inherited, owner, &supervisor, &logging).map_err(Failure::new)?;
+    let start =
+        start(Arc::clone(&config), loader, inherited, owner, &supervisor, (&logging, &access)).map_err(Failure::new)?;
     let start = Start {
         // The Controller begins one at a time; one that nobody tells any more is over at once.
         story: Box::new(move |begin| drop(story.send(begin))),
@@ -212,7 +216,7 @@ pub(super) fn prepare(
     };
     let control = control::Prepared::new(start).map_err(Failure::new)?;
     if let Some(identity) = &identity {
-        become_user(identity, &config, &logging)?;
+        become_user(identity, &config, &logging, &access)?;
     }
     Ok(Prepared {
         control,
@@ -220,6 +224,7 @@ pub(super) fn prepare(
         admin_group,
         metrics,
         logging,
+        access,
         banner,
         belongings,
         former_pid_file,
@@ -228,8 +233,9 @@ pub(super) fn prepare(
     })
 }
 
-fn become_user(identity: &Identity, config: &Config, logging: &Logging) -> Result<(), Failure> {
+fn become_user(identity: &Identity, config: &Config, logging: &Logging, access: &AccessLogging) -> Result<(), Failure> {
     logging.give_to(identity.uid, identity.gid).map_err(Failure::new)?;
+    access.give_to(identity.uid, identity.gid).map_err(Failure::new)?;
     drop_privileges(identity, config.process.core_dumps)
         .map_err(|error| Failure::new(format!("cannot become user {}: {error}", identity.user)))?;
     warn_of_closed_directories(config, identity);
@@ -362,7 +368,7 @@ fn start(
     inherited: HashMap<String, Vec<OwnedFd>>,
     owner: Option<(u32, u32)>,
     supervisor: &Supervisor,
-    logging: &Arc<Logging>,
+    (logging, access): (&Arc<Logging>, &Arc<AccessLogging>),
 ) -> io::Result<Start> {
     let config_path = loader.path().map(|path| path.display().to_string());
     let loader = Arc::new(std::sync::Mutex::new(loader));
@@ -372,6 +378,7 @@ fn start(
     let usage = limits::Usage::open()?;
     let [set_level, apply_log, destination] = std::array::from_fn(|_| Arc::clone(logging));
     let memory_limit = limits::group_memory_limit().unwrap_or(0);
+    let apply_access = Arc::clone(access);
     Ok(Start {
         config,
         source: Box::new(move || {
@@ -389,6 +396,8 @@ fn start(
         clock,
         set_log_level: Box::new(move |level| set_level.set_level(level)),
         apply_log: Box::new(move |log| apply_log.apply(log)),
+        access: access.log(),
+        apply_access: Box::new(move |config| apply_access.apply(config)),
         log_destination: Box::new(move || destination.destination()),
         usage: Box::new(move || control::Usage {
             fds_used: usage.open_fds().unwrap_or(0),

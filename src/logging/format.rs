@@ -180,12 +180,12 @@ fn push_visible(line: &mut String, character: char) {
     }
 }
 
-fn push_json_string(line: &mut String, text: &str) {
+pub(super) fn push_json_string(line: &mut String, text: &str) {
     // Writing a str to a String has nothing to fail of.
     line.push_str(&serde_json::to_string(text).unwrap_or_default());
 }
 
-fn push_journal(entry: &mut Vec<u8>, name: &str, value: &str) {
+pub(super) fn push_journal(entry: &mut Vec<u8>, name: &str, value: &str) {
     entry.extend_from_slice(name.as_bytes());
     if value.contains('\n') {
         entry.push(b'\n');

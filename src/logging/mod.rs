@@ -9,6 +9,7 @@
 //! is counted, and the count is logged as soon as the destination takes lines
 //! again.
 
+mod access;
 mod format;
 mod layer;
 mod logger;
@@ -16,4 +17,5 @@ mod record;
 mod sink;
 mod writer;
 
+pub use access::AccessLogging;
 pub use logger::Logging;

@@ -20,7 +20,7 @@ use super::{format, record::Record};
 use crate::config::{self, LogFormat, LogTarget};
 
 const SYSLOG: &str = "/dev/log";
-const JOURNAL: &str = "/run/systemd/journal/socket";
+pub(super) const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// How long syslog or the journal may make the writer wait for one line.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -177,7 +177,7 @@ fn open_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn file_error(path: &Path, error: &io::Error) -> String {
+pub(super) fn file_error(path: &Path, error: &io::Error) -> String {
     let hint = match (error.kind(), path.parent()) {
         (io::ErrorKind::NotFound, Some(directory)) => {
             format!("; make its directory first: `install -d {}`", directory.display())
@@ -192,7 +192,7 @@ fn file_error(path: &Path, error: &io::Error) -> String {
 }
 
 /// An unconnected socket, after a check that there is somebody at `path`.
-fn datagram_to(path: &Path) -> io::Result<UnixDatagram> {
+pub(super) fn datagram_to(path: &Path) -> io::Result<UnixDatagram> {
     UnixDatagram::unbound()?.connect(path)?;
     let socket = UnixDatagram::unbound()?;
     socket.set_write_timeout(Some(PATIENCE))?;

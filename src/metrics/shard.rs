@@ -1,5 +1,7 @@
 //! What one worker counts.
 
+use std::sync::Arc;
+
 use super::counter::{Counter, Histogram};
 
 /// Figures of one worker.
@@ -34,6 +36,8 @@ pub const REFUSALS: usize = 8;
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct ListenerShard {
+    /// Whose figures these are; empty if nobody knows.
+    pub name: Arc<str>,
     /// Connections accepted.
     pub accepted: Counter,
     /// Connections open (gauge).
@@ -57,9 +61,16 @@ pub struct ListenerShard {
 }
 
 impl ListenerShard {
-    /// A shard that tells `reasons` close reasons apart.
+    /// A shard that tells `reasons` close reasons apart; nobody knows whose.
     pub fn new(reasons: usize) -> Self {
+        Self::named(Arc::default(), reasons)
+    }
+
+    /// The shard of the listener `name` that tells `reasons` close reasons
+    /// apart.
+    pub fn named(name: Arc<str>, reasons: usize) -> Self {
         Self {
+            name,
             accepted: Counter::default(),
             active: Counter::default(),
             bytes_from_downstream: Counter::default(),
@@ -78,6 +89,8 @@ impl ListenerShard {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct PoolShard {
+    /// Whose figures these are; empty if nobody knows.
+    pub name: Arc<str>,
     /// Connections closed because no endpoint could be picked.
     pub no_endpoint: Counter,
     /// Connects tried on another endpoint after one failed.
@@ -96,6 +109,10 @@ pub struct PoolShard {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct EndpointShard {
+    /// The pool that it is in; empty if nobody knows.
+    pub pool: Arc<str>,
+    /// Its address as configured; empty if nobody knows.
+    pub address: Arc<str>,
     /// Connections established to it.
     pub connected: Counter,
     /// Connections open or being opened to it (gauge).

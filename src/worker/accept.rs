@@ -264,6 +264,7 @@ impl Worker {
             }
         };
         let (pool, idle_timeout, accelerate) = (spec.pool, spec.config.idle_timeout, spec.config.accelerate);
+        let silent = !spec.config.access_log;
         origin.counters.accepted.add(1);
         origin.counters.active.add(1);
         self.shard.accepted.add(1);
@@ -272,7 +273,7 @@ impl Worker {
         let clocks = Clocks::new(&spec.config.limits, id, turn.now);
         let slot = self.conns.insert_with(|_| Conn::new(id, origin, stream, session, pool, idle_timeout, turn.now));
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        (conn.fds, conn.accelerate) = (fds, accelerate);
+        (conn.fds, conn.accelerate, conn.trail.silent) = (fds, accelerate, silent);
         (conn.admitted, conn.clocks) = (Some(admitted), clocks);
         if conn.origin.source.is_none() {
             conn.downstream.stops_short();

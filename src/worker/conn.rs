@@ -16,6 +16,7 @@ use crate::{
     time::TimerId,
     wire::{BlockPool, Wire},
     worker::{
+        access::Trail,
         admission::Admitted,
         clocks::Clocks,
         command::{ConnectionState, EndpointId, ListenerId, PoolId},
@@ -58,6 +59,8 @@ pub(super) struct Conn<S> {
     pub(super) waiting: Option<Box<Waiting>>,
     /// What ends it because of its time.
     pub(super) clocks: Option<Box<Clocks>>,
+    /// What only the access log wants to know.
+    pub(super) trail: Trail,
     booked: Booked,
 }
 
@@ -157,6 +160,7 @@ impl<S: Stream> Conn<S> {
             pass: None,
             waiting: None,
             clocks: None,
+            trail: Trail::default(),
             booked: Booked::default(),
         }
     }

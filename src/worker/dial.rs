@@ -32,6 +32,7 @@ impl Worker {
         if let (Stage::Session { session: Session::Relay(relay), .. }, Some(pool)) = (&mut conn.stage, conn.pool) {
             let relay = std::mem::replace(relay, Relay::new(0));
             conn.stage = Stage::Dial(Box::new(Dial { relay, pool, tried: Vec::new(), attempt: None }));
+            conn.trail.dialing_since = Some(turn.now);
             self.pools.enter(pool);
         }
         if !matches!(conn.stage, Stage::Dial(_)) {
@@ -75,7 +76,7 @@ impl Worker {
     /// Tries endpoints until a connect is under way, or none is left.
     pub(super) fn attempt_until_pending(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
         loop {
-            let Some(Conn { stage: Stage::Dial(dial), endpoint, .. }) = self.conns.get_mut(slot) else { return };
+            let Some(Conn { stage: Stage::Dial(dial), endpoint, trail, .. }) = self.conns.get_mut(slot) else { return };
             let may_try = self.pools.may_try(dial.pool, !dial.tried.is_empty());
             let step = match self.pools.pick(dial.pool, &dial.tried).filter(|_| may_try) {
                 None => {
@@ -89,6 +90,7 @@ impl Worker {
                     if let (false, Some(pool)) = (dial.tried.is_empty(), self.pools.counters(dial.pool)) {
                         pool.retries.add(1);
                     }
+                    trail.attempts = trail.attempts.saturating_add(1);
                     counters.active.add(1);
                     *endpoint = Some(Endpoint { id, counters });
                     match self.begin_attempt(slot, address, turn) {
@@ -138,6 +140,7 @@ impl Worker {
         }
         conn.stage = Stage::Tunnel { upstream: attempt.upstream, tunnel: Tunnel::new(conn.accelerate) };
         conn.progressed_at = turn.now;
+        conn.trail.connected(turn.now);
         self.pools.leave(pool);
         self.drive(slot, turn);
     }

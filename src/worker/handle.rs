@@ -11,7 +11,7 @@ use crate::{
     metrics::WorkerShard,
     reactor::{Reactor, Sender},
     sys,
-    worker::{admission::ProcessGate, budget::FdBudget, command::Command, run::Worker},
+    worker::{access::AccessLog, admission::ProcessGate, budget::FdBudget, command::Command, run::Worker},
 };
 
 /// Orders that may wait for a worker.
@@ -35,6 +35,8 @@ pub struct Settings {
     pub fds: Arc<FdBudget>,
     /// Who is let in, shared by all workers.
     pub gates: Arc<ProcessGate>,
+    /// Where it tells of connections that have ended.
+    pub access: AccessLog,
 }
 
 /// The worker does not take orders: its queue is full, or its thread ended.

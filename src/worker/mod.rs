@@ -12,6 +12,7 @@
 //! has a `freeze` that takes it apart into a [`Parcel`] and puts it together.
 
 mod accept;
+mod access;
 mod admission;
 mod budget;
 mod clocks;
@@ -35,6 +36,7 @@ mod transport;
 mod tunnel;
 mod walk;
 
+pub use access::{AccessLog, AccessRecord, Trail};
 pub use admission::{ListenerGate, ProcessGate};
 pub use budget::FdBudget;
 pub use command::{

@@ -13,6 +13,7 @@ use crate::{
     metrics::{EndpointShard, ListenerShard},
     protocol::DialFailure,
     worker::{
+        access::Trail,
         admission::ListenerGate,
         command::{EndpointId, ListenerId, PoolId},
     },
@@ -37,6 +38,8 @@ pub struct Parcel<F = OwnedFd> {
     pub accelerate: Accelerate,
     /// The pool it is to be relayed to.
     pub pool: Option<PoolId>,
+    /// What its line in the access log will tell; a default one tells less.
+    pub trail: Trail,
     /// The endpoint it is, or is being, relayed to.
     pub endpoint: Option<EndpointId>,
     /// The client's side.

@@ -14,6 +14,7 @@ use crate::{
     sys::socket::Socket,
     worker::{
         accept::Listener,
+        access::Tap,
         admission::ProcessGate,
         budget::FdShare,
         command::{Command, ListenerId, ListenerSpec},
@@ -43,6 +44,7 @@ pub(super) struct Worker {
     pub(super) conns: Slots<Conn<Socket>>,
     pub(super) walks: Walks,
     pub(super) supplies: Supplies,
+    pub(super) access: Tap,
     /// A listener is, or was until lately, paused.
     pub(super) any_paused: bool,
     done: bool,
@@ -79,6 +81,7 @@ impl Worker {
             conns: Slots::default(),
             walks: Walks::default(),
             supplies: Supplies::new(settings.buffer_size, Arc::clone(&settings.fds)),
+            access: Tap::new(settings.access.clone(), settings.index),
             any_paused: false,
             done: false,
         }
@@ -116,6 +119,9 @@ impl Worker {
     /// Ends a connection: both sockets close, its books are closed.
     pub(super) fn close(&mut self, slot: SlotId, reason: CloseReason, reset: bool, turn: &mut Turn<'_>) {
         let Some(mut conn) = self.conns.remove(slot) else { return };
+        if self.access.is_on() {
+            self.log_access(&conn, reason, turn.now);
+        }
         conn.end(&mut self.supplies, reset);
         if let Stage::Dial(dial) = &conn.stage {
             self.pools.leave(dial.pool);

@@ -273,6 +273,7 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
         drains: DrainSnapshot { running: vec![("worker", 7)], ended: (1, 2), connections: (3, 4, 5) },
         upgrades: vec![(Verdict::Upgraded, 3), (Verdict::Refused, 1)],
         last_upgrade: None,
+        access: AccessFigures { written: 5, behind: 6, refused: 7 },
         returns: Returns { time: 1, guard: 2, rollback: 3, confirmed: 4 },
         status,
     }
@@ -295,6 +296,7 @@ fn listener(name: &str) -> ListenerView {
             mode: 0,
             accelerate: config::Accelerate::Auto,
             limits: Default::default(),
+            access_log: true,
         }),
         override_: over(ListenerOverride::Stopped),
         state: ListenerState::Draining,
@@ -402,6 +404,7 @@ fn config() -> Arc<config::Config> {
         admin: config::Admin { unix: config::AdminSocket::Default, group: None, tcp: None },
         metrics: config::Metrics { listen: None },
         log: config::Log { target: config::LogTarget::Auto, level: LogLevel::Info, format: config::LogFormat::Text },
+        access_log: config::AccessLog::OFF,
         drain: config::Drain { timeout: Duration::from_secs(30), lame_duck: Duration::ZERO, gradual: None },
         upgrade: config::Upgrade { rollback_window: Duration::from_secs(3600) },
         reload: config::Reload { close_removed_after: None },

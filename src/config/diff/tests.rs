@@ -104,7 +104,7 @@ fn a_pool_that_changed() {
 
 #[test]
 fn settings_say_whether_a_reload_can_do_them() {
-    let new = "[workers]\ncount = 2\npin = true\nbuffer_size = \"4KiB\"\nrebalance = \"auto\"\n[process]\nuser = \"netd\"\npid_file = \"/p\"\numask = 0o027\n[admin]\nunix = \"off\"\ntcp = \"127.0.0.1:5\"\n[metrics]\nlisten = \"off\"\n[log]\nlevel = \"debug\"\ntarget = \"file:/l\"\n[drain]\ntimeout = \"1m\"\n";
+    let new = "[workers]\ncount = 2\npin = true\nbuffer_size = \"4KiB\"\nrebalance = \"auto\"\n[process]\nuser = \"netd\"\npid_file = \"/p\"\numask = 0o027\n[admin]\nunix = \"off\"\ntcp = \"127.0.0.1:5\"\n[metrics]\nlisten = \"off\"\n[log]\nlevel = \"debug\"\ntarget = \"file:/l\"\n[access_log]\ntarget = \"file:/a\"\nsample = 0.5\nonly = \"failures\"\n[drain]\ntimeout = \"1m\"\n";
     let difference = diff(&config(""), &config(new));
     let settings: Vec<_> =
         difference.settings.iter().map(|s| (s.section, s.reloadable, s.details.join(", "))).collect();
@@ -115,6 +115,7 @@ fn settings_say_whether_a_reload_can_do_them() {
         ("admin", false, "unix: default -> off, tcp: off -> 127.0.0.1:5"),
         ("metrics", false, "listen: 127.0.0.1:9464 -> off"),
         ("log", true, "target: auto -> file:/l, level: info -> debug"),
+        ("access_log", true, "target: off -> file:/a, sample: 1 -> 0.5, only: all -> failures"),
         ("drain", true, "timeout: 30s -> 1m"),
     ];
     assert_eq!(settings, expected.map(|(section, reloadable, details)| (section, reloadable, details.to_owned())));

@@ -1,7 +1,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::config::{
-    Address, AdminSocket, Config, Errors, LogFormat, LogLevel, LogTarget, Protocol, Rebalance, default::bare, parse,
+    AccessOnly, AccessTarget, Address, AdminSocket, Config, Errors, LogFormat, LogLevel, LogTarget, Protocol,
+    Rebalance, default::bare, parse,
 };
 
 mod rules;
@@ -74,6 +75,9 @@ fn reads_every_key() {
     let drain = crate::config::Drain { timeout, lame_duck: Duration::from_secs(5), gradual: Some(window) };
     assert_eq!(config.drain, drain);
     assert_eq!(config.upgrade.rollback_window, Duration::from_secs(7200));
+    let access = &config.access_log;
+    assert_eq!(access.target, AccessTarget::File(PathBuf::from("/var/log/netd-access.log")));
+    assert_eq!((access.sample.millionths(), access.only), (250_000, AccessOnly::Failures));
     assert_eq!(config.reload.close_removed_after, Some(Duration::from_secs(600)));
 
     let names: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
@@ -86,7 +90,8 @@ fn reads_every_key() {
     assert_eq!((&socket.address, socket.mode), (&Address::Unix(PathBuf::from("/run/netd/echo.sock")), 0o660));
     assert_eq!(socket.idle_timeout, None);
     assert_eq!(config.listener("hello").unwrap().protocol, Protocol::Respond { text: (*b"hi\n").into() });
-    assert_eq!(config.listener("void").unwrap().idle_timeout, None);
+    let void = config.listener("void").unwrap();
+    assert_eq!((void.idle_timeout, void.access_log, web.access_log), (None, false, true));
     assert!(config.listener("nothing").is_none());
 
     let pool = config.pool("app").unwrap();

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
-    config::{Listener, LogFormat, LogLevel},
+    config::{AccessTarget, Listener, LogFormat, LogLevel},
     control::{
         Pace, Signal,
         history::Terms,
@@ -248,6 +248,27 @@ fn a_log_level_of_the_file_comes_into_force() {
         assert_eq!(objects, ["log", "drain"]);
         assert_eq!(world.ask(Request::Status).await.unwrap().log_level, LogLevel::Trace);
         assert_eq!(world.told(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_access_log_that_cannot_be_had_leaves_the_log_as_it_was() {
+    on_control_thread(async {
+        let world = World::serving(usual()).await;
+        world.ask(|reply| Request::SetLogLevel(LogLevel::Debug, by("ann"), reply)).await.unwrap();
+        let mut config = usual();
+        config.log.level = LogLevel::Trace;
+        config.access_log.target = AccessTarget::File("/nonexistent/access".into());
+        world.set_source(Ok(config.clone()));
+        let refused = world.ask(|reply| Request::Reload(request(), reply)).await.unwrap_err();
+        assert_eq!(refused.to_string(), "/nonexistent/access: no such directory");
+        let in_force = world.ask(|reply| Request::SetLogLevel(LogLevel::Debug, by("ann"), reply)).await.unwrap();
+        assert_eq!(in_force, LogLevel::Debug);
+        config.access_log.target = AccessTarget::Stderr;
+        world.set_source(Ok(config));
+        let outcome = world.ask(|reply| Request::Reload(request(), reply)).await.unwrap();
+        let objects: Vec<&str> = outcome.changes.iter().map(|each| each.object.as_str()).collect();
+        assert_eq!(objects, ["log", "access_log"]);
     });
 }
 

@@ -16,7 +16,7 @@ use std::{
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
-    config::{Config, LogLevel},
+    config::{self, Config, LogLevel},
     control::{
         Begin, Binder, Clock, End, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, SystemBinder,
         Usage, WorkerPort, testing::empty,
@@ -25,8 +25,8 @@ use crate::{
     metrics::{EndpointShard, WorkerShard},
     protocol::CloseReason,
     worker::{
-        Command, ConnectionInfo, ConnectionState, Filter, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec,
-        Resting, Selection, Settings,
+        AccessLog, Command, ConnectionInfo, ConnectionState, Filter, ListenerId, ListenerSpec, Overloaded, PoolId,
+        PoolSpec, Resting, Selection, Settings,
     },
 };
 
@@ -185,6 +185,13 @@ fn start(
         apply_log: Box::new(move |log| {
             *lock(&applied) = log.level;
             Ok(())
+        }),
+        access: AccessLog::default(),
+        apply_access: Box::new(|access| match &access.target {
+            config::AccessTarget::File(path) if path.starts_with("/nonexistent") => {
+                Err(format!("{}: no such directory", path.display()))
+            }
+            _ => Ok(()),
         }),
         usage: Box::new(|| Usage { fds_used: 10, fds_limit: 1024, memory_bytes: 1 << 20, memory_limit: 0 }),
         hooks: Box::new(move |hook| lock(&hooks).push(hook)),

@@ -21,16 +21,16 @@ impl Told {
     pub(in crate::control) fn grow(&mut self, workers: usize) {
         for told in self.listeners.values_mut().chain(self.retired_listeners.values_mut()) {
             let missing = workers.saturating_sub(told.shards.len());
-            told.shards.extend(figures::listener_shards(missing));
+            told.shards.extend(figures::listener_shards(&told.config.name, missing));
         }
         for told in self.pools.values_mut() {
             let missing = workers.saturating_sub(told.shards.len());
-            told.shards.extend((0..missing).map(|_| Arc::default()));
+            told.shards.extend(figures::pool_shards(&told.config.name, missing));
         }
         let known = self.pools.values_mut().flat_map(|told| &mut told.endpoints);
         for told in known.chain(&mut self.retired_endpoints) {
             let missing = workers.saturating_sub(told.shards.len());
-            told.shards.extend((0..missing).map(|_| Arc::default()));
+            told.shards.extend(figures::endpoint_shards(&told.pool, &told.address, missing));
         }
     }
 
@@ -48,7 +48,7 @@ impl Told {
 impl Books<'_> {
     /// Of a listener; of one that nobody remembers, new ones.
     pub(in crate::control) fn listener(&self, id: ListenerId) -> Arc<ListenerShard> {
-        let unknown = || figures::listener_shards(1).remove(0);
+        let unknown = || figures::listener_shards("", 1).remove(0);
         self.listeners.get(&id).map_or_else(unknown, |(_, shard)| Arc::clone(shard))
     }
 

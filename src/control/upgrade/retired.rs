@@ -29,7 +29,7 @@ impl Told {
             id: None,
             past: vec![fresh],
             held: Vec::new(),
-            shards: figures::listener_shards(workers),
+            shards: figures::listener_shards(name, workers),
             gate: ListenerGate::new(&ListenerLimits::default(), None),
             inherited: false,
         };
@@ -45,10 +45,10 @@ impl Told {
         }
         let told = ToldEndpoint {
             pool: pool.to_owned(),
-            address,
             id: EndpointId(self.fresh()),
             weight: 0,
-            shards: (0..workers).map(|_| Arc::default()).collect(),
+            shards: figures::endpoint_shards(pool, &address, workers),
+            address,
         };
         self.retired_endpoints.push(told);
     }
@@ -66,5 +66,6 @@ fn unknown(name: &str) -> Listener {
         mode: 0o600,
         accelerate: Accelerate::default(),
         limits: ListenerLimits::default(),
+        access_log: true,
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     protocol::DialFailure,
     worker::{
         EndpointId, FlowState, Held, ListenerId, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide,
-        ParcelStage, PoolId,
+        ParcelStage, PoolId, Trail,
     },
 };
 
@@ -72,7 +72,26 @@ pub(in super::super) fn to_connection<'a>(
         downstream: Some(downstream),
         fds: u32::try_from(fds.len() - before).unwrap_or(u32::MAX),
         stage: Some(stage),
+        trail: Some(to_trail(&parcel.trail, moments)),
     }
+}
+
+fn to_trail(trail: &Trail, moments: Moments) -> pb::Trail {
+    pb::Trail {
+        silent: trail.silent,
+        attempts: u32::from(trail.attempts),
+        dialing_since: trail.dialing_since.map(|since| moments.to_nanos(since)),
+        connect_time_nanos: trail.connect_time.map(nanos),
+    }
+}
+
+fn from_trail(trail: pb::Trail, moments: Moments) -> Result<Trail, Wrong> {
+    Ok(Trail {
+        silent: trail.silent,
+        attempts: u16::try_from(trail.attempts).unwrap_or(u16::MAX),
+        dialing_since: trail.dialing_since.map(|since| moment(moments, since)).transpose()?,
+        connect_time: trail.connect_time_nanos.map(std::time::Duration::from_nanos),
+    })
 }
 
 fn to_name((pool, address): &(String, String)) -> pb::EndpointName {
@@ -200,6 +219,7 @@ pub(in super::super) fn from_connection(
         idle_timeout: message.idle_timeout_nanos.map(std::time::Duration::from_nanos),
         accelerate,
         pool: message.pool.is_some().then_some(PoolId(UNKNOWN)),
+        trail: from_trail(message.trail.unwrap_or_default(), moments)?,
         endpoint: endpoint.is_some().then_some(EndpointId(UNKNOWN)),
         downstream,
         stage,

@@ -30,7 +30,7 @@ use crate::{
     sys::{channel, pipe::Pipe},
     worker::{
         EndpointId, FlowState, Held, ListenerId, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide,
-        ParcelStage, PoolId,
+        ParcelStage, PoolId, Trail,
     },
 };
 
@@ -65,6 +65,12 @@ pub(in crate::handover) fn connection(id: u64, stage: ParcelStage) -> (Moving, U
         idle_timeout: Some(Duration::from_secs(9)),
         accelerate: Accelerate::Auto,
         pool: Some(PoolId(1)),
+        trail: Trail {
+            silent: true,
+            attempts: 2,
+            dialing_since: Some(now()),
+            connect_time: Some(Duration::from_millis(7)),
+        },
         endpoint: endpoint.is_some().then_some(EndpointId(1)),
         downstream,
         stage,

@@ -30,6 +30,7 @@ impl<S: Stream> Conn<S> {
             idle_timeout: self.idle_timeout,
             accelerate: self.accelerate,
             pool: self.pool,
+            trail: self.trail,
             endpoint: self.endpoint.map(|endpoint| endpoint.id),
             downstream: self.downstream.freeze(),
             stage: self.stage.freeze(supplies),
@@ -44,7 +45,7 @@ impl<S: Stream> Conn<S> {
         endpoint: Option<Endpoint>,
         supplies: &mut Supplies,
     ) -> Self {
-        let Parcel { id, since, progressed_at, idle_timeout, accelerate, pool, downstream, stage, .. } = parcel;
+        let Parcel { id, since, progressed_at, idle_timeout, accelerate, pool, trail, downstream, stage, .. } = parcel;
         let (socket, ledger) = downstream.split();
         let stage = Stage::thaw(stage, pool, accelerate, supplies);
         let mut conn = Self::new(id, origin, socket.into(), Session::Discard(Discard), pool, idle_timeout, since);
@@ -54,7 +55,7 @@ impl<S: Stream> Conn<S> {
             (conn.booked.to_upstream, conn.booked.from_upstream) = (upstream.sent, upstream.received);
         }
         (conn.stage, conn.endpoint) = (stage, endpoint);
-        (conn.progressed_at, conn.accelerate) = (progressed_at, accelerate);
+        (conn.progressed_at, conn.accelerate, conn.trail) = (progressed_at, accelerate, trail);
         conn.fds = if pool.is_some() { 2 } else { 1 };
         conn
     }

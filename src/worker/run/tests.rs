@@ -2,6 +2,7 @@
 //! conditions, never for a time to pass; how long they wait at most is
 //! generous.
 
+mod access;
 mod admission;
 mod handover;
 mod limits;
@@ -25,7 +26,7 @@ use crate::{
     metrics::{EndpointShard, ListenerShard, PoolShard},
     reactor::{Reactor, Sender},
     worker::{
-        EndpointId, EndpointSpec, FdBudget, ListenerGate, PoolGate, PoolId, PoolSpec, ProcessGate,
+        AccessLog, EndpointId, EndpointSpec, FdBudget, ListenerGate, PoolGate, PoolId, PoolSpec, ProcessGate,
         command::{ConnectionInfo, Filter, Query, Reply},
     },
 };
@@ -60,6 +61,10 @@ impl Netd {
     }
 
     fn with_fds(fds: Arc<FdBudget>) -> Self {
+        Self::with(fds, AccessLog::default())
+    }
+
+    fn with(fds: Arc<FdBudget>, access: AccessLog) -> Self {
         let settings = Settings {
             index: 3,
             buffer_size: BLOCK,
@@ -67,6 +72,7 @@ impl Netd {
             epoch: now(),
             first_sequence: 1,
             fds,
+            access,
             gates: ProcessGate::new(),
         };
         let shard = Arc::<WorkerShard>::default();
@@ -168,6 +174,7 @@ impl Netd {
             mode: 0o666,
             accelerate: config::Accelerate::Auto,
             limits: Default::default(),
+            access_log: true,
         };
         let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
         self.fronts.push(Arc::clone(&counters));

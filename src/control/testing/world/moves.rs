@@ -7,7 +7,7 @@ use crate::{
     config::Accelerate,
     worker::{
         Arrival, Command, ConnectionInfo, ConnectionState, Door, ListenerSpec, Parcel, ParcelSession, ParcelSide,
-        ParcelStage, Selection,
+        ParcelStage, Selection, Trail,
     },
 };
 
@@ -73,6 +73,7 @@ fn parcel(info: &ConnectionInfo) -> Parcel {
         idle_timeout: None,
         accelerate: Accelerate::Off,
         pool: None,
+        trail: Trail::default(),
         endpoint: info.endpoint,
         downstream: ParcelSide {
             socket: OwnedFd::from(File::open("/dev/null").unwrap()),

@@ -172,6 +172,7 @@ fn a_handle_gives_orders_until_the_worker_has_stopped() {
         first_sequence: 1,
         fds,
         gates: ProcessGate::new(),
+        access: AccessLog::default(),
     })
     .unwrap();
     let (sender, receiver) = mpsc::channel();
