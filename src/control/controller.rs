@@ -87,7 +87,7 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) recent: Recent,
     pub(super) removed: Removed,
     pub(super) shedding: Shedding,
-    refusals: RefusalWatch,
+    pub(super) refusals: RefusalWatch,
     pub(super) returns: Returns,
     pub(super) log_level: LogLevel,
     pub(super) last_reload: Option<Result<(), String>>,
@@ -115,7 +115,7 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     adoption: Option<Adoption>,
     /// Who ends the daemon.
     leaving_by: Provenance,
-    beat_at: Now,
+    pub(super) beat_at: Now,
     status: String,
     pub(super) stopped: bool,
     fault: Option<String>,
@@ -567,14 +567,6 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    fn change_log_level(&mut self, level: LogLevel, by: &Provenance) -> LogLevel {
-        let before = (self.set_log_level)(level);
-        self.log_level = level;
-        let text = format!("log level: {} -> {}", before.as_str(), level.as_str());
-        self.journal.asked(EventKind::LogLevel, "", &text, by);
-        before
-    }
-
     fn shutdown(&mut self, request: ShutdownRequest) -> Result<Option<DrainPlan>, Refusal> {
         let plan = DrainPlan::of(request.course, &Target::Daemon, &self.state.config().drain)?;
         let text = if request.now { "stopping at once" } else { "draining, then stopping" };
@@ -620,9 +612,7 @@ impl<P: WorkerPort> Controller<P> {
         if !self.upgrades.is_moving() && !self.in_transit() {
             self.fleet.prune();
         }
-        for turn in self.refusals.look(self.fleet.told(), self.beat_at.instant) {
-            self.journal.seen(turn.kind, &turn.object, &turn.text);
-        }
+        self.look_at_refusals();
         self.balance();
         if self.fleet.all_dead() && !self.stopped {
             self.fault = Some("all workers have died; the log has their panics".to_owned());

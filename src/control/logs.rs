@@ -1,7 +1,11 @@
 //! The log and the access log follow the configuration: both or neither.
 
-use super::{controller::Controller, port::WorkerPort, request::AccessFigures};
-use crate::config::Config;
+use super::{
+    controller::Controller,
+    port::WorkerPort,
+    request::{AccessFigures, EventKind, Provenance},
+};
+use crate::config::{Config, LogLevel};
 
 impl<P: WorkerPort> Controller<P> {
     /// Brings the logs where `new` wants them; nothing changes if one of them
@@ -14,6 +18,16 @@ impl<P: WorkerPort> Controller<P> {
             return Ok(());
         }
         (self.apply_access)(&new.access_log).inspect_err(|_| self.return_log(old, new))
+    }
+
+    /// Another level of the log, until the next start or reload that changes it;
+    /// answers the one before.
+    pub(super) fn change_log_level(&mut self, level: LogLevel, by: &Provenance) -> LogLevel {
+        let before = (self.set_log_level)(level);
+        self.log_level = level;
+        let text = format!("log level: {} -> {}", before.as_str(), level.as_str());
+        self.journal.asked(EventKind::LogLevel, "", &text, by);
+        before
     }
 
     /// Brings the logs back from where a configuration that is refused after

@@ -50,6 +50,13 @@ impl Shedding {
 }
 
 impl<P: WorkerPort> Controller<P> {
+    /// Tells of clients that were refused.
+    pub(super) fn look_at_refusals(&mut self) {
+        for turn in self.refusals.look(self.fleet.told(), self.beat_at.instant) {
+            self.journal.seen(turn.kind, &turn.object, &turn.text);
+        }
+    }
+
     /// Looks at what is in use, and does what the level asks for.
     pub(super) fn look_at_overload(&mut self) {
         self.shedding.loads = self.loads();

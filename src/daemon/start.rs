@@ -159,11 +159,7 @@ pub(super) fn prepare(
 ) -> Result<Prepared, Failure> {
     shield().map_err(Failure::new)?;
     let env = |name: &str| environment.get(name);
-    let logging =
-        Logging::start(&config.log, arrival.is_detached(), env("JOURNAL_STREAM").as_deref()).map_err(Failure::new)?;
-    let logging = Arc::new(logging);
-    let access = Arc::new(AccessLogging::new());
-    access.apply(&config.access_log).map_err(Failure::new)?;
+    let (logging, access) = logs(&config, arrival, env("JOURNAL_STREAM").as_deref())?;
     report_arrival(arrival);
     if let Some(warning) = banner::idle(&config) {
         tracing::warn!("{warning}");
@@ -231,6 +227,18 @@ pub(super) fn prepare(
         starter,
         upgrades,
     })
+}
+
+/// The log and the access log.
+fn logs(
+    config: &Config,
+    arrival: &Arrival,
+    journal: Option<&str>,
+) -> Result<(Arc<Logging>, Arc<AccessLogging>), Failure> {
+    let logging = Logging::start(&config.log, arrival.is_detached(), journal).map_err(Failure::new)?;
+    let access = Arc::new(AccessLogging::new());
+    access.apply(&config.access_log).map_err(Failure::new)?;
+    Ok((Arc::new(logging), access))
 }
 
 fn become_user(identity: &Identity, config: &Config, logging: &Logging, access: &AccessLogging) -> Result<(), Failure> {

@@ -27,6 +27,7 @@ fn count(told: &Told, worker: usize, n: u64) {
         shard.accepted.add(n);
         shard.bytes_to_downstream.add(3 * n);
         shard.closed[CloseReason::KILL.index()].add(n);
+        shard.refused[Refused::SourceRate.index()].add(n);
         shard.duration.record(Duration::from_millis(n));
     }
     for endpoint in told.endpoints(None) {
@@ -36,7 +37,12 @@ fn count(told: &Told, worker: usize, n: u64) {
         shard.last_failure.set(111);
         shard.last_failure_at.set(shard.last_failure_at.get().max(n));
     }
-    told.pools["db"].shards[worker].retries.add(n);
+    let pool = &told.pools["db"].shards[worker];
+    for (counter, times) in
+        [&pool.retries, &pool.retries_denied, &pool.queued, &pool.queue_timeouts, &pool.full].into_iter().zip(1..)
+    {
+        counter.add(times * n);
+    }
 }
 
 fn workers(count: usize) -> Vec<Arc<WorkerShard>> {
