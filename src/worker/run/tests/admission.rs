@@ -272,8 +272,8 @@ fn a_client_that_has_spoken_is_not_asked_again_where_it_moves_to() {
     client.write_all(b"x").unwrap();
     expect(&mut client, "x");
     let parcels = netd.export();
-    // Longer than the first byte may take.
-    thread::sleep(2 * SHORT);
+    let since = parcels[0].since;
+    until("the time of the first byte is up", || now() > since + SHORT);
     netd.import(parcels, &front);
     client.write_all(b"y").unwrap();
     expect(&mut client, "y");
