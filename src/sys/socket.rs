@@ -179,13 +179,13 @@ fn inet_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
         libc::AF_INET => {
             // SAFETY: the family says that a sockaddr_in is stored here, and
             // sockaddr_storage is large enough and aligned for it.
-            let address = unsafe { &*std::ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
+            let address = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
             let ip = u32::from_be(address.sin_addr.s_addr);
             Some((std::net::Ipv4Addr::from(ip), u16::from_be(address.sin_port)).into())
         }
         libc::AF_INET6 => {
             // SAFETY: as above, for sockaddr_in6.
-            let address = unsafe { &*std::ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
+            let address = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
             let ip = std::net::Ipv6Addr::from(address.sin6_addr.s6_addr);
             match ip.to_ipv4_mapped() {
                 Some(ip) => Some((ip, u16::from_be(address.sin6_port)).into()),

@@ -144,6 +144,7 @@ impl<S: Stream> Conn<S> {
     /// Moves what can be moved.
     pub(super) fn drive(&mut self, supplies: &mut Supplies, now: Instant) -> Want {
         let before = self.ledger();
+        supplies.pipes.serve(self.is_bulky(), now);
         let want = match &mut self.stage {
             Stage::Session { session, wire } => {
                 drive_session(session, wire, &mut self.downstream, &mut Resources { blocks: &mut supplies.blocks, now })
@@ -232,6 +233,10 @@ impl<S: Stream> Conn<S> {
 
     fn idle_deadline(&self) -> Option<Instant> {
         self.idle_timeout.and_then(|timeout| self.progressed_at.checked_add(timeout))
+    }
+
+    fn is_bulky(&self) -> bool {
+        matches!(&self.stage, Stage::Tunnel { tunnel, .. } if tunnel.is_bulky())
     }
 
     fn ledger(&self) -> Ledger {
