@@ -210,7 +210,7 @@ impl Worker {
                         source,
                         counters: std::sync::Arc::clone(&listener.spec.counters),
                     };
-                    self.admit(slot, stream, origin, fds, turn);
+                    self.admit(slot, stream, origin, turn);
                 }
                 Err(error) => {
                     self.fds.give(fds);
@@ -229,7 +229,7 @@ impl Worker {
         Batch::Full
     }
 
-    fn admit(&mut self, listener: SlotId, stream: Socket, origin: Origin, fds: usize, turn: &mut Turn<'_>) {
+    fn admit(&mut self, listener: SlotId, stream: Socket, origin: Origin, turn: &mut Turn<'_>) {
         let Some(Listener { spec, .. }) = self.listeners.get(listener) else { return };
         let session = match &spec.config.protocol {
             Protocol::Echo => Session::Echo(Echo),
@@ -248,7 +248,7 @@ impl Worker {
         let id = self.ids.next();
         let slot = self.conns.insert_with(|_| Conn::new(id, origin, stream, session, pool, idle_timeout, turn.now));
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        (conn.fds, conn.accelerate) = (fds, accelerate);
+        conn.accelerate = accelerate;
         if conn.origin.source.is_none() {
             conn.downstream.stops_short();
         }

@@ -45,9 +45,6 @@ pub(super) struct Conn<S> {
     pub(super) timer: Option<(TimerId, Instant)>,
     /// It waits on the run queue.
     pub(super) queued: bool,
-    /// File descriptors that it may use, of the worker's budget.
-    pub(super) fds: usize,
-    booked: Booked,
 }
 
 /// Where a connection came from.
@@ -95,9 +92,9 @@ pub(super) struct Attempt<S> {
     pub(super) deadline: Instant,
 }
 
-/// What the counters have been told so far.
-#[derive(Debug, Default)]
-struct Booked {
+/// Bytes that both sides have moved so far.
+#[derive(Debug, Clone, Copy)]
+struct Ledger {
     from_downstream: u64,
     to_downstream: u64,
     to_upstream: u64,
@@ -141,13 +138,13 @@ impl<S: Stream> Conn<S> {
             accelerate: Accelerate::Off,
             timer: None,
             queued: false,
-            fds: 1,
-            booked: Booked::default(),
         }
     }
 
     /// Moves what can be moved.
     pub(super) fn drive(&mut self, supplies: &mut Supplies, now: Instant) -> Want {
+        let before = self.ledger();
+        supplies.pipes.serve(self.is_bulky(), now);
         let want = match &mut self.stage {
             Stage::Session { session, wire } => {
                 drive_session(session, wire, &mut self.downstream, &mut Resources { blocks: &mut supplies.blocks, now })
@@ -160,8 +157,13 @@ impl<S: Stream> Conn<S> {
                 Outcome::Reset(reason) => Want::Close { reason, reset: true },
             },
         };
-        self.book(now);
+        self.book(&before, now);
         want
+    }
+
+    /// File descriptors that it may use, of the worker's budget.
+    pub(super) fn fds(&self) -> usize {
+        if self.pool.is_some() { 2 } else { 1 }
     }
 
     /// When something must happen even if no byte moves.
@@ -233,30 +235,39 @@ impl<S: Stream> Conn<S> {
         self.idle_timeout.and_then(|timeout| self.progressed_at.checked_add(timeout))
     }
 
-    /// Tells the counters what has moved since the last time.
-    fn book(&mut self, now: Instant) {
-        let (received, sent) = (self.downstream.received, self.downstream.sent);
-        let (from, to) = (received - self.booked.from_downstream, sent - self.booked.to_downstream);
-        let mut moved = from + to;
+    fn is_bulky(&self) -> bool {
+        matches!(&self.stage, Stage::Tunnel { tunnel, .. } if tunnel.is_bulky())
+    }
+
+    fn ledger(&self) -> Ledger {
+        let (to_upstream, from_upstream) = match &self.stage {
+            Stage::Tunnel { upstream, .. } => (upstream.sent, upstream.received),
+            Stage::Session { .. } | Stage::Dial(_) => (0, 0),
+        };
+        let (from_downstream, to_downstream) = (self.downstream.received, self.downstream.sent);
+        Ledger { from_downstream, to_downstream, to_upstream, from_upstream }
+    }
+
+    /// Tells the counters what has moved since then.
+    fn book(&mut self, before: &Ledger, now: Instant) {
+        let after = self.ledger();
+        let (from, to) = (after.from_downstream - before.from_downstream, after.to_downstream - before.to_downstream);
+        let mut moved = from | to;
         if from > 0 {
             self.origin.counters.bytes_from_downstream.add(from);
-            self.booked.from_downstream = received;
         }
         if to > 0 {
             self.origin.counters.bytes_to_downstream.add(to);
-            self.booked.to_downstream = sent;
         }
-        if let (Stage::Tunnel { upstream, .. }, Some(endpoint)) = (&self.stage, &self.endpoint) {
-            let (to, from) = (upstream.sent - self.booked.to_upstream, upstream.received - self.booked.from_upstream);
+        if let Some(endpoint) = &self.endpoint {
+            let (to, from) = (after.to_upstream - before.to_upstream, after.from_upstream - before.from_upstream);
             if to > 0 {
                 endpoint.counters.bytes_to_upstream.add(to);
-                self.booked.to_upstream = upstream.sent;
             }
             if from > 0 {
                 endpoint.counters.bytes_from_upstream.add(from);
-                self.booked.from_upstream = upstream.received;
             }
-            moved += to + from;
+            moved |= to | from;
         }
         if moved > 0 {
             self.progressed_at = now;

@@ -59,7 +59,7 @@ impl Worker {
         }
         conn.origin.counters.active.sub(1);
         self.shard.active.sub(1);
-        self.fds.give(conn.fds);
+        self.fds.give(conn.fds());
         Some(conn.freeze(&mut self.supplies))
     }
 
@@ -70,7 +70,7 @@ impl Worker {
         let endpoint = parcel.endpoint.zip(endpoint).map(|(id, counters)| Endpoint { id, counters });
         let mut conn: Conn<Socket> = Conn::thaw(parcel, origin, endpoint, &mut self.supplies);
         // It exists: what is over the budget is made up for by those that end.
-        self.fds.take_anyway(conn.fds);
+        self.fds.take_anyway(conn.fds());
         // Orders about all connections tell those that are newer by the number.
         self.ids.reach(conn.id);
         conn.origin.counters.active.add(1);

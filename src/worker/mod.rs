@@ -13,6 +13,7 @@
 
 mod accept;
 mod budget;
+mod by_id;
 mod command;
 mod conn;
 mod dial;

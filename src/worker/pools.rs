@@ -1,17 +1,20 @@
 //! The pools of one worker: what is known of each, and who is next.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     balance::{Ask, Balancer, Candidate, Policy, stable_hash},
     metrics::PoolShard,
-    worker::command::{EndpointId, EndpointSpec, PoolId, PoolSpec},
+    worker::{
+        by_id::ById,
+        command::{EndpointId, EndpointSpec, PoolId, PoolSpec},
+    },
 };
 
 /// All pools of one worker.
 #[derive(Debug)]
 pub(super) struct Pools {
-    entries: HashMap<PoolId, Entry>,
+    entries: ById<PoolId, Entry>,
     /// Where this worker begins its rounds.
     offset: usize,
 }
@@ -28,7 +31,7 @@ struct Entry {
 
 impl Pools {
     pub(super) fn new(offset: usize) -> Self {
-        Self { entries: HashMap::new(), offset }
+        Self { entries: ById::default(), offset }
     }
 
     pub(super) fn set(&mut self, spec: PoolSpec) {

@@ -79,30 +79,23 @@ impl Worker {
     /// Lets a connection do what it can, and sees to what it wants next.
     pub(super) fn drive(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        match conn.drive(&mut self.supplies, turn.now) {
-            Want::Nothing => self.rearm(slot, turn),
-            Want::Turn => {
-                if !std::mem::replace(&mut conn.queued, true) {
-                    turn.enqueue(Key::Conn(slot, Side::Downstream).token());
-                }
-            }
-            Want::Dial => self.dial(slot, turn),
-            Want::Close { reason, reset } => self.close(slot, reason, reset, turn),
-        }
+        let want = go(conn, slot, &mut self.supplies, turn);
+        self.follow(slot, want, turn);
     }
 
     /// Sees to it that a timer fires no later than the connection's deadline.
-    /// A timer that fires earlier is left alone: it looks again.
     pub(super) fn rearm(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
-        let Some(conn) = self.conns.get_mut(slot) else { return };
-        let Some(deadline) = conn.deadline() else { return };
-        if let Some((timer, armed)) = conn.timer {
-            if armed <= deadline {
-                return;
-            }
-            turn.cancel(timer);
+        if let Some(conn) = self.conns.get_mut(slot) {
+            rearm(conn, slot, turn);
         }
-        conn.timer = Some((turn.arm(deadline, Key::Conn(slot, Side::Downstream).token()), deadline));
+    }
+
+    fn follow(&mut self, slot: SlotId, want: Want, turn: &mut Turn<'_>) {
+        match want {
+            Want::Nothing | Want::Turn => {}
+            Want::Dial => self.dial(slot, turn),
+            Want::Close { reason, reset } => self.close(slot, reason, reset, turn),
+        }
     }
 
     /// Ends a connection: both sockets close, its books are closed.
@@ -132,7 +125,7 @@ impl Worker {
             cause = reason.cause.as_str(),
             "closed"
         );
-        let fds = conn.fds;
+        let fds = conn.fds();
         drop(conn);
         self.fds.give(fds);
         if self.any_paused {
@@ -148,17 +141,14 @@ impl Worker {
                 if ready.error {
                     self.close(slot, CloseReason::DOWNSTREAM_RESET_IN_DIAL, true, turn);
                 }
+                return;
             }
-            (Side::Downstream, _) => {
-                conn.downstream.note(ready);
-                self.drive(slot, turn);
-            }
-            (Side::Upstream, Stage::Tunnel { upstream, .. }) => {
-                upstream.note(ready);
-                self.drive(slot, turn);
-            }
-            (Side::Upstream, _) => self.on_attempt_ready(slot, ready, turn),
+            (Side::Downstream, _) => conn.downstream.note(ready),
+            (Side::Upstream, Stage::Tunnel { upstream, .. }) => upstream.note(ready),
+            (Side::Upstream, _) => return self.on_attempt_ready(slot, ready, turn),
         }
+        let want = go(conn, slot, &mut self.supplies, turn);
+        self.follow(slot, want, turn);
     }
 
     fn on_conn_timer(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
@@ -285,6 +275,34 @@ impl Handler for Worker {
     fn is_done(&self) -> bool {
         self.done
     }
+}
+
+/// Lets a connection do what it can. Its timer and its place on the run queue
+/// are seen to; the rest is the caller's.
+fn go(conn: &mut Conn<Socket>, slot: SlotId, supplies: &mut Supplies, turn: &mut Turn<'_>) -> Want {
+    let want = conn.drive(supplies, turn.now);
+    match want {
+        Want::Nothing => rearm(conn, slot, turn),
+        Want::Turn => {
+            if !std::mem::replace(&mut conn.queued, true) {
+                turn.enqueue(Key::Conn(slot, Side::Downstream).token());
+            }
+        }
+        Want::Dial | Want::Close { .. } => {}
+    }
+    want
+}
+
+/// A timer that fires earlier than the deadline is left alone: it looks again.
+fn rearm(conn: &mut Conn<Socket>, slot: SlotId, turn: &mut Turn<'_>) {
+    let Some(deadline) = conn.deadline() else { return };
+    if let Some((timer, armed)) = conn.timer {
+        if armed <= deadline {
+            return;
+        }
+        turn.cancel(timer);
+    }
+    conn.timer = Some((turn.arm(deadline, Key::Conn(slot, Side::Downstream).token()), deadline));
 }
 
 #[cfg(test)]

@@ -49,13 +49,8 @@ impl<S: Stream> Conn<S> {
         let stage = Stage::thaw(stage, pool, accelerate, supplies);
         let mut conn = Self::new(id, origin, socket.into(), Session::Discard(Discard), pool, idle_timeout, since);
         conn.downstream.resume(&ledger);
-        (conn.booked.from_downstream, conn.booked.to_downstream) = (ledger.received, ledger.sent);
-        if let Stage::Tunnel { upstream, .. } = &stage {
-            (conn.booked.to_upstream, conn.booked.from_upstream) = (upstream.sent, upstream.received);
-        }
         (conn.stage, conn.endpoint) = (stage, endpoint);
         (conn.progressed_at, conn.accelerate) = (progressed_at, accelerate);
-        conn.fds = if pool.is_some() { 2 } else { 1 };
         conn
     }
 }
