@@ -31,6 +31,7 @@ use crate::{
         supervisor::Supervisor,
         upgrade::{Belongings, Signs, Starter},
     },
+    handover::Signpost,
     logging::Logging,
     process::{
         activation::{self, Activation},
@@ -109,6 +110,15 @@ pub(super) struct Prepared {
     pub(super) former_pid_file: Option<PidFile>,
     pub(super) starter: Starter,
     pub(super) upgrades: mpsc::UnboundedReceiver<Begin>,
+}
+
+impl Prepared {
+    /// This process is the daemon, though the service manager started another.
+    pub(super) fn claim(&mut self) {
+        if let Err(trouble) = self.belongings.signs.point_at(std::process::id()) {
+            tracing::warn!("{trouble}");
+        }
+    }
 }
 
 /// What the start says on the terminal.
