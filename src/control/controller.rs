@@ -33,6 +33,7 @@ use super::{
         Candidate, DaemonState, DrainOutcome, DrainPlan, DrainRequest, DrainSnapshot, Event, EventKind, Provenance,
         Refusal, ReloadRequest, Reply, Request, ShutdownRequest, Target,
     },
+    shelf::Shelf,
     sockets::{Opened, Sockets},
     start::{ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Usage},
     state::State,
@@ -95,6 +96,7 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) usage: Box<dyn Fn() -> Usage + Send>,
     pub(super) hands: Hands<P>,
     hooks: Box<dyn FnMut(Hook) + Send>,
+    pub(super) shelf: Shelf,
     pub(super) version: String,
     requests: mpsc::Receiver<Request>,
     waiting: VecDeque<Pending>,
@@ -189,6 +191,7 @@ impl<P: WorkerPort> Controller<P> {
             usage: start.usage,
             hands,
             hooks: start.hooks,
+            shelf: Shelf::new(start.keep),
             version: start.version,
             requests,
             waiting: VecDeque::new(),
@@ -587,6 +590,7 @@ impl<P: WorkerPort> Controller<P> {
             self.look_at_drains();
         }
         self.look_at_retirement();
+        self.look_at_shelf();
         self.live(Input::Tick);
         self.expire();
         self.look_at_trial();

@@ -108,6 +108,10 @@ pub type Parse = Box<dyn FnMut(&str) -> Result<Config, String> + Send>;
 /// Takes on another configuration of the log.
 pub type ApplyLog = Box<dyn FnMut(&config::Log) -> Result<(), String> + Send>;
 
+/// Told all listening sockets with the names of their listeners, whenever they
+/// have changed; answers whether it could keep them all.
+pub type Keep = Box<dyn FnMut(Vec<(String, OwnedFd)>) -> bool + Send>;
+
 /// All that the Controller needs of the world.
 pub struct Start {
     /// The first configuration.
@@ -149,6 +153,11 @@ pub struct Start {
     pub story: Story,
     /// What a predecessor has handed over.
     pub inheritance: Option<(Will, Vec<ListenerSockets>)>,
+    /// Listening sockets that outlived an earlier netd, by listener: bound to
+    /// its address, with what waits in their queues.
+    pub kept: HashMap<String, Vec<OwnedFd>>,
+    /// Has somebody keep listening sockets beyond the end of this process.
+    pub keep: Option<Keep>,
 }
 
 impl fmt::Debug for Start {
@@ -182,10 +191,12 @@ impl Prepared {
         let binder = std::mem::replace(&mut start.binder, Box::new(super::SystemBinder));
         let workers = worker_count(&start);
         let mut sockets = Sockets::new(binder, inherited, &start.config.listeners, workers, start.owner);
+        sockets.outlived = std::mem::take(&mut start.kept);
         let config = Arc::clone(&start.config);
         let refused = |faults| Refusal::from(faults).to_string();
         let Some((will, given)) = inheritance else {
             let opened = sockets.open(config.listeners.iter(), &[]).map_err(refused)?;
+            sockets.outlived.clear();
             let log_level = config.log.level;
             let state = State::new(config, now.wall);
             return Ok(Self { start, started: now, sockets, adoption: None, legacy: None, log_level, state, opened });

@@ -226,3 +226,14 @@ pub fn drop_new_handshakes(listener: BorrowedFd<'_>) -> io::Result<()> {
     };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Undoes [`drop_new_handshakes`]; harmless if nothing is to be undone.
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn let_new_handshakes_in(listener: BorrowedFd<'_>) -> io::Result<()> {
+    match SockRef::from(&listener).detach_filter() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}

@@ -194,6 +194,8 @@ fn start(
         pace,
         story: Box::new(drop),
         inheritance: None,
+        kept: HashMap::new(),
+        keep: None,
     }
 }
 
