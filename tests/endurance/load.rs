@@ -156,7 +156,7 @@ impl Client {
                 writing.shutdown(Shutdown::Write).map_err(|error| cut("the end", sent, &error))?;
                 Ok(sent)
             });
-            let received = line.to_the_end(CHUNK, Duration::ZERO);
+            let received = line.compares_until_the_end(CHUNK, Duration::ZERO);
             let sent = writer.join().expect("no panic")?;
             same(received?, sent)
         })
@@ -185,7 +185,7 @@ impl Client {
     fn half_closed_by_itself(&self) -> Outcome {
         let mut line = self.open(Wish::TrickleAfterEnd)?;
         line.finish()?;
-        same(line.to_the_end(PIECE, Duration::ZERO)?, PIECE * PIECES)
+        same(line.compares_until_the_end(PIECE, Duration::ZERO)?, PIECE * PIECES)
     }
 
     fn half_closed_by_the_server(&self) -> Outcome {
@@ -198,7 +198,7 @@ impl Client {
     fn reads_slowly(&self) -> Outcome {
         let mut line = self.open(Wish::Gush)?;
         SockRef::from(&line.stream).set_recv_buffer_size(SIP).map_err(|error| cut("SO_RCVBUF", 0, &error))?;
-        same(line.to_the_end(SIP, SLOWNESS)?, SLOWLY)
+        same(line.compares_until_the_end(SIP, SLOWNESS)?, SLOWLY)
     }
 
     fn is_read_slowly(&self) -> Outcome {
@@ -252,7 +252,7 @@ impl Line<'_> {
     }
 
     /// Reads and compares until the server's end; how much it was.
-    fn to_the_end(&mut self, at_once: usize, slowness: Duration) -> Result<usize, Trouble> {
+    fn compares_until_the_end(&mut self, at_once: usize, slowness: Duration) -> Result<usize, Trouble> {
         let (mut buffer, mut expected) = (vec![0; at_once], vec![0; at_once]);
         let pattern = Pattern::new(self.seed);
         loop {

@@ -68,6 +68,8 @@ struct Receipts {
     moved: u64,
     upgrades: Vec<f64>,
     longest_pause: f64,
+    /// Most listening sockets that were handed over at once.
+    sockets: u64,
     reloads: usize,
 }
 
@@ -75,6 +77,7 @@ impl Receipts {
     fn upgraded(&mut self, receipt: &Value) {
         let seconds = |name: &str| receipt[name].as_f64().unwrap_or_default();
         self.moved += receipt["moved"].as_u64().unwrap_or_default();
+        self.sockets = self.sockets.max(receipt["sockets"].as_u64().unwrap_or(u64::MAX));
         self.upgrades.push(seconds("took_seconds"));
         self.longest_pause = self.longest_pause.max(seconds("longest_pause_seconds"));
     }
@@ -112,7 +115,7 @@ fn endure(upgrades: usize, reloads: usize) -> (Arc<Book>, Receipts) {
     for _ in 0..upgrades {
         let receipt = daemon.upgrade(&[]);
         assert_eq!((&receipt["lost"], &receipt["drained"]), (&0.into(), &0.into()), "{receipt}");
-        assert!(receipt["moved"].as_u64() > Some(2 * IDLE as u64), "{receipt}");
+        assert!(receipt["moved"].as_u64() >= Some(2 * IDLE as u64), "{receipt}\n{}", load.book.stories());
         receipts.upgraded(&receipt);
         for _ in 0..reloads {
             round += 1;
@@ -125,6 +128,9 @@ fn endure(upgrades: usize, reloads: usize) -> (Arc<Book>, Receipts) {
     daemon.becomes_idle();
     let accepted = daemon.metrics().sum("netd_listener_connections_accepted_total", &[]);
     let opened = load.book.sum().connections;
+    // Of three listeners on four workers, admin and metrics: none is left behind
+    // when workers come and go.
+    assert!(receipts.sockets <= 3 * 4 + 2, "{receipts:?}");
     assert_eq!(accepted, opened as f64, "every connection is counted once\n{}", load.book.stories());
     (Arc::clone(&load.book), receipts)
 }
@@ -180,5 +186,7 @@ fn eight_thousand_connections_move_within_a_second() {
     println!("{HEADING}{}", moved.row(8_000));
     assert_eq!((moved.receipt["lost"].as_u64(), moved.receipt["drained"].as_u64()), (Some(0), Some(0)));
     assert!(moved.receipt["moved"].as_u64() >= Some(8_000), "{}", moved.receipt);
-    assert!(moved.moving < Duration::from_secs(1), "{moved:?}");
+    // A debug build is slower, and so is a machine with other work.
+    let bound = if cfg!(debug_assertions) { 10 } else { 1 };
+    assert!(moved.moving < Duration::from_secs(bound), "{moved:?}");
 }

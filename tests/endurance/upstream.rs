@@ -90,6 +90,8 @@ impl Upstream {
 }
 
 fn serve(mut stream: TcpStream, heard: &Heard) -> io::Result<()> {
+    // Idle ones are idle for longer than tests wait.
+    stream.set_read_timeout(None)?;
     stream.set_nodelay(true)?;
     let (wish, seed) = Wish::read(&mut stream)?;
     match wish {
