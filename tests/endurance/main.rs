@@ -162,7 +162,7 @@ fn fifty_upgrades_and_two_hundred_reloads_under_every_load_are_noticed_by_nobody
 }
 
 #[test]
-#[ignore = "measures other proxies: six minutes"]
+#[ignore = "measures other proxies: a minute and a half"]
 fn the_same_load_on_haproxy_and_nginx() {
     let _alone = alone();
     println!("{}", peers::compare(20));

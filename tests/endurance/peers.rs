@@ -3,10 +3,12 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -19,11 +21,12 @@ use tempfile::TempDir;
 use crate::{
     load::Load,
     support::{
+        PATIENCE,
         clock::{pause, within},
         ports,
     },
     tally::{Book, Kind},
-    upstream::Upstream,
+    upstream::{Upstream, Wish},
 };
 
 /// How long old processes are given before they are counted.
@@ -115,11 +118,16 @@ const PEERS: [Peer; 4] = [
 /// A line of the table for each, or why there is none.
 pub(crate) fn compare(reloads: usize) -> String {
     let mut lines = heading(reloads);
-    for peer in &PEERS {
-        let line = match peer.run(reloads) {
-            Ok((book, old)) => {
-                eprintln!("{}: {}\n{}", peer.name, book.stories(), book.table());
-                row(peer.name, &book, old)
+    // Side by side: most of it is waiting.
+    let runs = thread::scope(|scope| {
+        let runs: Vec<_> = PEERS.iter().map(|peer| (peer, scope.spawn(move || peer.run(reloads)))).collect();
+        runs.into_iter().map(|(peer, run)| (peer, run.join().expect("no panic"))).collect::<Vec<_>>()
+    });
+    for (peer, run) in runs {
+        let line = match run {
+            Ok(seen) => {
+                eprintln!("{}: {}\n{}", peer.name, seen.book.stories(), seen.book.table());
+                row(peer.name, &seen)
             }
             Err(why) => format!("| {} | left out: {why} | | | | | | |\n", peer.name),
         };
@@ -130,29 +138,46 @@ pub(crate) fn compare(reloads: usize) -> String {
 
 fn heading(reloads: usize) -> String {
     format!(
-        "| {reloads} reloads, then a minute | connections | failed to connect | cut | of them idle | corrupted | \
+        "| {reloads} reloads, then a minute | connections | failed to connect | cut | of them held | corrupted | \
          stalled > 1 s | old processes after the minute |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
     )
 }
 
-fn row(name: &str, book: &Book, old: usize) -> String {
-    let sum = book.sum();
-    let (failed, cut, idle) = (sum.failed, sum.cut, book.row(Kind::Idle).cut);
+fn row(name: &str, seen: &Seen) -> String {
+    let sum = seen.book.sum();
+    let held_cut = seen.book.row(Kind::Idle).cut + seen.held_cut;
     format!(
-        "| {name} | {} | {failed} | {cut} | {idle} | {} | {} | {old} |\n",
-        sum.connections, sum.corrupted, sum.stalled
+        "| {name} | {} | {} | {} | {held_cut} of {} | {} | {} | {} |\n",
+        sum.connections + seen.held,
+        sum.failed,
+        sum.cut + seen.held_cut,
+        seen.book.row(Kind::Idle).connections + seen.held,
+        sum.corrupted,
+        sum.stalled,
+        seen.old
     )
 }
 
+/// What became of a run.
+struct Seen {
+    book: Arc<Book>,
+    /// Connections opened before each reload and held, and how many were cut.
+    held: u64,
+    held_cut: u64,
+    /// Old processes.
+    old: usize,
+}
+
 impl Peer {
-    /// The tally, and how many old processes there still are.
-    fn run(&self, reloads: usize) -> Result<(std::sync::Arc<Book>, usize), String> {
+    fn run(&self, reloads: usize) -> Result<Seen, String> {
         let upstream = Upstream::start();
         let (address, directory) = (ports::free(), tempfile::tempdir().map_err(|error| error.to_string())?);
         let running = self.start(address, &upstream, &directory)?;
         let mut load = Load::start(&[address], &upstream);
         pause(Duration::from_secs(2));
+        let mut held = Vec::new();
         for _ in 0..reloads {
+            held.push(hold(address).map_err(|error| format!("a connection to hold: {error}"))?);
             kill(Pid::from_raw(running.pid()), self.reload).map_err(|error| error.to_string())?;
             pause(BETWEEN_RELOADS);
         }
@@ -160,7 +185,8 @@ impl Peer {
         // One of them is the new one.
         let old = running.workers().saturating_sub(1);
         load.end();
-        Ok((std::sync::Arc::clone(&load.book), old))
+        let held_cut = held.iter_mut().filter_map(|stream| exchange(stream).err()).count() as u64;
+        Ok(Seen { book: Arc::clone(&load.book), held: held.len() as u64, held_cut, old })
     }
 
     fn start(&self, address: SocketAddr, upstream: &Upstream, directory: &TempDir) -> Result<Running, String> {
@@ -186,6 +212,20 @@ impl Peer {
         within(Duration::from_secs(10), serves).ok_or("it does not serve")?;
         Ok(running)
     }
+}
+
+/// A session that somebody leaves open.
+fn hold(address: SocketAddr) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(&Wish::Echo.greeting(0))?;
+    exchange(&mut stream)?;
+    Ok(stream)
+}
+
+fn exchange(stream: &mut TcpStream) -> io::Result<()> {
+    stream.write_all(b"held")?;
+    stream.read_exact(&mut [0; 4])
 }
 
 /// A master with its workers, which end with it.
