@@ -6,10 +6,12 @@
 //! all sockets that it needs are there (`sockets`). So reload, drain, stop,
 //! start, endpoint settings and expiries are one mechanism. Decisions are pure
 //! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`, `generations`,
-//! `trial`, `guard`, `removed`); the edges are async (`controller`, `gather`).
+//! `trial`, `guard`, `removed`, `ramp`); the edges are async (`controller`, `gather`).
 
+mod balancing;
 mod bring_up;
 mod changes;
+mod choice;
 mod clock;
 mod connections;
 mod controller;
@@ -28,6 +30,7 @@ mod names;
 mod observe;
 mod plan;
 mod port;
+mod ramp;
 mod reload;
 mod removed;
 mod request;
@@ -43,6 +46,7 @@ mod upgrade;
 mod views;
 mod why;
 
+pub use balancing::*;
 pub use clock::{Clock, Now};
 pub use controller::Controller;
 pub use handle::Handle;

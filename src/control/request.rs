@@ -9,9 +9,10 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::balancing::{ChoiceView, ExplainRequest, SetSplit, ShareView, Split};
 use super::history::{ConfirmRequest, HistoryEntry, Pending, Returns, RollbackOutcome, RollbackRequest, Terms};
 use crate::{
-    config::{Config, Listener, LogLevel},
+    config::{Config, Listener, LogLevel, Policy},
     metrics::HistogramSnapshot,
     protocol::CloseReason,
 };
@@ -63,6 +64,10 @@ pub enum Request {
     StopListener(StopRequest, Reply<()>),
     /// Overrides an endpoint.
     SetEndpoint(SetEndpoint, Reply<EndpointView>),
+    /// Sets the shares of a listener's pools.
+    SetSplit(SetSplit, Reply<ListenerView>),
+    /// Where a connection would go that came now.
+    Explain(ExplainRequest, Reply<ChoiceView>),
     /// Which layer decides about an object.
     Why(String, Reply<Explanation>),
     /// Sets the log level; answers the one before.
@@ -317,6 +322,10 @@ impl PoolState {
 pub struct ListenerView {
     /// Configured.
     pub config: Arc<Listener>,
+    /// Its pools, with the file's shares and those in force.
+    pub shares: Vec<ShareView>,
+    /// Shares that stand above the file's.
+    pub split: Option<Override<Split>>,
     /// Override.
     pub override_: Option<Override<ListenerOverride>>,
     /// Observed.
@@ -336,6 +345,8 @@ pub struct ListenerView {
 pub struct PoolView {
     /// Its name.
     pub name: String,
+    /// How it chooses; the default for one that is gone.
+    pub policy: Policy,
     /// Override.
     pub override_: Option<Override<PoolOverride>>,
     /// Observed.
@@ -372,6 +383,15 @@ pub struct EndpointView {
     pub override_: Option<Override<EndpointOverride>>,
     /// In force.
     pub weight: u16,
+    /// The part of its share that it takes, in per cent: less than 100 in a
+    /// slow start.
+    pub percent: u32,
+    /// Takes connections only if no other does.
+    pub backup: bool,
+    /// Most connections that it may have.
+    pub max_connections: Option<u32>,
+    /// Connections that it has, all workers together.
+    pub load: u64,
     /// Observed.
     pub state: EndpointState,
     /// Observed.
@@ -840,6 +860,8 @@ pub struct PoolSnapshot {
     pub name: String,
     /// Connections refused for want of an endpoint.
     pub no_endpoint: u64,
+    /// Those of them that found every endpoint at its limit.
+    pub full: u64,
     /// Connects tried on another endpoint.
     pub retries: u64,
     /// Its endpoints.
@@ -853,6 +875,14 @@ pub struct EndpointSnapshot {
     pub address: String,
     /// Weight in force.
     pub weight: u16,
+    /// The part of its share that it takes, in per cent.
+    pub percent: u32,
+    /// Takes connections only if no other does.
+    pub backup: bool,
+    /// Most connections that it may have.
+    pub max_connections: Option<u32>,
+    /// Connections that it has or is about to have.
+    pub load: u64,
     /// It takes new connections.
     pub accepting: bool,
     /// The last connect to it failed.

@@ -1,15 +1,17 @@
 //! What shall be: the configuration and the overrides above it. Pure.
 
 mod restore;
+mod split;
 
 use std::{
     borrow::Borrow,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use super::{
+    balancing::Split,
     names,
     request::{EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target},
 };
@@ -31,6 +33,8 @@ pub(super) struct State {
     listeners: BTreeMap<String, Override<ListenerOverride>>,
     pools: BTreeMap<String, Override<PoolOverride>>,
     endpoints: BTreeMap<(String, String), Override<EndpointOverride>>,
+    /// Shares of pools, by listener.
+    splits: BTreeMap<String, Override<Split>>,
 }
 
 /// An override that is no more.
@@ -53,6 +57,7 @@ impl State {
             listeners: BTreeMap::new(),
             pools: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            splits: BTreeMap::new(),
         }
     }
 
@@ -113,6 +118,9 @@ impl State {
         if self.pools.contains_key(pool) {
             return 0;
         }
+        if self.endpoints.is_empty() {
+            return endpoint.weight;
+        }
         match self.endpoint_override(pool, &endpoint.address.to_string()).map(|each| each.value) {
             Some(EndpointOverride::Weight(weight)) => weight,
             Some(EndpointOverride::Draining | EndpointOverride::Maintenance) => 0,
@@ -154,7 +162,11 @@ impl State {
 
     /// Overrides in force.
     pub(super) fn overrides(&self) -> usize {
-        usize::from(self.daemon.is_some()) + self.listeners.len() + self.pools.len() + self.endpoints.len()
+        usize::from(self.daemon.is_some())
+            + self.listeners.len()
+            + self.pools.len()
+            + self.endpoints.len()
+            + self.splits.len()
     }
 
     /// Takes another configuration. Overrides of objects that are gone are
@@ -168,6 +180,7 @@ impl State {
             |listener| before.listener(listener).is_err(),
             |pool| before.pool(pool).is_err(),
             |pool, address| before.endpoint(pool, address).is_err(),
+            |listener, split| !split.fits(before.listener(listener).ok()),
         )
     }
 
@@ -273,7 +286,9 @@ impl State {
 
     /// Whether an override's time is over.
     pub(super) fn has_expired(&self, now: SystemTime) -> bool {
-        self.listeners.values().any(|each| over(each, now)) || self.endpoints.values().any(|each| over(each, now))
+        self.listeners.values().any(|each| over(each, now))
+            || self.endpoints.values().any(|each| over(each, now))
+            || self.splits.values().any(|each| over(each, now))
     }
 
     /// Lifts the overrides whose time is over.
@@ -283,6 +298,7 @@ impl State {
             |listener| before.listeners.get(listener).is_some_and(|each| over(each, now)),
             |_| false,
             |pool, address| before.endpoint_override(pool, address).is_some_and(|each| over(each, now)),
+            |listener, _| before.splits.get(listener).is_some_and(|each| over(each, now)),
         )
     }
 
@@ -291,7 +307,13 @@ impl State {
         listener: impl Fn(&str) -> bool,
         pool: impl Fn(&str) -> bool,
         endpoint: impl Fn(&str, &str) -> bool,
+        split: impl Fn(&str, &Split) -> bool,
     ) -> Vec<Lifted> {
+        let gone = self.splits.iter().filter(|(name, each)| split(name, &each.value));
+        let gone: BTreeSet<String> = gone.map(|(name, _)| name.clone()).collect();
+        let splits = take_if(&mut self.splits, |name| gone.contains(name))
+            .into_iter()
+            .map(|(name, value)| Lifted { object: names::listener(&name), value: value.to_string() });
         let listeners = take_if(&mut self.listeners, |name| listener(name))
             .into_iter()
             .map(|(name, value)| Lifted { object: names::listener(&name), value: value.to_string() });
@@ -301,7 +323,7 @@ impl State {
         let endpoints = take_if(&mut self.endpoints, |(pool, address)| endpoint(pool, address)).into_iter().map(
             |((pool, address), value)| Lifted { object: names::endpoint(&pool, &address), value: value.to_string() },
         );
-        listeners.chain(pools).chain(endpoints).collect()
+        listeners.chain(pools).chain(endpoints).chain(splits).collect()
     }
 
     fn not_drained(&self, target: &Target) -> String {

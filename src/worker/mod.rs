@@ -17,10 +17,12 @@ mod handle;
 mod hold;
 mod ids;
 mod key;
+mod load;
 mod parcel;
 mod pools;
 mod query;
 mod run;
+mod split;
 mod supplies;
 mod transport;
 mod tunnel;
@@ -28,11 +30,12 @@ mod walk;
 
 pub use budget::FdBudget;
 pub use command::{
-    Command, ConnectionInfo, ConnectionState, EndpointId, EndpointSpec, Filter, ListenerId, ListenerSpec, PoolId,
-    PoolSpec, Query, Reply, Selection,
+    Command, ConnectionInfo, ConnectionState, EndpointId, EndpointSpec, Filter, Foretell, Foretold, ListenerId,
+    ListenerSpec, Nobody, PoolId, PoolSpec, Query, Reply, Selection, Share,
 };
 pub use handle::{Handle, Overloaded, Settings};
 pub use ids::{MAX_WORKERS, worker_of};
+pub use load::Load;
 pub use parcel::{FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage};
 
 #[cfg(test)]
