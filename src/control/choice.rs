@@ -144,3 +144,6 @@ impl<P: WorkerPort> Controller<P> {
         self.shares(&told.config)
     }
 }
+
+#[cfg(test)]
+mod tests;

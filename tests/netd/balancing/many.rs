@@ -9,11 +9,10 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Instant,
 };
 
 use super::text;
-use crate::support::{Client, Daemon, End, Setup};
+use crate::support::{Client, Daemon, End, Setup, clock::now};
 
 /// A server on all addresses of this machine: 127.0.0.0/8 has enough of them.
 struct Everywhere {
@@ -80,7 +79,7 @@ fn serves(daemon: &Daemon, count: usize) {
 }
 
 fn timed<T>(what: &str, does: impl FnOnce() -> T) -> T {
-    let begun = Instant::now();
+    let begun = now();
     let done = does();
     println!("{what}: {:?}", begun.elapsed());
     done
