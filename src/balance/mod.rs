@@ -172,10 +172,8 @@ impl<K: Copy + Eq + Hash> Tier<K> {
             }
             Policy::LeastConnections => {
                 *start = start.wrapping_add(1);
-                let (head, tail) = members.split_at(*start % members.len().max(1));
-                let open = tail.iter().chain(head).filter(|member| !is_out(member.key));
-                let least = open.reduce(|best, next| if lighter(next, best, &ask.load) { next } else { best });
-                least.map(|member| member.key)
+                let begin = *start % members.len().max(1);
+                least(members, begin, open, &ask.load).map(|index| members[index].key)
             }
             Policy::Maglev => {
                 let table = self.table.as_deref()?;
@@ -183,6 +181,31 @@ impl<K: Copy + Eq + Hash> Tier<K> {
             }
         }
     }
+}
+
+/// The one with the fewest connections for its weight; of equals the first
+/// from `begin` on. Every load is asked for once.
+fn least<K: Copy>(
+    members: &[Member<K>],
+    begin: usize,
+    open: impl Fn(usize) -> bool,
+    load: &impl Fn(K) -> u64,
+) -> Option<usize> {
+    let mut best: Option<(usize, u64, u64)> = None;
+    for index in (begin..members.len()).chain(0..begin) {
+        if !open(index) {
+            continue;
+        }
+        let member = &members[index];
+        // Both have 32 bits, so that a product has 64: no process has that many
+        // connections.
+        let load = load(member.key).saturating_add(1).min(u64::from(u32::MAX));
+        let weight = u64::from(member.weight);
+        if best.is_none_or(|(_, least, of)| load * of < least * weight) {
+            best = Some((index, load, weight));
+        }
+    }
+    best.map(|(index, ..)| index)
 }
 
 /// Whether `a` would have fewer connections for its weight than `b`, with one
