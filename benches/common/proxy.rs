@@ -23,9 +23,6 @@ const ATTEMPTS: u16 = 5;
 /// For a proxy to accept after its start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Modules of Debian's nginx that are files of their own.
-pub(crate) const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
-
 /// Name of the file that a proxy's stderr goes to.
 const LOG: &str = "log";
 
@@ -95,13 +92,6 @@ impl Drop for Proxy {
         let _ = killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
         let _ = self.child.wait();
     }
-}
-
-/// The first of these programs that can be run.
-pub(crate) fn installed<'a>(programs: &[&'a str]) -> Result<&'a str, String> {
-    let runs =
-        |program: &&&str| Command::new(program).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    programs.iter().find(runs).copied().ok_or_else(|| "it is not installed".to_owned())
 }
 
 /// Starts what `command` makes of a directory for files and an address to

@@ -10,19 +10,21 @@
 mod echo;
 mod generator;
 mod histogram;
+mod launch;
 mod origin;
 mod peer;
 mod pin;
 mod plans;
+mod programs;
 #[path = "../common/proxy.rs"]
 mod proxy_process;
 mod pump;
+mod statistics;
 mod table;
 mod usage;
 mod workload;
 
 use std::{
-    collections::BTreeMap,
     io,
     time::{Duration, SystemTime},
 };
@@ -31,7 +33,7 @@ use clap::Parser;
 use serde::{Deserialize, Serialize};
 
 use origin::Origin;
-use peer::Peer;
+use peer::Field;
 use pin::Cpus;
 use table::{Record, Table};
 use workload::{Case, Times, WORKLOADS};
@@ -45,10 +47,17 @@ struct Args {
     /// Only these, separated by commas
     #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(WORKLOADS))]
     workload: Vec<String>,
-    /// How often each is measured [default: 5, or 3 with --quick]
+    /// Only those with so many connections, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    connections: Vec<usize>,
+    /// Only ways whose names begin so, separated by commas; ratios need netd
+    #[arg(long, value_delimiter = ',')]
+    way: Vec<String>,
+    /// How often each is measured [default: 15, and 5 of idle, mix and reload;
+    /// or 3 with --quick]
     #[arg(long)]
     rounds: Option<usize>,
-    /// Seconds that a measurement counts [default: 3, or 1 with --quick]
+    /// Seconds that a measurement counts [default: 1, or 0.5 with --quick]
     #[arg(long)]
     seconds: Option<f64>,
     /// What cargo passes to each benchmark
@@ -76,63 +85,72 @@ fn main() -> io::Result<()> {
 }
 
 fn compare(args: &Args) -> io::Result<()> {
-    let (window, rounds) = if args.quick { (1.0, 3) } else { (3.0, 5) };
+    let (window, usual) = if args.quick { (0.5, 3) } else { (1.0, 15) };
     let window = Duration::from_secs_f64(args.seconds.unwrap_or(window));
     let times = Times { warm_up: window.div_f64(4.0), window };
-    let rounds = args.rounds.unwrap_or(rounds).max(1);
     let cpus = Cpus::choose();
-    pin::pin(cpus.load);
+    pin::pin(&[cpus.load]);
     let mut record = Record::create(run_number())?;
-    println!("{}", peer::versions().join("\n"));
-    println!("proxy on CPU {}, load on CPU {}; rounds: {rounds}, {window:?} each", cpus.proxy, cpus.load);
+    let mut field = Field::find(&args.way);
+    println!("{}\n{}", field.versions.join("\n"), usage::system());
+    println!("proxy on CPU {}, load on CPU {}; {window:?} each", cpus.proxy, cpus.load);
     println!("load average: {}\n", usage::load_average());
-    let mut left_out = BTreeMap::new();
-    for case in workload::cases(&args.workload, args.quick) {
-        let table = measure(&case, rounds, times, &cpus, &mut record, &mut left_out)?;
-        println!("## {}\n\n{}", case.name(), table.text());
+    let is_wanted = |case: &Case| args.connections.is_empty() || args.connections.contains(&case.connections);
+    for case in workload::cases(&args.workload, args.quick).into_iter().filter(is_wanted) {
+        let rounds = args.rounds.unwrap_or_else(|| case.rounds(usual)).max(1);
+        let table = measure(&case, rounds, times, &cpus, &mut record, &mut field)?;
+        println!("## {}\n\nrounds: {rounds}\n\n{}", case.name(), table.text());
     }
     println!("load average: {}", usage::load_average());
-    left_out.iter().for_each(|(name, why)| println!("{name} is left out: {why}"));
+    field.left_out.iter().for_each(|(name, why)| println!("{name} is left out: {why}"));
     println!("all measurements: {}", record.path.display());
     Ok(())
 }
 
-/// All rounds of a case. Who begins a round changes.
+/// All rounds of a case. Who begins a round changes. A peer that fails is left
+/// out from there on; netd may not fail.
 fn measure(
     case: &Case,
     rounds: usize,
     times: Times,
     cpus: &Cpus,
     record: &mut Record,
-    left_out: &mut BTreeMap<&'static str, String>,
+    field: &mut Field,
 ) -> io::Result<Table> {
-    let peers = Peer::of(case.tuning());
+    let peers = field.of(case.tuning);
     let mut table = Table::default();
-    table.order(peers.iter().map(|peer| peer.name()));
+    table.order(peers.iter().map(|peer| peer.name.clone()));
     for round in 0..rounds {
-        let order = (0..peers.len()).map(|index| peers[(index + round) % peers.len()]);
-        for peer in order.filter(|peer| !left_out.contains_key(peer.name())).collect::<Vec<_>>() {
+        for peer in (0..peers.len()).map(|index| &peers[(index + round) % peers.len()]) {
+            let here = format!("{} in {}", peer.name, case.name());
+            if field.left_out.contains_key(&peer.name) || field.left_out.contains_key(&here) {
+                continue;
+            }
             let origin = Origin::start()?;
-            let way = match peer.open(case.origin(origin.at), case.tuning(), cpus) {
-                Ok(way) => way,
-                Err(why) if peer == Peer::Netd => return Err(io::Error::other(format!("netd does not start: {why}"))),
-                Err(why) => {
-                    left_out.insert(peer.name(), why);
+            let opened = peer.open(case.origin(origin.at), case.tuning, cpus).map_err(|why| (peer.name.clone(), why));
+            let measured = opened.and_then(|way| {
+                let figures = case.measure(peer, &way, times);
+                figures.map_err(|error| (here, failed(way.proxy, &error)))
+            });
+            let figures = match measured {
+                Ok(figures) => figures,
+                Err((what, why)) if peer.kind.is_own() => return Err(io::Error::other(format!("{what}: {why}"))),
+                Err((what, why)) => {
+                    field.left_out.insert(what, why);
                     continue;
                 }
             };
-            let figures = case.measure(peer, &way, times).map_err(|error| failed(case, peer, way.proxy, &error))?;
-            record.add(&case.name(), round, peer.name(), &figures)?;
-            table.add(round, peer.name(), &figures);
-            eprintln!("{} round {round} {}: {:.3} {}", case.name(), peer.name(), figures[0].1, figures[0].0);
+            record.add(&case.name(), round, &peer.name, &figures)?;
+            table.add(round, &peer.name, &figures);
+            eprintln!("{} round {round} {}: {:.3} {}", case.name(), peer.name, figures[0].1, figures[0].0);
         }
     }
     Ok(table)
 }
 
-fn failed(case: &Case, peer: Peer, proxy: Option<proxy_process::Proxy>, error: &io::Error) -> io::Error {
+fn failed(proxy: Option<proxy_process::Proxy>, error: &io::Error) -> String {
     let report = proxy.map(|mut proxy| proxy.report()).unwrap_or_default();
-    io::Error::other(format!("{} by way of {}: {error}\n{report}", case.name(), peer.name()))
+    format!("{error}; {}", report.trim_end())
 }
 
 #[expect(clippy::disallowed_methods, reason = "names the file of this run")]

@@ -21,18 +21,19 @@ impl Cpus {
     }
 }
 
-/// Does something on `cpu`: children that it starts stay there. This process is
-/// on `home` afterwards.
-pub(crate) fn on<T>(cpu: usize, home: usize, act: impl FnOnce() -> T) -> T {
-    pin(cpu);
+/// Does something on these CPUs: children that it starts stay there. This
+/// process is on `home` afterwards.
+pub(crate) fn on<T>(cpus: &[usize], home: usize, act: impl FnOnce() -> T) -> T {
+    pin(cpus);
     let done = act();
-    pin(home);
+    pin(&[home]);
     done
 }
 
-/// Keeps this process and the children to come on one CPU.
-pub(crate) fn pin(cpu: usize) {
-    let mut one = CpuSet::new();
-    let pinned = one.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &one));
+/// Keeps this process and the children to come on these CPUs.
+pub(crate) fn pin(cpus: &[usize]) {
+    let mut set = CpuSet::new();
+    let chosen = cpus.iter().try_for_each(|&cpu| set.set(cpu));
+    let pinned = chosen.and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
     pinned.expect("a process may choose among its CPUs");
 }

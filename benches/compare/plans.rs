@@ -15,8 +15,15 @@ const RATE: u32 = 2_000;
 /// Between two reloads.
 const INTERVAL: Duration = Duration::from_millis(1_200);
 
-/// Reloads last longer than other measurements, so many times.
-const LONGER: u32 = 4;
+/// Reloads need a longer time than other measurements.
+const WITH_RELOADS: Duration = Duration::from_secs(12);
+
+/// A turn of 8,000 connections takes about 0.1 s.
+const MANY_WARM_UP: Duration = Duration::from_millis(500);
+const MANY_WINDOW: Duration = Duration::from_secs(2);
+
+/// The few connections that many are compared with.
+const FEW: usize = 64;
 
 /// `idle` is the job that holds the idle connections.
 pub(crate) fn mix(idle: &Job) -> io::Result<Vec<Figure>> {
@@ -47,10 +54,9 @@ pub(crate) fn mix(idle: &Job) -> io::Result<Vec<Figure>> {
 
 /// `idle` is the job that holds the idle connections.
 #[expect(clippy::disallowed_methods, reason = "reloads come at their times")]
-pub(crate) fn reload(idle: &Job, peer: Peer, way: &Way) -> io::Result<Vec<Figure>> {
+pub(crate) fn reload(idle: &Job, peer: &Peer, way: &Way) -> io::Result<Vec<Figure>> {
     // Who serves changes with a reload: its CPU time is nobody's in particular.
-    let connect =
-        Job { load: Load::Connect, connections: 64, proxy: None, window: idle.window * LONGER, ..idle.clone() };
+    let connect = Job { load: Load::Connect, connections: 64, proxy: None, window: WITH_RELOADS, ..idle.clone() };
     let mut held = Generator::start(idle)?;
     held.sample()?;
     let without = Generator::start(&connect)?.sample()?;
@@ -74,6 +80,26 @@ pub(crate) fn reload(idle: &Job, peer: Peer, way: &Way) -> io::Result<Vec<Figure
         ("failed connections", (without.failures + within.failures) as f64),
         ("held connections lost", held.failures as f64),
     ])
+}
+
+/// `many` is the job with the many connections. A turn of all of them takes so
+/// long that shorter times would measure its beginning and its end.
+pub(crate) fn scale(many: &Job) -> io::Result<Vec<Figure>> {
+    let many = Job { warm_up: many.warm_up.max(MANY_WARM_UP), window: many.window.max(MANY_WINDOW), ..many.clone() };
+    let few = Generator::start(&Job { connections: FEW, ..many.clone() })?.sample()?;
+    let many = Generator::start(&many)?.sample()?;
+    let rate = |sample: &Sample| sample.operations as f64 / sample.seconds;
+    let cost = |sample: &Sample| Some(sample.cpu? as f64 / 1e3 / sample.operations.max(1) as f64);
+    let mut figures = Vec::new();
+    if let (Some(few), Some(many)) = (cost(&few), cost(&many)) {
+        figures.push(("CPU us/request, few", few));
+        figures.push(("CPU us/request, many", many));
+        figures.push(("CPU, many to few", many / few));
+    }
+    figures.push(("requests/s, few", rate(&few)));
+    figures.push(("requests/s, many", rate(&many)));
+    figures.push(("p99 us, many", latency(&many, 1)));
+    Ok(figures)
 }
 
 fn latency(sample: &Sample, which: usize) -> f64 {

@@ -10,13 +10,16 @@ use std::{
 
 use serde_json::json;
 
-use crate::workload::Figure;
+use crate::{statistics::Sorted, workload::Figure};
 
 /// The way that others are compared with.
 const BASE: &str = "netd";
 
 /// Figures that are only recorded, not shown.
 const RECORDED: &[&str] = &["of it system %", "longest us"];
+
+/// Columns: the last three are of the ratios to [`BASE`].
+const HEAD: [&str; 7] = ["figure", "way", "median", "min .. max", "x netd", "95 % of that", "min .. max"];
 
 /// The figure that is no news while it is 0.
 pub(crate) const FAILURES: &str = "failures";
@@ -47,36 +50,36 @@ impl Record {
 pub(crate) struct Table {
     /// The rows: as the way with the most of them has them.
     figures: Vec<&'static str>,
-    ways: Vec<&'static str>,
-    /// Values by round.
-    values: BTreeMap<(&'static str, &'static str), BTreeMap<usize, f64>>,
+    ways: Vec<String>,
+    /// Values by round, of each figure and way.
+    values: BTreeMap<(&'static str, String), BTreeMap<usize, f64>>,
 }
 
 impl Table {
-    pub(crate) fn add(&mut self, round: usize, way: &'static str, figures: &[Figure]) {
+    pub(crate) fn add(&mut self, round: usize, way: &str, figures: &[Figure]) {
         if figures.len() > self.figures.len() {
             self.figures = figures.iter().map(|(name, _)| *name).collect();
         }
         for &(figure, value) in figures {
-            self.values.entry((figure, way)).or_default().insert(round, value);
+            self.values.entry((figure, way.to_owned())).or_default().insert(round, value);
         }
     }
 
     /// The order of the rows of each figure.
-    pub(crate) fn order(&mut self, ways: impl IntoIterator<Item = &'static str>) {
+    pub(crate) fn order(&mut self, ways: impl IntoIterator<Item = String>) {
         self.ways = ways.into_iter().collect();
     }
 
     /// A table in Markdown that can be read as text.
     pub(crate) fn text(&self) -> String {
-        let mut rows = vec![["figure", "way", "median", "min .. max", "x netd", "min .. max"].map(str::to_owned)];
+        let mut rows = vec![HEAD.map(str::to_owned)];
         for &figure in self.figures.iter().filter(|figure| self.is_shown(figure)) {
-            for &way in &self.ways {
+            for way in &self.ways {
                 rows.extend(self.row(figure, way));
             }
         }
         let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-        let widths: [usize; 6] = std::array::from_fn(width);
+        let widths: [usize; 7] = std::array::from_fn(width);
         let mut text = String::new();
         for (index, row) in rows.iter().enumerate() {
             for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
@@ -98,44 +101,39 @@ impl Table {
         text
     }
 
+    fn of(&self, figure: &'static str, way: &str) -> Option<&BTreeMap<usize, f64>> {
+        self.values.get(&(figure, way.to_owned()))
+    }
+
     /// Failures of a workload in which none is expected only if there was one.
     fn is_shown(&self, figure: &'static str) -> bool {
-        let failed = |way: &&'static str| {
-            self.values.get(&(figure, *way)).is_some_and(|values| values.values().any(|&value| value != 0.0))
-        };
+        let failed =
+            |way: &String| self.of(figure, way).is_some_and(|values| values.values().any(|&value| value != 0.0));
         !RECORDED.contains(&figure) && (figure != FAILURES || self.ways.iter().any(failed))
     }
 
-    fn row(&self, figure: &'static str, way: &'static str) -> Option<[String; 6]> {
-        let values = self.values.get(&(figure, way))?;
-        let [median, min, max] = spread(values.values().copied());
-        let base = self.values.get(&(figure, BASE)).filter(|_| way != BASE);
+    fn row(&self, figure: &'static str, way: &str) -> Option<[String; 7]> {
+        let values = self.of(figure, way)?;
+        let all = Sorted::new(values.values().copied());
+        let base = self.of(figure, BASE).filter(|_| way != BASE);
         // Of the same round: what changes on the machine meanwhile is not in it.
-        let ratios = values.iter().filter_map(|(round, value)| {
+        let ratios = Sorted::new(values.iter().filter_map(|(round, value)| {
             let base = *base?.get(round)?;
             (base > 0.0).then_some(value / base)
-        });
-        let [ratio, least, most] = spread(ratios);
-        let (times, interval) = match ratio.is_nan() {
-            true => (String::new(), String::new()),
-            false => (format!("{ratio:.2}"), format!("{least:.2} .. {most:.2}")),
-        };
-        let range = format!("{} .. {}", number(min), number(max));
-        Some([figure.to_owned(), way.to_owned(), number(median), range, times, interval])
+        }));
+        let range = all.range().map(|(min, max)| format!("{} .. {}", number(min), number(max)));
+        let times = ratios.median().map(|ratio| format!("{ratio:.2}"));
+        let between = |(least, most)| format!("{least:.2} .. {most:.2}");
+        Some([
+            figure.to_owned(),
+            way.to_owned(),
+            all.median().map(number).unwrap_or_default(),
+            range.unwrap_or_default(),
+            times.unwrap_or_default(),
+            ratios.interval().map(between).unwrap_or_default(),
+            ratios.range().map(between).unwrap_or_default(),
+        ])
     }
-}
-
-/// Median, least and greatest; not a number if there is none.
-fn spread(values: impl Iterator<Item = f64>) -> [f64; 3] {
-    let mut sorted: Vec<f64> = values.collect();
-    sorted.sort_by(f64::total_cmp);
-    let (Some(&min), Some(&max)) = (sorted.first(), sorted.last()) else { return [f64::NAN; 3] };
-    let middle = sorted.len() / 2;
-    let median = match sorted.len() % 2 {
-        0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
-        _ => sorted[middle],
-    };
-    [median, min, max]
 }
 
 /// Three significant digits, or all of a whole number.

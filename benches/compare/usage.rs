@@ -7,10 +7,10 @@ use nix::{
     unistd::Pid,
 };
 
-/// A process that is watched from outside.
+/// A process that is watched from outside, with those that it started and that
+/// are in its group, as a worker process is.
 pub(crate) struct Watched {
-    id: u32,
-    clock: ClockId,
+    processes: Vec<(u32, ClockId)>,
 }
 
 /// CPU time since its start, of all its threads.
@@ -24,26 +24,53 @@ pub(crate) struct Cpu {
 }
 
 impl Watched {
+    /// `id` leads a group of processes.
     pub(crate) fn new(id: u32) -> Self {
-        let clock = clock_getcpuclockid(Pid::from_raw(id as i32)).expect("the proxy runs");
-        Self { id, clock }
+        let clock = |id| clock_getcpuclockid(Pid::from_raw(id as i32)).expect("the proxy runs");
+        Self { processes: group(id).into_iter().map(|id| (id, clock(id))).collect() }
     }
 
     pub(crate) fn cpu(&self) -> Cpu {
-        let total = self.clock.now().map(Duration::from).expect("the proxy still runs");
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id)).expect("the proxy still runs");
-        // proc(5): the name ends with the last bracket; utime and stime are the
-        // 12th and 13th field after it.
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-        let ticks = |index: usize| fields.get(index).and_then(|field| field.parse().ok()).unwrap_or(0);
-        Cpu { total, user: ticks(11), system: ticks(12) }
+        let mut cpu = Cpu::default();
+        for (id, clock) in &self.processes {
+            cpu.total += clock.now().map(Duration::from).expect("the proxy still runs");
+            let stat = stat(*id).expect("the proxy still runs");
+            cpu.user += stat.user;
+            cpu.system += stat.system;
+        }
+        cpu
     }
 
     /// Memory that is its own, and its part of what it shares (PSS), in bytes.
     pub(crate) fn memory(&self) -> u64 {
-        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.id)).expect("the proxy still runs");
-        kilobytes(&text, "Pss:") * 1024
+        let memory = |id: &u32| {
+            let text = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).expect("the proxy still runs");
+            kilobytes(&text, "Pss:") * 1024
+        };
+        self.processes.iter().map(|(id, _)| memory(id)).sum()
     }
+}
+
+/// Of a process, from /proc.
+struct Stat {
+    group: u32,
+    user: u64,
+    system: u64,
+}
+
+fn stat(id: u32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // proc(5): the name ends with the last bracket; pgrp, utime and stime are
+    // the 3rd, 12th and 13th field after it.
+    let fields: Vec<&str> = text.rsplit(") ").next()?.split(' ').collect();
+    let field = |index: usize| fields.get(index)?.parse().ok();
+    Some(Stat { group: u32::try_from(field(2)?).ok()?, user: field(11)?, system: field(12)? })
+}
+
+fn group(leader: u32) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").expect("the system tells of its processes");
+    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    ids.filter(|&id| stat(id).is_some_and(|stat: Stat| stat.group == leader)).collect()
 }
 
 /// Memory that the kernel uses for its own objects, in bytes: of the whole
@@ -51,6 +78,12 @@ impl Watched {
 pub(crate) fn kernel_memory() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").expect("the kernel tells of its memory");
     kilobytes(&text, "SUnreclaim:") * 1024
+}
+
+/// The kernel, by its own words.
+pub(crate) fn system() -> String {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("Linux {}", release.trim())
 }
 
 /// Of the last 1, 5 and 15 minutes.

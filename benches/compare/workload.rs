@@ -17,13 +17,31 @@ use crate::{
 const RATE: u32 = 5_000;
 
 /// The workloads, in the order in which they are measured.
-pub(crate) const WORKLOADS: &[&str] = &["rr", "rr_open", "crr", "stream", "stream_both", "idle", "mix", "reload"];
+pub(crate) const WORKLOADS: &[&str] = &[
+    "rr",
+    "rr_open",
+    "crr",
+    "echo",
+    "stream",
+    "stream_both",
+    "scale",
+    "many",
+    "many_crr",
+    "workers",
+    "idle",
+    "reload",
+    "mix",
+];
+
+/// Rounds of what takes long or hardly varies, unless told otherwise.
+const FEW_ROUNDS: usize = 5;
 
 /// A workload with a number of connections.
 #[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) workload: &'static str,
     pub(crate) connections: usize,
+    pub(crate) tuning: Tuning,
     plan: Plan,
 }
 
@@ -33,6 +51,8 @@ enum Plan {
     /// Small requests, first alone, then beside bulk, and idle connections all
     /// the time.
     Mix,
+    /// Small requests on few connections, then on many.
+    Scale,
     /// Short connections, first without, then with reloads in the middle, and
     /// idle connections all the time.
     Reload,
@@ -51,19 +71,24 @@ pub(crate) type Figure = (&'static str, f64);
 /// The cases of the named workloads.
 pub(crate) fn cases(named: &[String], is_quick: bool) -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut add = |workload: &'static str, plan, connections: &[usize]| {
+    let mut add = |workload: &'static str, tuning, plan, connections: &[usize]| {
         if named.is_empty() || named.iter().any(|name| name == workload) {
-            cases.extend(connections.iter().map(|&connections| Case { workload, connections, plan }));
+            cases.extend(connections.iter().map(|&connections| Case { workload, connections, tuning, plan }));
         }
     };
-    add("rr", Plan::One(Load::Closed), &[1, 64, 512]);
-    add("rr_open", Plan::One(Load::Open { rate: RATE }), &[64]);
-    add("crr", Plan::One(Load::Connect), &[64]);
-    add("stream", Plan::One(Load::Stream { flow: Flow::Down }), &[1, 16]);
-    add("stream_both", Plan::One(Load::Stream { flow: Flow::Both }), &[1, 16]);
-    add("idle", Plan::One(Load::Idle), if is_quick { &[1_000] } else { &[1_000, 9_000] });
-    add("reload", Plan::Reload, &[100]);
-    add("mix", Plan::Mix, if is_quick { &[1_000] } else { &[5_000] });
+    add("rr", Tuning::Small, Plan::One(Load::Closed), &[1, 64, 512]);
+    add("rr_open", Tuning::Small, Plan::One(Load::Open { rate: RATE }), &[64]);
+    add("crr", Tuning::Small, Plan::One(Load::Connect), &[64]);
+    add("echo", Tuning::Echo, Plan::One(Load::Closed), &[1, 64, 512]);
+    add("stream", Tuning::Bulk, Plan::One(Load::Stream { flow: Flow::Down }), &[1, 16]);
+    add("stream_both", Tuning::Bulk, Plan::One(Load::Stream { flow: Flow::Both }), &[1, 16]);
+    add("scale", Tuning::Small, Plan::Scale, &[8_000]);
+    add("many", Tuning::Many, Plan::One(Load::Closed), &[64]);
+    add("many_crr", Tuning::Many, Plan::One(Load::Connect), &[64]);
+    add("workers", Tuning::Workers, Plan::One(Load::Closed), &[64, 512]);
+    add("idle", Tuning::Small, Plan::One(Load::Idle), if is_quick { &[1_000] } else { &[1_000, 9_000] });
+    add("reload", Tuning::Reload, Plan::Reload, &[100]);
+    add("mix", Tuning::Mixed, Plan::Mix, if is_quick { &[1_000] } else { &[5_000] });
     cases
 }
 
@@ -72,20 +97,19 @@ impl Case {
         format!("{} {}", self.workload, self.connections)
     }
 
-    pub(crate) fn tuning(&self) -> Tuning {
+    /// How often it is measured of the rounds that are usual.
+    pub(crate) fn rounds(&self, usual: usize) -> usize {
         match self.plan {
-            Plan::One(Load::Stream { .. }) => Tuning::Bulk,
-            Plan::One(_) => Tuning::Small,
-            Plan::Mix => Tuning::Mixed,
-            Plan::Reload => Tuning::Reload,
+            Plan::One(Load::Idle) | Plan::Mix | Plan::Reload => usual.min(FEW_ROUNDS),
+            Plan::One(_) | Plan::Scale => usual,
         }
     }
 
     /// The one that the proxy has to stand in front of.
     pub(crate) fn origin(&self, at: Addresses) -> std::net::SocketAddr {
-        match self.tuning() {
+        match self.tuning {
             Tuning::Bulk | Tuning::Mixed => at.bulk,
-            Tuning::Small | Tuning::Reload => at.echo,
+            Tuning::Small | Tuning::Reload | Tuning::Echo | Tuning::Many | Tuning::Workers => at.echo,
         }
     }
 
@@ -93,7 +117,7 @@ impl Case {
     ///
     /// # Errors
     /// The load could not be generated, or a connection that was to stay ended.
-    pub(crate) fn measure(&self, peer: Peer, way: &Way, times: Times) -> io::Result<Vec<Figure>> {
+    pub(crate) fn measure(&self, peer: &Peer, way: &Way, times: Times) -> io::Result<Vec<Figure>> {
         let job = Job {
             load: Load::Idle,
             connections: self.connections,
@@ -105,6 +129,7 @@ impl Case {
         let load = match self.plan {
             Plan::One(load) => load,
             Plan::Mix => return plans::mix(&job),
+            Plan::Scale => return plans::scale(&Job { load: Load::Closed, ..job }),
             Plan::Reload => return plans::reload(&job, peer, way),
         };
         let sample = Generator::start(&Job { load, ..job })?.sample()?;

@@ -1,9 +1,17 @@
 //! What the load benchmarks compare: netd itself, and others beside it.
 
-use std::{fs, net::SocketAddr, path::Path, process::Command};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 pub(crate) use crate::proxy_process::Proxy;
-use crate::proxy_process::{NGINX_STREAM, installed, start};
+use crate::proxy_process::start;
+
+/// Modules of Debian's nginx that are files of their own.
+const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 impl Proxy {
     /// netd as echo server.
@@ -70,6 +78,13 @@ impl Proxy {
             Ok(command)
         })
     }
+}
+
+/// The first of these programs that can be run.
+fn installed<'a>(programs: &[&'a str]) -> Result<&'a str, String> {
+    let runs =
+        |program: &&&str| Command::new(program).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    programs.iter().find(runs).copied().ok_or_else(|| "it is not installed".to_owned())
 }
 
 /// netd with one listener, of which `rest` is the end.

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::config::{
-    Accelerate, Address, AdminSocket, HashKey, LogFormat, LogLevel, LogTarget, Policy,
+    Accelerate, Address, AdminSocket, HashKey, LogFormat, LogLevel, LogTarget, Policy, Rebalance,
     suggest::nearest,
     units::{format_duration, parse_duration},
 };
@@ -217,6 +217,11 @@ pub(super) fn policy(text: &str) -> Result<Policy, Wrong> {
 /// What consistent hashing knows a client by.
 pub(super) fn hash_key(text: &str) -> Result<HashKey, Wrong> {
     choice(text, &HashKey::ALL.map(|key| (key.as_str(), key)))
+}
+
+/// Whether connections are evened over the workers.
+pub(super) fn rebalance(text: &str) -> Result<Rebalance, Wrong> {
+    choice(text, &Rebalance::ALL.map(|word| (word.as_str(), word)))
 }
 
 /// A protocol's word.

@@ -14,6 +14,11 @@ use crate::{
 pub struct Split(Vec<PoolShare>);
 
 impl Split {
+    /// The pools that do not have the file's share, each once.
+    pub fn shares(&self) -> &[PoolShare] {
+        &self.0
+    }
+
     /// Sets one pool's share.
     pub(super) fn set(&mut self, share: &PoolShare) {
         match self.0.iter_mut().find(|each| each.name == share.name) {
@@ -34,6 +39,14 @@ impl Split {
         let Some(listener) = listener else { return false };
         let is_known = |share: &PoolShare| listener.protocol.pools().iter().any(|each| each.name == share.name);
         self.0.iter().all(is_known) && self.over(listener).iter().any(|share| share.weight > 0)
+    }
+}
+
+impl FromIterator<PoolShare> for Split {
+    fn from_iter<I: IntoIterator<Item = PoolShare>>(shares: I) -> Self {
+        let mut split = Self::default();
+        shares.into_iter().for_each(|share| split.set(&share));
+        split
     }
 }
 

@@ -6,7 +6,9 @@
 //! all sockets that it needs are there (`sockets`). So reload, drain, stop,
 //! start, endpoint settings and expiries are one mechanism. Decisions are pure
 //! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`, `generations`,
-//! `trial`, `guard`, `removed`, `ramp`); the edges are async (`controller`, `gather`).
+//! `trial`, `guard`, `removed`, `ramp`, `rebalance`); the edges are async
+//! (`controller`, `gather`). Connections go from worker to worker, and workers come
+//! and go, by `moves`.
 
 mod balancing;
 mod bring_up;
@@ -15,22 +17,31 @@ mod choice;
 mod clock;
 mod connections;
 mod controller;
+mod crew;
+mod crew_change;
 mod drain;
+mod drain_plan;
+mod drains;
+mod estimate;
 mod figures;
 mod fleet;
 mod gather;
 mod generations;
+mod gone;
+mod gradual;
 mod guard;
 mod handle;
 mod history;
 mod journal;
 mod lane;
 mod lifecycle;
+mod moves;
 mod names;
 mod observe;
 mod plan;
 mod port;
 mod ramp;
+mod rebalance;
 mod reload;
 mod removed;
 mod request;
@@ -48,7 +59,7 @@ mod why;
 
 pub use balancing::*;
 pub use clock::{Clock, Now};
-pub use controller::Controller;
+pub use controller::{Controller, End};
 pub use handle::Handle;
 pub use history::*;
 pub use port::WorkerPort;

@@ -7,12 +7,16 @@
 //! The way of a byte: `run` (the reactor's handler) -> `accept` -> `conn`
 //! (drives a session of `protocol`, or, once `dial` has found an endpoint, a
 //! `tunnel`) -> `transport` -> kernel. Down go method calls; up come values.
+//!
+//! A connection may leave for another worker (`export`): each of these rooms
+//! has a `freeze` that takes it apart into a [`Parcel`] and puts it together.
 
 mod accept;
 mod budget;
 mod command;
 mod conn;
 mod dial;
+mod export;
 mod handle;
 mod hold;
 mod ids;
@@ -21,6 +25,7 @@ mod load;
 mod parcel;
 mod pools;
 mod query;
+mod retire;
 mod run;
 mod split;
 mod supplies;
@@ -31,12 +36,14 @@ mod walk;
 pub use budget::FdBudget;
 pub use command::{
     Command, ConnectionInfo, ConnectionState, EndpointId, EndpointSpec, Filter, Foretell, Foretold, ListenerId,
-    ListenerSpec, Nobody, PoolId, PoolSpec, Query, Reply, Selection, Share,
+    ListenerSpec, Nobody, PoolId, PoolSpec, Query, Reply, Resting, Selection, Share,
 };
 pub use handle::{Handle, Overloaded, Settings};
 pub use ids::{MAX_WORKERS, worker_of};
 pub use load::Load;
-pub use parcel::{FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage};
+pub use parcel::{
+    Arrival, FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage, Tally,
+};
 
 #[cfg(test)]
 mod script;

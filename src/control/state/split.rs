@@ -114,6 +114,18 @@ mod tests {
     }
 
     #[test]
+    fn a_successor_inherits_it_if_its_pools_are_there() {
+        let mut state = State::new(Arc::new(canary()), T0);
+        set(&mut state, &[share("new", 50)], Some(Duration::from_secs(9))).unwrap();
+        let inherit = |config| State::inherited(Arc::new(config), 7, T0, state.all_overrides());
+        let (heir, lifted) = inherit(canary());
+        assert_eq!((shares(&heir).as_str(), lifted.len()), ("db=95 new=50", 0));
+        assert_eq!(heir.split_override("web"), state.split_override("web"));
+        let (heir, lifted) = inherit(usual());
+        assert_eq!((shares(&heir).as_str(), lifted.len()), ("db=1", 1));
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         let mut state = State::new(Arc::new(canary()), T0);
         assert!(matches!(set(&mut state, &[share("db", 1001)], None), Err(Refusal::Invalid(_))));
