@@ -12,6 +12,7 @@
 
 #[cfg(test)]
 pub(crate) mod arbitrary;
+mod balancing;
 mod check;
 mod default;
 mod diff;
@@ -20,6 +21,7 @@ mod file;
 mod flags;
 mod objects;
 mod reader;
+mod relaying;
 mod render;
 mod substitute;
 mod suggest;
@@ -27,6 +29,7 @@ mod types;
 mod units;
 mod values;
 
+pub use balancing::*;
 pub use default::DEFAULT_TEXT;
 pub use diff::*;
 pub use errors::{Errors, Problem};

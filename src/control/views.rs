@@ -16,7 +16,7 @@ use super::{
     why::{self, Object},
 };
 use crate::{
-    config::{Endpoint, Pool},
+    config::{Endpoint, Listener, Policy, Pool},
     metrics::HistogramSnapshot,
 };
 
@@ -71,9 +71,13 @@ impl<P: WorkerPort> Controller<P> {
 
     pub(super) fn endpoint_view(&self, pool: &str, config: &Endpoint) -> EndpointView {
         let address = config.address.to_string();
-        let known = self.fleet.told().endpoints(Some(pool)).find(|each| each.address == config.address);
+        let known = self.fleet.told().find(pool, &config.address);
         let shards = known.map(|each| &*each.shards).unwrap_or_default();
         EndpointView {
+            backup: config.backup,
+            max_connections: known.and_then(|each| each.max_connections),
+            load: known.map_or(0, |each| each.load.get()),
+            percent: known.map_or(100, |each| each.ramp.percent()),
             configured_weight: config.weight,
             override_: self.state.endpoint_override(pool, &address).cloned(),
             weight: self.state.weight(pool, config),
@@ -152,10 +156,12 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    fn listener_view(&self, told: &ToldListener) -> ListenerView {
+    pub(super) fn listener_view(&self, told: &ToldListener) -> ListenerView {
         let name = &told.config.name;
         let known = self.state.listener(name).is_ok();
         ListenerView {
+            shares: self.told_shares(told),
+            split: self.state.split_override(name).filter(|_| known).cloned(),
             config: told.config.clone(),
             override_: self.state.listener_override(name).filter(|_| known).cloned(),
             state: if known { listener_state(told) } else { ListenerState::Removed },
@@ -176,9 +182,10 @@ impl<P: WorkerPort> Controller<P> {
             None => PoolState::Down,
         };
         let relaying = self.state.config().listeners.iter();
-        let relaying = relaying.filter(|each| each.protocol.pool() == Some(&config.name));
+        let relaying = relaying.filter(|each| has_pool(each, &config.name));
         PoolView {
             name: config.name.clone(),
+            policy: config.policy,
             override_: self.state.pool_override(&config.name).cloned(),
             state,
             figures: sum(&endpoints),
@@ -192,6 +199,7 @@ impl<P: WorkerPort> Controller<P> {
         let endpoints: Vec<EndpointView> = self.removed_endpoints(name).collect();
         PoolView {
             name: name.to_owned(),
+            policy: Policy::default(),
             override_: None,
             state: PoolState::Removed,
             figures: sum(&endpoints),
@@ -204,6 +212,10 @@ impl<P: WorkerPort> Controller<P> {
     fn removed_endpoints(&self, pool: &str) -> impl Iterator<Item = EndpointView> {
         let of_pool = self.fleet.told().retired_endpoints.iter().filter(move |each| each.pool == pool);
         let views = of_pool.map(|each| EndpointView {
+            backup: each.backup,
+            max_connections: None,
+            load: each.load.get(),
+            percent: 100,
             address: each.address.to_string(),
             configured_weight: 0,
             override_: None,
@@ -225,7 +237,7 @@ impl<P: WorkerPort> Controller<P> {
         if self.state.weight(pool, config) == 0 {
             return EndpointState::Draining;
         }
-        let known = self.fleet.told().endpoints(Some(pool)).find(|each| each.address == config.address);
+        let known = self.fleet.told().find(pool, &config.address);
         if known.is_some_and(|each| figures::is_failing(&each.shards)) {
             return EndpointState::Failing;
         }
@@ -241,6 +253,7 @@ impl<P: WorkerPort> Controller<P> {
             .map(|(name, pool)| PoolSnapshot {
                 name: name.clone(),
                 no_endpoint: pool.shards.iter().map(|shard| shard.no_endpoint.get()).sum(),
+                full: pool.shards.iter().map(|shard| shard.full.get()).sum(),
                 retries: pool.shards.iter().map(|shard| shard.retries.get()).sum(),
                 endpoints: pool.endpoints.iter().map(|each| endpoint_snapshot(each, each.weight)).collect(),
             })
@@ -252,6 +265,7 @@ impl<P: WorkerPort> Controller<P> {
                 None => pools.push(PoolSnapshot {
                     name: each.pool.clone(),
                     no_endpoint: 0,
+                    full: 0,
                     retries: 0,
                     endpoints: vec![snapshot],
                 }),
@@ -283,14 +297,14 @@ impl<P: WorkerPort> Controller<P> {
     }
 }
 
-fn listener_state(told: &ToldListener) -> ListenerState {
+pub(super) fn listener_state(told: &ToldListener) -> ListenerState {
     if told.id.is_some() {
         return if figures::is_paused(&told.shards) { ListenerState::Paused } else { ListenerState::Accepting };
     }
     if figures::listener(&told.shards).active > 0 { ListenerState::Draining } else { ListenerState::Stopped }
 }
 
-fn listener_word(state: ListenerState) -> &'static str {
+pub(super) fn listener_word(state: ListenerState) -> &'static str {
     match state {
         ListenerState::Accepting => "accepting",
         ListenerState::Paused => "paused",
@@ -298,6 +312,10 @@ fn listener_word(state: ListenerState) -> &'static str {
         ListenerState::Stopped => "stopped",
         ListenerState::Removed => "removed",
     }
+}
+
+fn has_pool(listener: &Listener, pool: &str) -> bool {
+    listener.protocol.pools().iter().any(|share| share.name == pool)
 }
 
 fn sum(endpoints: &[EndpointView]) -> Figures {
@@ -324,6 +342,10 @@ fn endpoint_snapshot(told: &ToldEndpoint, weight: u16) -> EndpointSnapshot {
     EndpointSnapshot {
         address: told.address.to_string(),
         weight,
+        percent: told.ramp.percent(),
+        backup: told.backup,
+        max_connections: told.max_connections,
+        load: told.load.get(),
         accepting: weight > 0,
         failing: figures::is_failing(&told.shards),
         connected: figures.total,

@@ -1,7 +1,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::config::{
-    Address, AdminSocket, Config, Errors, LogFormat, LogLevel, LogTarget, Protocol, Rebalance, default::bare, parse,
+    Address, AdminSocket, Config, Errors, HashKey, LogFormat, LogLevel, LogTarget, Policy, PoolShare, Protocol,
+    Rebalance, default::bare, parse,
 };
 
 mod rules;
@@ -80,7 +81,9 @@ fn reads_every_key() {
     assert_eq!(names, ["web", "socket", "hello", "void"]);
     let web = config.listener("web").unwrap();
     assert_eq!(web.address, "[::]:8080".parse().unwrap());
-    assert_eq!(web.protocol, Protocol::Tcp { pool: "app".to_owned() });
+    let share = |name: &str, weight| PoolShare { name: name.to_owned(), weight };
+    let pools = vec![share("app", 95), share("canary", 5)];
+    assert_eq!(web.protocol, Protocol::Tcp { pools, hash: HashKey::SourcePort });
     assert_eq!((web.backlog, web.v6only, web.idle_timeout), (512, false, Some(Duration::from_secs(5400))));
     let socket = config.listener("socket").unwrap();
     assert_eq!((&socket.address, socket.mode), (&Address::Unix(PathBuf::from("/run/netd/echo.sock")), 0o660));
@@ -94,6 +97,10 @@ fn reads_every_key() {
     let expected = [("127.0.0.1:9000", 1), ("127.0.0.1:9001", 0), ("unix:/run/app.sock", 3)];
     assert_eq!(endpoints, expected.map(|(address, weight)| (address.to_owned(), weight)));
     assert_eq!((pool.connect_timeout, pool.retries), (Duration::from_millis(250), 0));
+    assert_eq!((pool.policy, pool.slow_start), (Policy::LeastConnections, Some(Duration::from_secs(30))));
+    assert_eq!(pool.endpoint_max_connections, Some(500));
+    let last = &pool.endpoints[2];
+    assert_eq!((last.backup, last.max_connections, pool.endpoints[0].max_connections), (true, Some(20), None));
 }
 
 #[test]

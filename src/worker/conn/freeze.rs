@@ -31,6 +31,7 @@ impl<S: Stream> Conn<S> {
             accelerate: self.accelerate,
             pool: self.pool,
             endpoint: self.endpoint.map(|endpoint| endpoint.id),
+            hash: self.hash,
             downstream: self.downstream.freeze(),
             stage: self.stage.freeze(supplies),
         }
@@ -44,13 +45,13 @@ impl<S: Stream> Conn<S> {
         endpoint: Option<Endpoint>,
         supplies: &mut Supplies,
     ) -> Self {
-        let Parcel { id, since, progressed_at, idle_timeout, accelerate, pool, downstream, stage, .. } = parcel;
+        let Parcel { id, since, progressed_at, idle_timeout, accelerate, pool, hash, downstream, stage, .. } = parcel;
         let (socket, ledger) = downstream.split();
         let stage = Stage::thaw(stage, pool, accelerate, supplies);
         let mut conn = Self::new(id, origin, socket.into(), Session::Discard(Discard), pool, idle_timeout, since);
         conn.downstream.resume(&ledger);
         (conn.stage, conn.endpoint) = (stage, endpoint);
-        (conn.progressed_at, conn.accelerate) = (progressed_at, accelerate);
+        (conn.progressed_at, conn.accelerate, conn.hash) = (progressed_at, accelerate, hash);
         conn
     }
 }
