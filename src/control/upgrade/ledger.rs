@@ -61,6 +61,7 @@ fn listener(told: &ToldListener) -> ListenerLedger {
 fn pool(shards: &[Arc<PoolShard>]) -> PoolLedger {
     PoolLedger {
         no_endpoint: shards.iter().map(|shard| shard.no_endpoint.get()).sum(),
+        full: shards.iter().map(|shard| shard.full.get()).sum(),
         retries: shards.iter().map(|shard| shard.retries.get()).sum(),
     }
 }
@@ -95,6 +96,7 @@ pub(in crate::control) fn since(now: &Ledger, earlier: &Ledger) -> Ledger {
         listeners: each_since(&now.listeners, &earlier.listeners, listener_since),
         pools: each_since(&now.pools, &earlier.pools, |now, before| PoolLedger {
             no_endpoint: now.no_endpoint.saturating_sub(before.no_endpoint),
+            full: now.full.saturating_sub(before.full),
             retries: now.retries.saturating_sub(before.retries),
         }),
         endpoints: each_since(&now.endpoints, &earlier.endpoints, endpoint_since),
@@ -211,6 +213,7 @@ impl Share {
         }
         for (shard, each) in &self.pools {
             shard.no_endpoint.add(each.no_endpoint);
+            shard.full.add(each.full);
             shard.retries.add(each.retries);
         }
         let epoch = self.epoch.unwrap_or(SystemTime::UNIX_EPOCH);

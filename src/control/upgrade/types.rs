@@ -298,6 +298,8 @@ pub struct ListenerLedger {
 pub struct PoolLedger {
     /// Refused for want of an endpoint.
     pub no_endpoint: u64,
+    /// Those of them whose endpoints were full.
+    pub full: u64,
     /// Connects tried on another endpoint.
     pub retries: u64,
 }

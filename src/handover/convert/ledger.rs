@@ -17,6 +17,7 @@ pub(in super::super) fn to_ledger(ledger: &Ledger) -> pb::Ledger {
             .map(|(name, each)| pb::PoolLedger {
                 name: name.clone(),
                 no_endpoint: each.no_endpoint,
+                full: each.full,
                 retries: each.retries,
             })
             .collect(),
@@ -36,7 +37,9 @@ pub(in super::super) fn from_ledger(ledger: pb::Ledger) -> Result<Ledger, Wrong>
         pools: ledger
             .pools
             .into_iter()
-            .map(|each| (each.name, PoolLedger { no_endpoint: each.no_endpoint, retries: each.retries }))
+            .map(|each| {
+                (each.name, PoolLedger { no_endpoint: each.no_endpoint, full: each.full, retries: each.retries })
+            })
             .collect(),
         endpoints: ledger.endpoints.into_iter().map(from_endpoint).collect::<Result<_, _>>()?,
         reloads: (ledger.reloads_applied, ledger.reloads_refused),

@@ -108,7 +108,7 @@ fn ledger() -> impl Strategy<Value = Ledger> {
             }
         },
     );
-    let pool = any::<[u64; 2]>().prop_map(|[no_endpoint, retries]| PoolLedger { no_endpoint, retries });
+    let pool = any::<[u64; 3]>().prop_map(|[no_endpoint, full, retries]| PoolLedger { no_endpoint, full, retries });
     let endpoint = (any::<[u64; 4]>(), option::of((any::<u64>(), time())), option::of(time()), histogram()).prop_map(
         |([connected, to, from, connect_failures], last_failure, last_success_at, connect_time)| EndpointLedger {
             connected,
