@@ -73,6 +73,7 @@ fn pool(origin: SocketAddr) -> PoolSpec {
         endpoints: Vec::new(),
         connect_timeout: Duration::from_secs(5),
         retries: 0,
+        health: config::PoolHealth::default(),
     };
     let endpoint = EndpointSpec { id: EndpointId(1), address, weight: 1, counters: Arc::<EndpointShard>::default() };
     PoolSpec { id: POOL, config: Arc::new(config), endpoints: vec![endpoint], counters: Arc::<PoolShard>::default() }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::
 
 use crate::config::{
     Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Pool, Process, Protocol, Reload, Workers,
+    Metrics, Pool, PoolHealth, Process, Protocol, Reload, Workers,
 };
 
 /// What a `respond` listener sends unless told otherwise.
@@ -104,6 +104,7 @@ pub(super) fn pool(name: &str, addresses: impl IntoIterator<Item = Address>) -> 
         endpoints: addresses.into_iter().map(|address| Endpoint { address, weight: WEIGHT }).collect(),
         connect_timeout: CONNECT_TIMEOUT,
         retries: RETRIES,
+        health: PoolHealth::default(),
     }
 }
 

@@ -13,11 +13,13 @@
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod check;
+mod checks;
 mod default;
 mod diff;
 mod errors;
 mod file;
 mod flags;
+mod health;
 mod objects;
 mod reader;
 mod render;
@@ -32,5 +34,6 @@ pub use diff::*;
 pub use errors::{Errors, Problem};
 pub use file::{MAX_FILE_SIZE, parse, parse_bytes};
 pub use flags::{Flags, with_flags};
+pub use health::*;
 pub use types::*;
 pub use units::{format_duration, format_size, parse_duration, parse_size};

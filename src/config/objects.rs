@@ -7,6 +7,7 @@ use toml::{Spanned, de::DeValue};
 use crate::config::{
     Accelerate, Address, Endpoint, Listener, Pool, Protocol,
     check::{Facts, ListenerFacts, Place, PoolFacts},
+    checks::pool_health,
     default::{
         BACKLOG, BACKLOG_RANGE, CONNECT_TIMEOUT, CONNECT_TIMEOUT_RANGE, DEFAULT_TEXT, IDLE_TIMEOUT, IDLE_TIMEOUT_RANGE,
         MAX_ENDPOINTS, MAX_LISTENERS, MAX_POOLS, MAX_TEXT, RETRIES, RETRIES_RANGE, SOCKET_MODE, WEIGHT, WEIGHT_RANGE,
@@ -17,7 +18,8 @@ use crate::config::{
 
 pub(super) const LISTENER_KEYS: &[&str] =
     &["name", "address", "protocol", "pool", "backlog", "v6only", "idle_timeout", "text", "mode", "accelerate"];
-pub(super) const POOL_KEYS: &[&str] = &["name", "endpoints", "connect_timeout", "retries"];
+pub(super) const POOL_KEYS: &[&str] =
+    &["name", "endpoints", "connect_timeout", "retries", "panic_threshold", "health", "outlier"];
 const ENDPOINT_KEYS: &[&str] = &["address", "weight"];
 const ENDPOINTS_EXAMPLE: &str = r#"["127.0.0.1:9000", "127.0.0.1:9001"]"#;
 
@@ -242,8 +244,11 @@ fn pool(
     });
     let retries =
         section.optional(reader, "retries", u64::from(RETRIES), |reader, value| reader.integer(value, &RETRIES_RANGE));
-    let pool =
-        || Some(Pool { name: name?, endpoints: endpoints?, connect_timeout, retries: u8::try_from(retries).ok()? });
+    let health = pool_health(reader, &section);
+    let pool = || {
+        let retries = u8::try_from(retries).ok()?;
+        Some(Pool { name: name?, endpoints: endpoints?, connect_timeout, retries, health })
+    };
     (pool(), facts)
 }
 

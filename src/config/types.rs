@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crate::config::PoolHealth;
+
 /// A whole, valid configuration. Crosses threads as an immutable `Arc`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -286,6 +288,8 @@ pub struct Pool {
     /// Further endpoints tried after a failed connect, before the client sees
     /// anything. 0 to 16, default 2.
     pub retries: u8,
+    /// Whether its endpoints can be used.
+    pub health: PoolHealth,
 }
 
 /// One upstream address.

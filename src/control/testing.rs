@@ -8,8 +8,8 @@ pub(super) use world::{FakeWorker, World, on_control_thread, quick};
 
 use super::request::Provenance;
 use crate::config::{
-    Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics, Pool, Process,
-    Protocol, Reload, Workers,
+    Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics, Pool,
+    PoolHealth, Process, Protocol, Reload, Workers,
 };
 
 /// Nothing but two workers.
@@ -54,7 +54,8 @@ pub(super) fn echo(name: &str, address: &str) -> Arc<Listener> {
 pub(super) fn pool(name: &str, endpoints: &[(&str, u16)]) -> Arc<Pool> {
     let endpoints =
         endpoints.iter().map(|&(address, weight)| Endpoint { address: address.parse().unwrap(), weight }).collect();
-    Arc::new(Pool { name: name.to_owned(), endpoints, connect_timeout: Duration::from_secs(5), retries: 2 })
+    let (connect_timeout, health) = (Duration::from_secs(5), PoolHealth::default());
+    Arc::new(Pool { name: name.to_owned(), endpoints, connect_timeout, retries: 2, health })
 }
 
 pub(super) fn by(who: &str) -> Provenance {

@@ -106,8 +106,13 @@ impl Netd {
 
     fn pool(&mut self, addresses: &[Address], connect_timeout: Duration, retries: u8) -> PoolSpec {
         let endpoints = addresses.iter().map(|address| self.endpoint(address)).collect();
-        let config =
-            Arc::new(config::Pool { name: "pool".to_owned(), endpoints: Vec::new(), connect_timeout, retries });
+        let config = Arc::new(config::Pool {
+            name: "pool".to_owned(),
+            endpoints: Vec::new(),
+            connect_timeout,
+            retries,
+            health: Default::default(),
+        });
         let spec = PoolSpec { id: PoolId(self.fresh_id()), config, endpoints, counters: Arc::<PoolShard>::default() };
         self.order(Command::SetPool(spec.clone()));
         spec
