@@ -4,6 +4,7 @@
 //! their number is bounded. docs/metrics.md describes every family.
 
 mod generations;
+mod health;
 mod listeners;
 mod pools;
 

@@ -21,6 +21,7 @@ use super::{
     gather::{Gather, workers_named},
     generations::Generations,
     guard::Recent,
+    health::{Health, Probes},
     history::{Origin, Returns, Terms},
     journal::Journal,
     lifecycle::{Effect, Input, Lifecycle},
@@ -78,6 +79,8 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) recent: Recent,
     pub(super) removed: Removed,
     pub(super) returns: Returns,
+    pub(super) health: Health,
+    pub(super) probes: Probes,
     pub(super) log_level: LogLevel,
     pub(super) last_reload: Option<Result<(), String>>,
     /// Applied and refused.
@@ -118,10 +121,13 @@ impl<P: WorkerPort> Controller<P> {
         state: State,
         fleet: Fleet<P>,
         first: Commit,
+        health: Health,
         requests: mpsc::Receiver<Request>,
         events: broadcast::Sender<Event>,
     ) -> Self {
         let Prepared { start, started, sockets, .. } = prepared;
+        let fds = fleet.workers().next().map(|worker| worker.settings().fds.clone());
+        let probes = Probes::new(start.prober, fds);
         Self {
             log_level: state.config().log.level,
             generations: Generations::new(state.generation(), state.config(), state.applied_at()),
@@ -143,6 +149,8 @@ impl<P: WorkerPort> Controller<P> {
             recent: Recent::default(),
             removed: Removed::default(),
             returns: Returns::default(),
+            health,
+            probes,
             log_destination: start.log_destination,
             last_reload: None,
             reloads: (0, 0),
@@ -176,6 +184,7 @@ impl<P: WorkerPort> Controller<P> {
         let mut tick = interval(self.pace.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.stopped {
+            let pause = self.probe_pause();
             tokio::select! {
                 biased;
                 Some(signal) = signals.recv() => self.signal(signal),
@@ -184,6 +193,8 @@ impl<P: WorkerPort> Controller<P> {
                     Err(error) => tracing::error!("a wait for workers failed: {error}"),
                 },
                 _ = tick.tick() => self.tick(),
+                Some(ended) = self.probes.next() => self.probed(ended),
+                () = sleep(pause.unwrap_or_default()), if pause.is_some() => self.begin_probes(),
                 Some(request) = self.requests.recv() => self.request(request),
             }
         }
@@ -249,9 +260,12 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     /// Makes `next` the state; `opened` has the sockets that it needs.
-    pub(super) fn carry_out(&mut self, next: State, delta: Delta, opened: BTreeMap<String, Opened>) -> Commit {
+    pub(super) fn carry_out(&mut self, mut next: State, delta: Delta, opened: BTreeMap<String, Opened>) -> Commit {
+        self.follow_health(&mut next);
         self.state = next;
         let commit = self.fleet.carry_out(&self.state, delta, opened);
+        // Who rests may be others now in pools that are otherwise as they were.
+        self.fleet.reweigh(&self.state);
         self.end_lifted_drains();
         commit
     }
@@ -463,6 +477,7 @@ impl<P: WorkerPort> Controller<P> {
         self.expire();
         self.look_at_trial();
         self.look_at_removed();
+        self.look_at_health();
         for turn in self.observer.look(self.fleet.told()) {
             self.journal.seen(turn.kind, &turn.object, &turn.text);
         }

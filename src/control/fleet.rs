@@ -126,6 +126,16 @@ impl<P: WorkerPort> Fleet<P> {
         Commit { confirm, pools_removed }
     }
 
+    /// Tells all workers other weights of endpoints, for what is observed of
+    /// them. Nothing depends on when they know.
+    pub(super) fn reweigh(&mut self, state: &State) {
+        for name in self.told.reweigh(state) {
+            let Some(told) = self.told.pools.get(&name) else { continue };
+            let specs: Vec<PoolSpec> = (0..self.workers.len()).map(|worker| pool_spec(told, worker)).collect();
+            self.send_each(specs.into_iter().map(Command::SetPool));
+        }
+    }
+
     /// Forgets pools that nothing refers to any more.
     pub(super) fn forget_pools(&mut self, pools: &[PoolId]) {
         for pool in pools {

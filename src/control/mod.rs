@@ -6,7 +6,7 @@
 //! all sockets that it needs are there (`sockets`). So reload, drain, stop,
 //! start, endpoint settings and expiries are one mechanism. Decisions are pure
 //! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`, `generations`,
-//! `trial`, `guard`, `removed`); the edges are async (`controller`, `gather`).
+//! `trial`, `guard`, `removed`, `health`); the edges are async (`controller`, `gather`).
 
 mod bring_up;
 mod changes;
@@ -20,6 +20,7 @@ mod gather;
 mod generations;
 mod guard;
 mod handle;
+mod health;
 mod history;
 mod journal;
 mod lane;
@@ -28,11 +29,13 @@ mod names;
 mod observe;
 mod plan;
 mod port;
+mod prober;
 mod reload;
 mod removed;
 mod request;
 mod revert;
 mod sockets;
+mod standing;
 mod start;
 mod state;
 #[cfg(test)]
@@ -48,6 +51,7 @@ pub use controller::Controller;
 pub use handle::Handle;
 pub use history::*;
 pub use port::WorkerPort;
+pub use prober::{Answer, Asking, Outcome, Prober, Question};
 pub use request::*;
 pub use sockets::{Binder, SystemBinder};
 pub use start::{ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Start, Usage};

@@ -9,6 +9,8 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use super::standing::*;
+
 use super::history::{ConfirmRequest, HistoryEntry, Pending, Returns, RollbackOutcome, RollbackRequest, Terms};
 use crate::{
     config::{Config, Listener, LogLevel},
@@ -258,6 +260,13 @@ pub enum EndpointState {
     Up,
     /// Takes connections, but the last connect failed.
     Failing,
+    /// Its checks fail: takes none, unless an operator set its weight or the
+    /// pool uses all.
+    Unhealthy,
+    /// Its connections fail: as above.
+    Ejected,
+    /// Was not asked yet, and is not used until then.
+    Unknown,
     /// Takes none: weight 0, drained, or its pool is.
     Draining,
     /// Takes none: maintenance.
@@ -272,15 +281,13 @@ impl EndpointState {
         match self {
             Self::Up => "up",
             Self::Failing => "failing",
+            Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
+            Self::Unknown => "unknown",
             Self::Draining => "draining",
             Self::Maintenance => "maintenance",
             Self::Removed => "removed",
         }
-    }
-
-    /// Whether it is given new connections.
-    pub fn takes(self) -> bool {
-        matches!(self, Self::Up | Self::Failing)
     }
 }
 
@@ -347,12 +354,14 @@ pub struct PoolView {
     pub figures: Figures,
     /// Names of the listeners that relay to it.
     pub listeners: Vec<String>,
+    /// Observed: too few of its endpoints are healthy, so all are used.
+    pub panics: bool,
 }
 
 impl PoolView {
     /// Endpoints that are given new connections.
     pub fn taking(&self) -> usize {
-        self.endpoints.iter().filter(|each| each.state.takes()).count()
+        self.endpoints.iter().filter(|each| each.weight > 0).count()
     }
 
     /// Endpoints that take connections and are not failing.
@@ -382,6 +391,8 @@ pub struct EndpointView {
     pub last_failure: Option<(String, SystemTime)>,
     /// Mean time to connect.
     pub mean_connect_time: Option<Duration>,
+    /// Observed; `None`: the pool neither checks nor ejects.
+    pub health: Option<HealthView>,
 }
 
 /// Which connections. Every field that is set must match.
@@ -735,6 +746,12 @@ pub enum EventKind {
     OverrideExpired,
     EndpointFailing,
     EndpointRecovered,
+    EndpointHealthy,
+    EndpointUnhealthy,
+    EndpointEjected,
+    EndpointReadmitted,
+    PoolPanic,
+    PoolPanicEnded,
     ConnectionsClosed,
     LogLevel,
     Shutdown,
@@ -742,7 +759,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 27] = [
         Self::Started,
         Self::Reloaded,
         Self::ReloadRefused,
@@ -761,6 +778,12 @@ impl EventKind {
         Self::OverrideExpired,
         Self::EndpointFailing,
         Self::EndpointRecovered,
+        Self::EndpointHealthy,
+        Self::EndpointUnhealthy,
+        Self::EndpointEjected,
+        Self::EndpointReadmitted,
+        Self::PoolPanic,
+        Self::PoolPanicEnded,
         Self::ConnectionsClosed,
         Self::LogLevel,
         Self::Shutdown,
@@ -787,6 +810,12 @@ impl EventKind {
             Self::OverrideExpired => "override-expired",
             Self::EndpointFailing => "endpoint-failing",
             Self::EndpointRecovered => "endpoint-recovered",
+            Self::EndpointHealthy => "endpoint-healthy",
+            Self::EndpointUnhealthy => "endpoint-unhealthy",
+            Self::EndpointEjected => "endpoint-ejected",
+            Self::EndpointReadmitted => "endpoint-readmitted",
+            Self::PoolPanic => "pool-panic",
+            Self::PoolPanicEnded => "pool-panic-ended",
             Self::ConnectionsClosed => "connections-closed",
             Self::LogLevel => "log-level",
             Self::Shutdown => "shutdown",
@@ -842,6 +871,10 @@ pub struct PoolSnapshot {
     pub no_endpoint: u64,
     /// Connects tried on another endpoint.
     pub retries: u64,
+    /// What its health checks took; `None`: it neither checks nor ejects.
+    pub probe_time: Option<HistogramSnapshot>,
+    /// It uses all endpoints because too few are healthy.
+    pub panics: bool,
     /// Its endpoints.
     pub endpoints: Vec<EndpointSnapshot>,
 }
@@ -867,6 +900,10 @@ pub struct EndpointSnapshot {
     pub bytes_from_upstream: u64,
     /// Failed connects.
     pub connect_failures: u64,
+    /// Connections that it ended soon and without a byte.
+    pub early_resets: u64,
+    /// `None`: the pool neither checks nor ejects.
+    pub health: Option<HealthSnapshot>,
     /// Time to connect.
     pub connect_time: HistogramSnapshot,
 }

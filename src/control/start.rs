@@ -14,7 +14,9 @@ use super::{
     controller::Controller,
     fleet::Fleet,
     handle::Handle,
+    health::Health,
     port::WorkerPort,
+    prober::Prober,
     request::Refusal,
     sockets::{Binder, Opened, Sockets},
     state::State,
@@ -131,6 +133,8 @@ pub struct Start {
     pub hooks: Box<dyn FnMut(Hook) + Send>,
     /// Makes sockets; [`SystemBinder`](super::SystemBinder) but for tests.
     pub binder: Box<dyn Binder>,
+    /// Asks endpoints how they are.
+    pub prober: Box<dyn Prober>,
     /// The daemon's version.
     pub version: String,
     /// First connection number: above all that any predecessor gave out.
@@ -202,11 +206,17 @@ impl Prepared {
             }
         }
         let mut fleet = Fleet::new(workers);
-        let state = State::new(self.start.config.clone(), self.started.wall);
+        let mut state = State::new(self.start.config.clone(), self.started.wall);
+        let mut health = Health::new(self.start.first_sequence);
+        health.follow(state.config(), self.started);
+        // Nothing is known yet: only those rest that are unused until it is.
+        if let (Some(resting), _) = health.settle(&state) {
+            state.let_rest(resting);
+        }
         let delta = fleet.told().delta(&state);
         let first = fleet.carry_out(&state, delta, std::mem::take(&mut self.opened));
         let (handle, requests, events) = Handle::new();
-        Ok((Controller::new(self, state, fleet, first, requests, events), handle))
+        Ok((Controller::new(self, state, fleet, first, health, requests, events), handle))
     }
 }
 

@@ -165,6 +165,24 @@ impl Told {
         self.pools.entry(name.clone()).or_insert(told)
     }
 
+    /// Notes other weights of endpoints, for what is observed of them; answers
+    /// the pools that have some.
+    pub(super) fn reweigh(&mut self, state: &State) -> Vec<String> {
+        let mut changed = Vec::new();
+        for name in state.resting().keys() {
+            let Some(told) = self.pools.get_mut(name) else { continue };
+            let mut differs = false;
+            for (told, each) in told.endpoints.iter_mut().zip(&told.config.endpoints) {
+                let weight = state.weight_in_force(name, each);
+                differs |= std::mem::replace(&mut told.weight, weight) != weight;
+            }
+            if differs {
+                changed.push(name.clone());
+            }
+        }
+        changed
+    }
+
     /// Forgets a pool; its endpoints are retired.
     pub(super) fn remove_pool(&mut self, name: &str) -> Option<PoolId> {
         let told = self.pools.remove(name)?;
@@ -236,7 +254,7 @@ impl Told {
         known: &mut Vec<ToldEndpoint>,
         workers: usize,
     ) -> ToldEndpoint {
-        let weight = state.weight(pool, config);
+        let weight = state.weight_in_force(pool, config);
         let before = take(known, |each| each.address == config.address)
             .or_else(|| take(&mut self.retired_endpoints, |each| each.pool == pool && each.address == config.address));
         before.map(|told| ToldEndpoint { weight, ..told }).unwrap_or_else(|| ToldEndpoint {
@@ -268,7 +286,11 @@ impl ToldListener {
 
 fn is_in_force(told: &ToldPool, pool: &Arc<Pool>, state: &State) -> bool {
     told.config == *pool
-        && told.endpoints.iter().zip(&pool.endpoints).all(|(told, each)| told.weight == state.weight(&pool.name, each))
+        && told
+            .endpoints
+            .iter()
+            .zip(&pool.endpoints)
+            .all(|(told, each)| told.weight == state.weight_in_force(&pool.name, each))
 }
 
 /// Whether the change needs other sockets.

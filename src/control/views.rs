@@ -8,8 +8,8 @@ use super::{
     port::WorkerPort,
     request::{
         ConfigView, EndpointOverride, EndpointSnapshot, EndpointState, EndpointView, Explanation, Figures,
-        ListenerSnapshot, ListenerState, ListenerView, PoolSnapshot, PoolState, PoolView, Refusal, Snapshot, Status,
-        WorkerSnapshot, WorkerView,
+        ListenerSnapshot, ListenerState, ListenerView, PoolSnapshot, PoolState, PoolView, Refusal, Snapshot, Standing,
+        Status, WorkerSnapshot, WorkerView,
     },
     told::{ToldEndpoint, ToldListener},
     trial::Trial,
@@ -76,12 +76,13 @@ impl<P: WorkerPort> Controller<P> {
         EndpointView {
             configured_weight: config.weight,
             override_: self.state.endpoint_override(pool, &address).cloned(),
-            weight: self.state.weight(pool, config),
+            weight: self.state.weight_in_force(pool, config),
             state: self.endpoint_state(pool, config),
             figures: figures::endpoint(shards),
             connect_failures: figures::connect_failures(shards),
             last_failure: figures::last_failure(shards, self.started.wall),
             mean_connect_time: figures::connect_time(shards).mean(),
+            health: self.health.view(pool, &config.address, self.clock.now()),
             address,
         }
     }
@@ -160,7 +161,7 @@ impl<P: WorkerPort> Controller<P> {
         let state = match self.state.pool_override(&config.name) {
             Some(_) => PoolState::Draining,
             None if endpoints.iter().any(|each| each.state == EndpointState::Up) => PoolState::Up,
-            None if endpoints.iter().any(|each| each.state.takes()) => PoolState::Failing,
+            None if endpoints.iter().any(|each| each.weight > 0) => PoolState::Failing,
             None => PoolState::Down,
         };
         let relaying = self.state.config().listeners.iter();
@@ -172,6 +173,7 @@ impl<P: WorkerPort> Controller<P> {
             figures: sum(&endpoints),
             endpoints,
             listeners: relaying.map(|each| each.name.clone()).collect(),
+            panics: self.health.panics(&config.name),
         }
     }
 
@@ -185,6 +187,7 @@ impl<P: WorkerPort> Controller<P> {
             figures: sum(&endpoints),
             endpoints,
             listeners: Vec::new(),
+            panics: false,
         }
     }
 
@@ -201,6 +204,7 @@ impl<P: WorkerPort> Controller<P> {
             connect_failures: figures::connect_failures(&each.shards),
             last_failure: figures::last_failure(&each.shards, self.started.wall),
             mean_connect_time: figures::connect_time(&each.shards).mean(),
+            health: None,
         });
         views.filter(|view| view.figures.active > 0)
     }
@@ -212,6 +216,12 @@ impl<P: WorkerPort> Controller<P> {
         }
         if self.state.weight(pool, config) == 0 {
             return EndpointState::Draining;
+        }
+        match self.health.standing(pool, &config.address) {
+            Standing::Unhealthy => return EndpointState::Unhealthy,
+            Standing::Ejected => return EndpointState::Ejected,
+            Standing::Unknown if self.state.rests(pool, &config.address) => return EndpointState::Unknown,
+            Standing::Unknown | Standing::Healthy | Standing::Unchecked => {}
         }
         let known = self.fleet.told().endpoints(Some(pool)).find(|each| each.address == config.address);
         if known.is_some_and(|each| figures::is_failing(&each.shards)) {
@@ -230,7 +240,16 @@ impl<P: WorkerPort> Controller<P> {
                 name: name.clone(),
                 no_endpoint: pool.shards.iter().map(|shard| shard.no_endpoint.get()).sum(),
                 retries: pool.shards.iter().map(|shard| shard.retries.get()).sum(),
-                endpoints: pool.endpoints.iter().map(|each| endpoint_snapshot(each, each.weight)).collect(),
+                probe_time: self.health.probe_time(name),
+                panics: self.health.panics(name),
+                endpoints: pool
+                    .endpoints
+                    .iter()
+                    .map(|each| EndpointSnapshot {
+                        health: self.health.figures(name, &each.address),
+                        ..endpoint_snapshot(each, each.weight)
+                    })
+                    .collect(),
             })
             .collect();
         for each in &told.retired_endpoints {
@@ -241,6 +260,8 @@ impl<P: WorkerPort> Controller<P> {
                     name: each.pool.clone(),
                     no_endpoint: 0,
                     retries: 0,
+                    probe_time: None,
+                    panics: false,
                     endpoints: vec![snapshot],
                 }),
             }
@@ -317,6 +338,8 @@ fn endpoint_snapshot(told: &ToldEndpoint, weight: u16) -> EndpointSnapshot {
         bytes_to_upstream: figures.bytes_from_downstream,
         bytes_from_upstream: figures.bytes_to_downstream,
         connect_failures: figures::connect_failures(&told.shards),
+        early_resets: told.shards.iter().map(|shard| shard.early_resets.get()).sum(),
+        health: None,
         connect_time: figures::connect_time(&told.shards),
     }
 }

@@ -28,6 +28,7 @@ use crate::{
         supervisor::Supervisor,
     },
     logging::Logging,
+    probe::SystemProber,
     process::{
         activation::{self, Activation},
         daemonize::{self, Ready, Side, StartedBy, Waiter},
@@ -323,6 +324,7 @@ fn start(
         }),
         hooks: supervisor.hooks(),
         binder: Box::new(SystemBinder),
+        prober: Box::new(SystemProber),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         first_sequence: u64::try_from(since_epoch.as_micros()).unwrap_or(0),
         pace: Pace { heartbeat: supervisor.heartbeat(), ..Pace::default() },

@@ -24,6 +24,11 @@ impl<K: Copy + Ord + Hash> Schedule<K> {
         Self { heap: BinaryHeap::new(), times: HashMap::new(), out: 0, most }
     }
 
+    /// At most so many are out from now on.
+    pub fn allow(&mut self, most: usize) {
+        self.most = most;
+    }
+
     /// Sets the time of a key, which may be new or out.
     pub fn set(&mut self, key: K, at: Instant) {
         if let Some(None) = self.times.insert(key, Some(at)) {

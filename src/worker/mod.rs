@@ -13,6 +13,7 @@ mod budget;
 mod command;
 mod conn;
 mod dial;
+mod early;
 mod handle;
 mod hold;
 mod ids;

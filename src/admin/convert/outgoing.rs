@@ -1,6 +1,7 @@
 //! Answers, in the words of the API.
 
 pub(in crate::admin) mod generations;
+mod health;
 
 use std::{
     collections::BTreeSet,
@@ -135,6 +136,7 @@ pub(in crate::admin) fn pool(view: control::PoolView) -> pb::Pool {
         endpoints: view.endpoints.into_iter().map(endpoint).collect(),
         figures: Some(figures(view.figures)),
         listeners: view.listeners,
+        panic: view.panics,
     }
 }
 
@@ -158,6 +160,7 @@ pub(in crate::admin) fn endpoint(view: control::EndpointView) -> pb::Endpoint {
         last_failure: last_failure.unwrap_or_default(),
         last_failure_at: last_failure_at.and_then(at),
         mean_connect_time: view.mean_connect_time.and_then(lasting),
+        health: view.health.map(health::of_endpoint),
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) fn families(snapshots: &[PoolSnapshot]) -> Vec<Family> {
     }
     let mut families = vec![reachable, no_endpoint, retries];
     families.extend(endpoints(&pools));
+    families.extend(super::health::families(&pools));
     families
 }
 
@@ -62,10 +63,14 @@ fn merged(snapshots: &[PoolSnapshot]) -> Vec<PoolSnapshot> {
             name: each.name.clone(),
             no_endpoint: 0,
             retries: 0,
+            probe_time: None,
+            panics: false,
             endpoints: Vec::new(),
         });
         sum.no_endpoint += each.no_endpoint;
         sum.retries += each.retries;
+        sum.panics |= each.panics;
+        sum.probe_time = sum.probe_time.take().or_else(|| each.probe_time.clone());
         for endpoint in &each.endpoints {
             match sum.endpoints.iter_mut().find(|known| known.address == endpoint.address) {
                 Some(known) => add(known, endpoint),
@@ -87,5 +92,7 @@ fn add(sum: &mut EndpointSnapshot, other: &EndpointSnapshot) {
     sum.bytes_to_upstream += other.bytes_to_upstream;
     sum.bytes_from_upstream += other.bytes_from_upstream;
     sum.connect_failures += other.connect_failures;
+    sum.early_resets += other.early_resets;
+    sum.health = sum.health.or(other.health);
     sum.connect_time.add(&other.connect_time);
 }

@@ -35,7 +35,8 @@ fields!(pb::Worker: index, active, accepted, turns, responsive, cpu);
 fields!(pb::ListListenersResponse: listeners);
 fields!(pb::Listener: name, address, protocol, pool, r#override, state, figures, accept_errors, bound, origin);
 fields!(pb::ListPoolsResponse: pools);
-fields!(pb::Pool: name, endpoints, r#override, state, reachable, figures, listeners);
+fields!(pb::Pool: name, endpoints, r#override, state, reachable, figures, listeners, panic);
+fields!(pb::EndpointHealth: standing, why, since, healthy_at, check, last, ejections, ejected_until);
 fields!(pb::CloseConnectionResponse: closed, unknown_ids);
 fields!(pb::GetConfigResponse: toml, generation, path, candidate_by, applied_at);
 fields!(pb::PlanResponse: changes, generation, obstacles, notes);
@@ -84,7 +85,14 @@ impl ToJson for pb::Endpoint {
             "last_failure": self.last_failure,
             "last_failure_at": self.last_failure_at.to_json(),
             "mean_connect_time_seconds": self.mean_connect_time.to_json(),
+            "health": self.health.to_json(),
         })
+    }
+}
+
+impl ToJson for pb::Probe {
+    fn to_json(&self) -> Value {
+        json!({ "at": self.at.to_json(), "took_seconds": self.took.to_json(), "failure": self.failure })
     }
 }
 

@@ -358,6 +358,7 @@ fn pool() -> pb::Pool {
         reachable: 1,
         figures: figures(1234, 5_666_556, 1_288_490_189, 3_650_499_992),
         listeners: vec!["web".to_owned()],
+        panic: false,
     }
 }
 

@@ -2,6 +2,7 @@
 //! conditions, never for a time to pass; how long they wait at most is
 //! generous.
 
+mod early;
 mod limits;
 mod orders;
 mod relay;
