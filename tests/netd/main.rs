@@ -7,6 +7,7 @@ mod bad_input;
 mod config;
 mod daemon;
 mod drain;
+mod health;
 mod limits;
 mod metrics;
 mod protocols;

@@ -338,6 +338,16 @@ fn pool() -> pb::Pool {
                 state: "up".to_owned(),
                 figures: figures(800, 3_777_704, 858_993_459, 2_433_814_801),
                 mean_connect_time: span(0, 1),
+                health: Some(pb::EndpointHealth {
+                    standing: "healthy".to_owned(),
+                    why: "2 http checks in a row succeeded".to_owned(),
+                    since: at(-3600),
+                    healthy_at: at(-3600),
+                    check: "http".to_owned(),
+                    last: Some(pb::Probe { at: at(-2), took: span(0, 1), failure: String::new() }),
+                    ejections: 1,
+                    ejected_until: None,
+                }),
                 ..pb::Endpoint::default()
             },
             pb::Endpoint {
