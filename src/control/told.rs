@@ -236,6 +236,16 @@ impl Told {
         self.endpoints(Some(pool)).filter(move |each| address.is_none_or(|wanted| each.address.to_string() == wanted))
     }
 
+    /// One endpoint that the workers know or knew; `near`: its place in its
+    /// pool, as far as that is known.
+    pub(super) fn endpoint_near(&self, pool: &str, address: &Address, near: usize) -> Option<&ToldEndpoint> {
+        let known = self.pools.get(pool).map(|told| told.endpoints.as_slice()).unwrap_or_default();
+        let there = known.get(near).filter(|each| each.address == *address);
+        there
+            .or_else(|| known.iter().find(|each| each.address == *address))
+            .or_else(|| self.retired_endpoints.iter().find(|each| each.pool == pool && each.address == *address))
+    }
+
     /// All listeners that the workers know or knew.
     pub(super) fn listeners(&self) -> impl Iterator<Item = &ToldListener> {
         self.listeners.values().chain(self.retired_listeners.values())

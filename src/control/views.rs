@@ -70,14 +70,19 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     pub(super) fn endpoint_view(&self, pool: &str, config: &Endpoint) -> EndpointView {
+        self.endpoint_view_near(pool, config, 0)
+    }
+
+    /// As above; `near`: its place in its pool.
+    fn endpoint_view_near(&self, pool: &str, config: &Endpoint, near: usize) -> EndpointView {
         let address = config.address.to_string();
-        let known = self.fleet.told().endpoints(Some(pool)).find(|each| each.address == config.address);
+        let known = self.fleet.told().endpoint_near(pool, &config.address, near);
         let shards = known.map(|each| &*each.shards).unwrap_or_default();
         EndpointView {
             configured_weight: config.weight,
             override_: self.state.endpoint_override(pool, &address).cloned(),
             weight: self.state.weight_in_force(pool, config),
-            state: self.endpoint_state(pool, config),
+            state: self.endpoint_state(pool, config, known),
             figures: figures::endpoint(shards),
             connect_failures: figures::connect_failures(shards),
             last_failure: figures::last_failure(shards, self.started.wall),
@@ -156,7 +161,8 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     fn pool_view(&self, config: &Pool) -> PoolView {
-        let endpoints = config.endpoints.iter().map(|each| self.endpoint_view(&config.name, each));
+        let endpoints = config.endpoints.iter().enumerate();
+        let endpoints = endpoints.map(|(near, each)| self.endpoint_view_near(&config.name, each, near));
         let endpoints: Vec<EndpointView> = endpoints.chain(self.removed_endpoints(&config.name)).collect();
         let state = match self.state.pool_override(&config.name) {
             Some(_) => PoolState::Draining,
@@ -209,7 +215,7 @@ impl<P: WorkerPort> Controller<P> {
         views.filter(|view| view.figures.active > 0)
     }
 
-    fn endpoint_state(&self, pool: &str, config: &Endpoint) -> EndpointState {
+    fn endpoint_state(&self, pool: &str, config: &Endpoint, known: Option<&ToldEndpoint>) -> EndpointState {
         let own = self.state.endpoint_override(pool, &config.address.to_string());
         if own.is_some_and(|each| each.value == EndpointOverride::Maintenance) {
             return EndpointState::Maintenance;
@@ -223,7 +229,6 @@ impl<P: WorkerPort> Controller<P> {
             Standing::Unknown if self.state.rests(pool, &config.address) => return EndpointState::Unknown,
             Standing::Unknown | Standing::Healthy | Standing::Unchecked => {}
         }
-        let known = self.fleet.told().endpoints(Some(pool)).find(|each| each.address == config.address);
         if known.is_some_and(|each| figures::is_failing(&each.shards)) {
             return EndpointState::Failing;
         }

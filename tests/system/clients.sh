@@ -138,6 +138,8 @@ kill "$subscriber"
 
 sql() { psql -X -At -h 127.0.0.1 -p "$in_pg" -U postgres -d postgres "$@"; }
 check "postgres: is up" within 60 as_postgres pg_isready -q -h 127.0.0.1 -p "$pg"
+check "postgres: the server is healthy over TCP" within 30 has "127.0.0.1:$pg: healthy" netctl pools postgres
+check "postgres: and over a Unix socket" within 30 has "s.PGSQL.$pg: healthy" netctl pools postgres
 check "postgres: a query over TCP" has '^42$' sql -c 'select 42'
 check "postgres: a query over a Unix socket" \
   has '^42$' psql -X -At -h "$work" -p "$in_pg" -U postgres -d postgres -c 'select 42'
