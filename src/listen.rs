@@ -1,5 +1,8 @@
 //! Listening sockets: one a worker and address, bound here or adopted.
 
+mod hand_over;
+mod kept;
+
 use std::{
     fs, io,
     net::{Shutdown, SocketAddr},
@@ -8,10 +11,16 @@ use std::{
         unix::fs::{MetadataExt, PermissionsExt, chown, fchown},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+
+pub use hand_over::{Duplicate, Origin, distinct, resume, spread};
+pub use kept::is_listening;
 
 use crate::sys;
 
@@ -30,8 +39,9 @@ pub struct ListenSocket {
 enum Ownership {
     /// netd bound it, and one worker alone has it: its queue ends with it.
     Own,
-    /// As `Own`, but control keeps a duplicate, to listen on it again later.
-    Kept,
+    /// As `Own`, but control keeps a duplicate, to listen on it again later. If
+    /// workers share it, the last one ends the listening.
+    Kept(Arc<()>),
     /// All workers have the same Unix-domain socket, bound to this file.
     Shared(Arc<SocketFile>),
     /// systemd has it too: it must be left as it was, its queue lives on.
@@ -46,7 +56,7 @@ impl ListenSocket {
         match &self.ownership {
             // Without the filter the window in which a connection can get lost
             // is merely larger.
-            Ownership::Own | Ownership::Kept => drop(sys::socket::drop_new_handshakes(self.fd.as_fd())),
+            Ownership::Own | Ownership::Kept(_) => drop(sys::socket::drop_new_handshakes(self.fd.as_fd())),
             Ownership::Shared(file) => file.remove(),
             Ownership::Inherited => {}
         }
@@ -66,19 +76,16 @@ impl ListenSocket {
             let _ = SockRef::from(&self.fd).listen(length(backlog));
         }
     }
-
-    /// Whether other descriptors of the same socket exist, so that closing
-    /// this one does not end the watch on it.
-    pub fn is_shared(&self) -> bool {
-        !matches!(self.ownership, Ownership::Own)
-    }
 }
 
 impl Drop for ListenSocket {
     /// Ends listening. A kept socket stays bound to its address, but must not
     /// go on to take in what nobody accepts.
     fn drop(&mut self) {
-        if let Ownership::Kept = self.ownership {
+        let ownership = std::mem::replace(&mut self.ownership, Ownership::Inherited);
+        if let Ownership::Kept(sharers) = ownership
+            && Arc::into_inner(sharers).is_some()
+        {
             // For a listening socket that is the end of listening (inet_shutdown
             // in the kernel); one that does not listen any more is as it should
             // be.
@@ -93,18 +100,21 @@ impl Drop for ListenSocket {
 struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    /// Somebody else sees to its end.
+    given_away: AtomicBool,
 }
 
 impl SocketFile {
     fn new(path: &Path) -> io::Result<Self> {
         let metadata = fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) })
+        let identity = (metadata.dev(), metadata.ino());
+        Ok(Self { path: path.to_owned(), identity, given_away: AtomicBool::new(false) })
     }
 
     fn remove(&self) {
         let ours =
             fs::symlink_metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
-        if ours {
+        if ours && !self.given_away.load(Relaxed) {
             // Gone already, or not permitted any more: a stale file is taken
             // over by the next start.
             let _ = fs::remove_file(&self.path);
@@ -166,7 +176,7 @@ impl Bound {
     /// If file descriptors run out.
     pub fn keep(&mut self) -> io::Result<Kept> {
         let sockets = self.sockets.iter().map(|socket| socket.fd.try_clone()).collect::<io::Result<_>>()?;
-        self.sockets.iter_mut().for_each(|socket| socket.ownership = Ownership::Kept);
+        self.sockets.iter_mut().for_each(|socket| socket.ownership = Ownership::Kept(Arc::default()));
         Ok(Kept { sockets, local: self.local.clone() })
     }
 }
@@ -190,7 +200,7 @@ impl Kept {
             // Of refuse_new(); if there is none, so much the better.
             let _ = socket.detach_filter();
             socket.listen(length(backlog))?;
-            sockets.push(ListenSocket { fd: fd.try_clone()?, ownership: Ownership::Kept });
+            sockets.push(ListenSocket { fd: fd.try_clone()?, ownership: Ownership::Kept(Arc::default()) });
         }
         Ok(Bound { sockets, local: self.local.clone() })
     }

@@ -3,10 +3,12 @@
 //! Labels take their values from the configuration and from fixed lists, so
 //! their number is bounded. docs/metrics.md describes every family.
 
+mod drains;
 mod generations;
 mod health;
 mod listeners;
 mod pools;
+mod upgrades;
 
 use std::time::{Duration, SystemTime};
 
@@ -17,18 +19,26 @@ use crate::{
     metrics::{Bounds, Family},
 };
 
-const STATES: [DaemonState; 5] =
-    [DaemonState::Starting, DaemonState::Serving, DaemonState::Draining, DaemonState::Drained, DaemonState::Stopping];
+const STATES: [DaemonState; 6] = [
+    DaemonState::Starting,
+    DaemonState::Serving,
+    DaemonState::LameDuck,
+    DaemonState::Draining,
+    DaemonState::Drained,
+    DaemonState::Stopping,
+];
 
 /// All families, in a fixed order. `cpu_time` is what the process has used in
 /// user and system mode.
 pub(super) fn families(snapshot: &Snapshot, cpu_time: Duration) -> Vec<MetricFamily> {
     let mut families = daemon(snapshot);
+    families.extend(upgrades::families(snapshot));
     families.extend(generations::families(snapshot));
     families.extend(process(snapshot, cpu_time));
     families.extend(listeners::families(&snapshot.listeners));
     families.extend(pools::families(&snapshot.pools));
-    families.push(responsive(&snapshot.status.workers));
+    families.extend(drains::families(&snapshot.drains));
+    families.extend(states(&snapshot.status.workers));
     families.extend(workers(&snapshot.workers));
     families.into_iter().filter_map(Family::build).collect()
 }
@@ -82,12 +92,16 @@ fn process(snapshot: &Snapshot, cpu_time: Duration) -> Vec<Family> {
     ]
 }
 
-fn responsive(workers: &[WorkerView]) -> Family {
+fn states(workers: &[WorkerView]) -> [Family; 2] {
     let mut responsive = Family::gauge("netd_worker_responsive", "1 while the worker answers its heartbeat in time.");
+    let mut accepting = Family::gauge("netd_worker_accepting", "1 while the worker takes new connections; 0: drained.");
     for worker in workers {
-        responsive.sample(&[("worker", &worker.index.to_string())], f64::from(u8::from(worker.responsive)));
+        let index = worker.index.to_string();
+        let labels = [("worker", index.as_str())];
+        responsive.sample(&labels, f64::from(u8::from(worker.responsive)));
+        accepting.sample(&labels, f64::from(u8::from(worker.accepting)));
     }
-    responsive
+    [responsive, accepting]
 }
 
 fn workers(workers: &[WorkerSnapshot]) -> Vec<Family> {
@@ -95,6 +109,10 @@ fn workers(workers: &[WorkerSnapshot]) -> Vec<Family> {
     let mut events = Family::counter("netd_worker_events_total", "Readiness events handled.");
     let mut accepted = Family::counter("netd_worker_connections_accepted_total", "Connections accepted by the worker.");
     let mut active = Family::gauge("netd_worker_connections_active", "Connections open on the worker.");
+    let mut moved = Family::counter(
+        "netd_worker_connections_moved_total",
+        "Open connections taken over from (in) or handed over to (out) another worker.",
+    );
     let mut buffers = Family::gauge("netd_worker_buffers", "Relay buffers held, in use or kept for use.");
     let mut timers = Family::gauge("netd_worker_timers", "Timers armed.");
     let mut lag = Family::histogram(
@@ -108,11 +126,13 @@ fn workers(workers: &[WorkerSnapshot]) -> Vec<Family> {
         events.count(&labels, worker.events);
         accepted.count(&labels, worker.accepted);
         active.count(&labels, worker.active);
+        moved.count(&[("worker", index.as_str()), ("direction", "in")], worker.moved_in);
+        moved.count(&[("worker", index.as_str()), ("direction", "out")], worker.moved_out);
         buffers.count(&labels, worker.buffers);
         timers.count(&labels, worker.timers);
         lag.observed(&labels, &worker.turn_time, Bounds::TURN);
     }
-    vec![turns, events, accepted, active, buffers, timers, lag]
+    vec![turns, events, accepted, active, moved, buffers, timers, lag]
 }
 
 fn unix_time(time: SystemTime) -> f64 {

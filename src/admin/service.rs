@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     auth::Peer,
-    convert::{incoming, outgoing},
+    convert::{incoming, outgoing, upgrade},
 };
 use crate::{
     config::Config,
@@ -57,6 +57,7 @@ impl Admin for Service {
     type ListConnectionsStream = Messages<pb::ListConnectionsResponse>;
     type DrainStream = Messages<pb::DrainProgress>;
     type WatchEventsStream = Messages<pb::Event>;
+    type UpgradeStream = Messages<pb::UpgradeProgress>;
 
     async fn get_status(&self, _: Request<pb::GetStatusRequest>) -> Answer<pb::GetStatusResponse> {
         Ok(Response::new(outgoing::status(self.ask(control::Request::Status).await?)))
@@ -156,8 +157,8 @@ impl Admin for Service {
         let (peer, request) = split(request);
         let name = checked(incoming::name("name", request.name))?;
         let by = checked(incoming::provenance(request.by, peer.name()))?;
-        self.ask(|reply| control::Request::StartListener(name, by, reply)).await?;
-        Ok(Response::new(pb::StartListenerResponse {}))
+        let explanation = self.ask(|reply| control::Request::StartListener(name, by, reply)).await?;
+        Ok(Response::new(outgoing::started(explanation)))
     }
 
     async fn stop_listener(&self, request: Request<pb::StopListenerRequest>) -> Answer<pb::StopListenerResponse> {
@@ -172,6 +173,13 @@ impl Admin for Service {
         let request = checked(incoming::set_endpoint(request, peer.name()))?;
         let view = self.ask(|reply| control::Request::SetEndpoint(request, reply)).await?;
         Ok(Response::new(pb::SetEndpointResponse { endpoint: Some(outgoing::endpoint(view)) }))
+    }
+
+    async fn rebalance(&self, request: Request<pb::RebalanceRequest>) -> Answer<pb::RebalanceResponse> {
+        let (peer, request) = split(request);
+        let request = checked(incoming::rebalance(request, peer.name()))?;
+        let moved = self.ask(|reply| control::Request::Rebalance(request, reply)).await?;
+        Ok(Response::new(outgoing::rebalanced(moved)))
     }
 
     async fn why(&self, request: Request<pb::WhyRequest>) -> Answer<pb::WhyResponse> {
@@ -197,8 +205,15 @@ impl Admin for Service {
     async fn shutdown(&self, request: Request<pb::ShutdownRequest>) -> Answer<pb::ShutdownResponse> {
         let (peer, request) = split(request);
         let request = checked(incoming::shutdown(request, peer.name()))?;
-        let deadline = self.ask(|reply| control::Request::Shutdown(request, reply)).await?;
-        Ok(Response::new(outgoing::shutdown(deadline)))
+        let plan = self.ask(|reply| control::Request::Shutdown(request, reply)).await?;
+        Ok(Response::new(outgoing::shutdown(plan)))
+    }
+
+    async fn upgrade(&self, request: Request<pb::UpgradeRequest>) -> Answer<Self::UpgradeStream> {
+        let (peer, request) = split(request);
+        let request = checked(upgrade::request(request, peer.name()))?;
+        let progress = self.ask(|reply| control::Request::Upgrade(request, reply)).await?;
+        Ok(streamed(move |client| upgraded(progress, client)))
     }
 }
 
@@ -281,6 +296,15 @@ async fn forward(mut progress: mpsc::Receiver<control::DrainProgress>, client: C
         let message = next.map(outgoing::progress).ok_or_else(|| outgoing::refused(Refusal::ShuttingDown));
         let last = message.as_ref().map_or(true, |progress| progress.done);
         if client.send(message).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+/// Passes on the progress of an upgrade, which goes on without us.
+async fn upgraded(mut progress: mpsc::Receiver<control::UpgradeProgress>, client: Client<pb::UpgradeProgress>) {
+    while let Some(message) = progress.recv().await {
+        if client.send(Ok(upgrade::progress(message))).await.is_err() {
             return;
         }
     }

@@ -11,7 +11,7 @@ use super::target;
 const EXIT_STATUS: &str = "\
 Exit status:
     0  done; for `drain`: nothing is left
-    1  refused by the daemon, or the output could not be written
+    1  refused by the daemon (`upgrade`: also if it was taken back), or the output could not be written
     2  wrong arguments, or a candidate file that cannot be read
     3  netd cannot be reached, or the connection to it broke
     4  the drain ended with connections left
@@ -24,10 +24,11 @@ $XDG_RUNTIME_DIR/netd/admin.sock or /tmp/netd-UID/admin.sock: the first that is
 given or, for /run, there.";
 
 /// Kinds of events, as the API names them.
-const EVENT_KINDS: [&str; 28] = [
+const EVENT_KINDS: [&str; 34] = [
     "started",
     "reloaded",
     "reload-refused",
+    "lame-duck",
     "reload-confirmed",
     "reload-reverted",
     "rolled-back",
@@ -50,8 +51,13 @@ const EVENT_KINDS: [&str; 28] = [
     "pool-panic",
     "pool-panic-ended",
     "connections-closed",
+    "connections-moved",
+    "workers-changed",
     "log-level",
     "shutdown",
+    "upgrade-started",
+    "upgraded",
+    "upgrade-failed",
     "missed",
 ];
 
@@ -155,10 +161,11 @@ pub enum Command {
     Drain(DrainArgs),
     /// Take a drain back
     Undrain(TargetArgs),
-    /// Lift a stop: bind the listener again and accept
+    /// Lift a stop: bind the listener again and accept; or bring a drained worker back
     Start {
-        /// Name of the listener
-        listener: String,
+        /// Name of the listener, or `worker INDEX`
+        #[arg(value_name = "LISTENER", num_args = 1..=2, required = true)]
+        words: Vec<String>,
     },
     /// Stop accepting on a listener; its open connections go on
     Stop {
@@ -170,6 +177,12 @@ pub enum Command {
     },
     /// Override an endpoint's weight or state
     Set(SetArgs),
+    /// Move open connections between workers until all have as many
+    Rebalance {
+        /// Most connections that move [default: as many as it takes]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        limit: Option<u64>,
+    },
     /// Say which layer decides the state of an object, and why
     Why {
         /// listener/NAME, pool/NAME, endpoint/POOL/ADDRESS, or a plain name that is unique
@@ -186,15 +199,10 @@ pub enum Command {
         #[arg(long = "kind", value_name = "KIND", value_parser = PossibleValuesParser::new(EVENT_KINDS))]
         kinds: Vec<String>,
     },
+    /// Replace the running binary; every open connection goes on in the new process
+    Upgrade(UpgradeArgs),
     /// Drain and stop the daemon, or stop it at once
-    Shutdown {
-        /// Stop at once; open connections are cut
-        #[arg(long, conflicts_with = "deadline")]
-        now: bool,
-        /// When to cut what is left [default: the configured drain.timeout]
-        #[arg(long, value_name = "DURATION", value_parser = duration)]
-        deadline: Option<Duration>,
-    },
+    Shutdown(ShutdownArgs),
 }
 
 /// Arguments of `reload`.
@@ -287,7 +295,7 @@ pub struct CloseArgs {
 /// What a drain is about.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TargetArgs {
-    /// `listener NAME`, `pool NAME` or `endpoint POOL ADDRESS` [default: the whole daemon]
+    /// `listener NAME`, `pool NAME`, `endpoint POOL ADDRESS` or `worker INDEX` [default: the whole daemon]
     #[arg(value_name = "TARGET", num_args = 0..=3)]
     pub words: Vec<String>,
 }
@@ -304,6 +312,51 @@ pub struct DrainArgs {
     /// Never cut: wait until the last connection ends by itself
     #[arg(long, conflicts_with = "deadline")]
     pub no_deadline: bool,
+    /// Of a worker: move its connections to the other workers at once
+    #[arg(long = "move")]
+    pub moves: bool,
+    /// How, besides.
+    #[command(flatten)]
+    pub course: CourseArgs,
+}
+
+/// What a drain does besides waiting and cutting.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct CourseArgs {
+    /// End idle connections evenly over this time, the longest idle first; 0s: do not [default: the configured drain.gradual]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub gradual: Option<Duration>,
+    /// Of the whole daemon: first go on accepting so long while /readyz fails already; 0s: do not [default: the configured drain.lame_duck]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub lame_duck: Option<Duration>,
+}
+
+/// Arguments of `shutdown`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ShutdownArgs {
+    /// Stop at once; open connections are cut
+    #[arg(long, conflicts_with_all = ["deadline", "gradual", "lame_duck"])]
+    pub now: bool,
+    /// When to cut what is left [default: the configured drain.timeout]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub deadline: Option<Duration>,
+    /// How, besides.
+    #[command(flatten)]
+    pub course: CourseArgs,
+}
+
+/// Arguments of `upgrade`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct UpgradeArgs {
+    /// The binary to start [default: the path that the running one was started from]
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<PathBuf>,
+    /// The configuration file of the new process [default: that of the running one]
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Back to the binary before the running one; possible for `upgrade.rollback_window` after its upgrade
+    #[arg(long, conflicts_with_all = ["binary", "config"])]
+    pub rollback: bool,
 }
 
 /// Arguments of `set`.

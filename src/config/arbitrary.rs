@@ -11,14 +11,15 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use crate::config::{
     Accelerate, Address, Admin, AdminSocket, CheckKind, Config, Drain, Endpoint, HealthCheck, Initial, Listener, Log,
-    LogFormat, LogLevel, LogTarget, Metrics, Outlier, Pool, PoolHealth, Process, Protocol, Reload, Workers,
+    LogFormat, LogLevel, LogTarget, Metrics, Outlier, Pool, PoolHealth, Process, Protocol, Rebalance, Reload, Upgrade,
+    Workers,
 };
 
 /// Any valid configuration. Names and addresses are made unique by number.
 pub(super) fn config() -> impl Strategy<Value = Config> {
-    let settings = (workers(), process(), admin(), metrics(), log(), duration(0, 7 * 86_400_000), reload());
+    let settings = (workers(), process(), admin(), metrics(), log(), drain(), reload());
     (settings, vec(pool(), 0..4), vec((listener(), any::<prop::sample::Index>()), 0..5)).prop_map(
-        |((workers, process, admin, metrics, log, timeout, reload), mut pools, listeners)| {
+        |((workers, process, admin, metrics, log, drain, reload), mut pools, listeners)| {
             for (number, pool) in pools.iter_mut().enumerate() {
                 pool.name = format!("{}.{number}", &pool.name[..pool.name.len().min(60)]);
                 for (number, endpoint) in pool.endpoints.iter_mut().enumerate() {
@@ -42,13 +43,19 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                 admin,
                 metrics,
                 log,
-                drain: Drain { timeout },
+                upgrade: Upgrade { rollback_window: drain.timeout / 2 },
+                drain,
                 reload,
                 listeners: listeners.collect(),
                 pools: pools.into_iter().map(Arc::new).collect(),
             }
         },
     )
+}
+
+fn drain() -> impl Strategy<Value = Drain> {
+    (duration(0, 7 * 86_400_000), duration(0, 3_600_000), option::of(duration(1000, 7 * 86_400_000)))
+        .prop_map(|(timeout, lame_duck, gradual)| Drain { timeout, lame_duck, gradual })
 }
 
 /// Two configurations that a reload can go between: of what the first has, the
@@ -111,11 +118,8 @@ fn renumber(address: &mut Address, number: u16) {
 }
 
 fn workers() -> impl Strategy<Value = Workers> {
-    (option::of(1..=256_u16), any::<bool>(), 4096..=1_048_576_usize).prop_map(|(count, pin, buffer_size)| Workers {
-        count,
-        pin,
-        buffer_size,
-    })
+    (option::of(1..=256_u16), any::<bool>(), 4096..=1_048_576_usize, select(Rebalance::ALL.to_vec()))
+        .prop_map(|(count, pin, buffer_size, rebalance)| Workers { count, pin, buffer_size, rebalance })
 }
 
 fn process() -> impl Strategy<Value = Process> {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::
 
 use crate::config::{
     Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Pool, PoolHealth, Process, Protocol, Reload, Workers,
+    Metrics, Pool, PoolHealth, Process, Protocol, Rebalance, Reload, Upgrade, Workers,
 };
 
 /// What a `respond` listener sends unless told otherwise.
@@ -22,6 +22,8 @@ pub(super) const WEIGHT_RANGE: RangeInclusive<u64> = 0..=1000;
 pub(super) const IDLE_TIMEOUT_RANGE: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(365 * 86_400);
 pub(super) const CONNECT_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
+pub(super) const LAME_DUCK_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+pub(super) const GRADUAL_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
 pub(super) const DRAIN_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 86_400);
 pub(super) const CLOSE_REMOVED_RANGE: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
@@ -64,7 +66,7 @@ impl Config {
 /// Every setting at its default, nothing to serve: what an empty file means.
 pub(super) fn bare() -> Config {
     Config {
-        workers: Workers { count: None, pin: false, buffer_size: 64 * 1024 },
+        workers: Workers { count: None, pin: false, buffer_size: 64 * 1024, rebalance: Rebalance::Off },
         process: Process {
             user: None,
             group: None,
@@ -76,7 +78,8 @@ pub(super) fn bare() -> Config {
         admin: Admin { unix: AdminSocket::Default, group: None, tcp: None },
         metrics: Metrics { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9464))) },
         log: Log { target: LogTarget::Auto, level: LogLevel::Info, format: LogFormat::Text },
-        drain: Drain { timeout: Duration::from_secs(30) },
+        drain: Drain { timeout: Duration::from_secs(30), lame_duck: Duration::ZERO, gradual: None },
+        upgrade: Upgrade { rollback_window: Duration::from_secs(3600) },
         reload: Reload { close_removed_after: None },
         listeners: Vec::new(),
         pools: Vec::new(),

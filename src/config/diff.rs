@@ -90,7 +90,7 @@ pub enum EndpointChangeKind {
 /// One section's change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingChange {
-    /// `workers`, `process`, `admin`, `metrics`, `log`, `drain` or `reload`.
+    /// `workers`, `process`, `admin`, `metrics`, `log`, `drain`, `reload` or `upgrade`.
     pub section: &'static str,
     /// One line a setting: `level: info -> debug`.
     pub details: Vec<String>,
@@ -234,12 +234,14 @@ fn endpoints(old: &[Endpoint], new: &[Endpoint]) -> Vec<EndpointChange> {
 
 fn settings(old: &Config, new: &Config) -> Vec<SettingChange> {
     let changes = [
-        ("workers", workers(old, new), false),
+        ("workers", workers(old, new), true),
+        ("workers", fixed_workers(old, new), false),
         ("process", process(old, new), false),
         ("admin", admin(old, new), false),
         ("metrics", metrics(old, new), false),
         ("log", log(old, new), true),
         ("drain", drain(old, new), true),
+        ("upgrade", upgrade(old, new), true),
         ("reload", reload(old, new), true),
     ];
     changes
@@ -254,6 +256,13 @@ fn workers(old: &Config, new: &Config) -> Details {
     let mut details = Details::default();
     details
         .compare("count", &old.count, &new.count, |count| count.map_or_else(|| "auto".to_owned(), |n| n.to_string()));
+    details.compare("rebalance", &old.rebalance, &new.rebalance, |word| word.as_str());
+    details
+}
+
+fn fixed_workers(old: &Config, new: &Config) -> Details {
+    let (old, new) = (&old.workers, &new.workers);
+    let mut details = Details::default();
     details.compare("pin", &old.pin, &new.pin, |flag| *flag);
     details.compare("buffer_size", &old.buffer_size, &new.buffer_size, |size| format_size(*size as u64));
     details
@@ -306,6 +315,17 @@ fn log(old: &Config, new: &Config) -> Details {
 fn drain(old: &Config, new: &Config) -> Details {
     let mut details = Details::default();
     details.compare("timeout", &old.drain.timeout, &new.drain.timeout, |timeout| format_duration(*timeout));
+    details.compare("lame_duck", &old.drain.lame_duck, &new.drain.lame_duck, |time| format_duration(*time));
+    details.compare("gradual", &old.drain.gradual, &new.drain.gradual, |window| {
+        window.map_or_else(|| "off".to_owned(), format_duration)
+    });
+    details
+}
+
+fn upgrade(old: &Config, new: &Config) -> Details {
+    let mut details = Details::default();
+    let (old, new) = (&old.upgrade.rollback_window, &new.upgrade.rollback_window);
+    details.compare("rollback_window", old, new, |window| format_duration(*window));
     details
 }
 

@@ -7,12 +7,13 @@ use toml::de::{DeTable, DeValue};
 use crate::config::{
     Config, Errors,
     check::{Facts, Place, check},
-    default::{BUFFER_SIZE_RANGE, CLOSE_REMOVED_RANGE, DRAIN_TIMEOUT_RANGE, bare},
+    default::{BUFFER_SIZE_RANGE, CLOSE_REMOVED_RANGE, DRAIN_TIMEOUT_RANGE, GRADUAL_RANGE, LAME_DUCK_RANGE, bare},
     errors::{Findings, Found, Lines},
     objects::{LISTENER_KEYS, POOL_KEYS, Places, listeners, pools},
     reader::{Reader, Section, Value},
     values::{
-        WORKERS_HELP, admin_tcp, admin_unix, list, log_format, log_level, log_target, path, quote, tcp_or_off, workers,
+        WORKERS_HELP, admin_tcp, admin_unix, list, log_format, log_level, log_target, path, quote, rebalance,
+        tcp_or_off, workers,
     },
 };
 
@@ -23,12 +24,13 @@ pub const MAX_FILE_SIZE: usize = 4 * 1024 * 1024;
 /// has one at every other byte.
 const MAX_RECOVERED: usize = 256 * 1024;
 
-const WORKERS_KEYS: &[&str] = &["count", "pin", "buffer_size"];
+const WORKERS_KEYS: &[&str] = &["count", "pin", "buffer_size", "rebalance"];
 const PROCESS_KEYS: &[&str] = &["user", "group", "pid_file", "umask", "working_directory", "core_dumps"];
 const ADMIN_KEYS: &[&str] = &["unix", "group", "tcp"];
 const METRICS_KEYS: &[&str] = &["listen"];
 const LOG_KEYS: &[&str] = &["target", "level", "format"];
-const DRAIN_KEYS: &[&str] = &["timeout"];
+const DRAIN_KEYS: &[&str] = &["timeout", "lame_duck", "gradual"];
+const UPGRADE_KEYS: &[&str] = &["rollback_window"];
 const RELOAD_KEYS: &[&str] = &["close_removed_after"];
 
 const SECTIONS: &[(&str, &[&str])] = &[
@@ -38,6 +40,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("metrics", METRICS_KEYS),
     ("log", LOG_KEYS),
     ("drain", DRAIN_KEYS),
+    ("upgrade", UPGRADE_KEYS),
     ("reload", RELOAD_KEYS),
     ("listener", LISTENER_KEYS),
     ("pool", POOL_KEYS),
@@ -160,9 +163,18 @@ fn document(reader: &mut Reader<'_>, tree: &DeTable<'_>, facts: &mut Facts, plac
         log.format = section.optional(reader, "format", log.format, |reader, value| reader.parsed(value, log_format));
     }
     if let Some(section) = table(reader, tree, "drain", DRAIN_KEYS) {
-        let default = config.drain.timeout;
-        config.drain.timeout =
-            section.optional(reader, "timeout", default, |reader, value| reader.duration(value, &DRAIN_TIMEOUT_RANGE));
+        let drain = &mut config.drain;
+        drain.timeout = section
+            .optional(reader, "timeout", drain.timeout, |reader, value| reader.duration(value, &DRAIN_TIMEOUT_RANGE));
+        drain.lame_duck = section
+            .optional(reader, "lame_duck", drain.lame_duck, |reader, value| reader.duration(value, &LAME_DUCK_RANGE));
+        drain.gradual = section
+            .optional(reader, "gradual", drain.gradual, |reader, value| reader.duration_or_off(value, &GRADUAL_RANGE));
+    }
+    if let Some(section) = table(reader, tree, "upgrade", UPGRADE_KEYS) {
+        let default = config.upgrade.rollback_window;
+        config.upgrade.rollback_window = section
+            .optional(reader, "rollback_window", default, |reader, value| reader.duration(value, &DRAIN_TIMEOUT_RANGE));
     }
     if let Some(section) = table(reader, tree, "reload", RELOAD_KEYS) {
         config.reload.close_removed_after = section.optional(reader, "close_removed_after", None, |reader, value| {
@@ -195,6 +207,9 @@ fn workers_section(reader: &mut Reader<'_>, tree: &DeTable<'_>, config: &mut Con
     let default = config.workers.buffer_size as u64;
     let size = section.optional(reader, "buffer_size", default, |reader, value| reader.size(value, &BUFFER_SIZE_RANGE));
     config.workers.buffer_size = usize::try_from(size).unwrap_or(config.workers.buffer_size);
+    let default = config.workers.rebalance;
+    config.workers.rebalance =
+        section.optional(reader, "rebalance", default, |reader, value| reader.parsed(value, rebalance));
 }
 
 fn process_section(reader: &mut Reader<'_>, tree: &DeTable<'_>, config: &mut Config) {

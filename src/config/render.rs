@@ -35,6 +35,7 @@ impl Writer {
         }
         self.pair("pin", config.workers.pin);
         self.text("buffer_size", &format_size(config.workers.buffer_size as u64));
+        self.text("rebalance", config.workers.rebalance.as_str());
 
         let process = &config.process;
         self.section("The daemon as a Unix process.", "process");
@@ -65,6 +66,11 @@ impl Writer {
 
         self.section("How long a drain may take.", "drain");
         self.text("timeout", &format_duration(config.drain.timeout));
+        self.text("lame_duck", &format_duration(config.drain.lame_duck));
+        self.text("gradual", &config.drain.gradual.map_or_else(|| "off".to_owned(), format_duration));
+
+        self.section("Upgrades of the binary.", "upgrade");
+        self.text("rollback_window", &format_duration(config.upgrade.rollback_window));
 
         self.section("What a reload does with connections of what is gone.", "reload");
         let after = config.reload.close_removed_after;

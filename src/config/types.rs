@@ -26,6 +26,8 @@ pub struct Config {
     pub log: Log,
     /// How long a drain may take.
     pub drain: Drain,
+    /// Upgrades of the binary.
+    pub upgrade: Upgrade,
     /// What a reload does with connections of what is gone.
     pub reload: Reload,
     /// In the order of the file; names are unique.
@@ -45,6 +47,31 @@ pub struct Workers {
     /// Bytes of one relay buffer, and so the most that netd holds of one
     /// direction of one connection. 4 KiB to 1 MiB, default 64 KiB.
     pub buffer_size: usize,
+    /// Whether open connections are evened over the workers by themselves.
+    pub rebalance: Rebalance,
+}
+
+/// Whether open connections are evened over the workers by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rebalance {
+    /// They stay with the worker that accepted them. The default.
+    #[default]
+    Off,
+    /// Some go from a worker that has much to one that has little.
+    Auto,
+}
+
+impl Rebalance {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Off, Self::Auto];
+
+    /// The word of the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Auto => "auto",
+        }
+    }
 }
 
 /// The daemon as a Unix process.
@@ -174,11 +201,25 @@ pub enum LogFormat {
     Json,
 }
 
+/// Upgrades of the binary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgrade {
+    /// How long after an upgrade the binary before can be gone back to. 0 to 7
+    /// days, default 1 h.
+    pub rollback_window: Duration,
+}
+
 /// How long a drain may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drain {
     /// After this, what is left is cut. 0 to 7 days, default 30 s.
     pub timeout: Duration,
+    /// Go on accepting so long before the daemon drains, while readiness fails
+    /// already. 0 to 1 hour, default 0.
+    pub lame_duck: Duration,
+    /// End connections that rest evenly over this time. 1 second to 7 days;
+    /// default `None`, written `"off"`.
+    pub gradual: Option<Duration>,
 }
 
 /// What a reload does with connections of what is gone.

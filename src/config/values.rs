@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::config::{
-    Accelerate, Address, AdminSocket, LogFormat, LogLevel, LogTarget,
+    Accelerate, Address, AdminSocket, LogFormat, LogLevel, LogTarget, Rebalance,
     suggest::nearest,
     units::{format_duration, parse_duration},
 };
@@ -207,6 +207,11 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, Wrong> {
 /// How a relay moves bytes.
 pub(super) fn accelerate(text: &str) -> Result<Accelerate, Wrong> {
     choice(text, &[("auto", Accelerate::Auto), ("splice", Accelerate::Splice), ("off", Accelerate::Off)])
+}
+
+/// Whether connections are evened over the workers.
+pub(super) fn rebalance(text: &str) -> Result<Rebalance, Wrong> {
+    choice(text, &Rebalance::ALL.map(|word| (word.as_str(), word)))
 }
 
 /// A protocol's word.

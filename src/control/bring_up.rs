@@ -24,6 +24,7 @@ impl<P: WorkerPort> Controller<P> {
     /// its sockets, is stopped instead, with the reason, for a while.
     pub(super) fn bring_up(&mut self, mut next: State) -> Result<(Commit, Faults), Refusal> {
         self.fleet.check_responsive()?;
+        self.hire(self.workers_of(next.config()))?;
         let mut all = Vec::new();
         // Each round takes at least one listener out.
         let (delta, opened) = loop {

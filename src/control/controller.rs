@@ -13,10 +13,10 @@ use tokio::{
 };
 
 use super::{
-    changes::Progress,
     clock::{Clock, Now},
     connections::answer,
     drain::Drain,
+    drains::Progress,
     fleet::{Commit, Fleet},
     gather::{Gather, workers_named},
     generations::Generations,
@@ -25,19 +25,21 @@ use super::{
     history::{Origin, Returns, Terms},
     journal::Journal,
     lifecycle::{Effect, Input, Lifecycle},
+    moves::Hands,
     names,
     observe::Observer,
     port::WorkerPort,
     removed::Removed,
     request::{
-        Candidate, DaemonState, DrainOutcome, DrainRequest, Event, EventKind, Provenance, Refusal, ReloadRequest,
-        Reply, Request, ShutdownRequest, Target,
+        Candidate, DaemonState, DrainOutcome, DrainPlan, DrainRequest, DrainSnapshot, Event, EventKind, Provenance,
+        Refusal, ReloadRequest, Reply, Request, ShutdownRequest, Target,
     },
     sockets::{Opened, Sockets},
     start::{ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Usage},
     state::State,
     told::Delta,
     trial::Trial,
+    upgrade::{Adoption, Order, UpgradeRequest, Upgrades},
 };
 
 use crate::{config::LogLevel, worker};
@@ -62,6 +64,8 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) drains: Vec<Drain>,
     /// Numbers drains.
     pub(super) serial: u64,
+    /// What ended drains have done.
+    pub(super) drained: DrainSnapshot,
     pub(super) journal: Journal,
     pub(super) clock: Clock,
     pub(super) started: Now,
@@ -83,6 +87,7 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) probes: Probes,
     pub(super) log_level: LogLevel,
     pub(super) last_reload: Option<Result<(), String>>,
+    pub(super) upgrades: Upgrades,
     /// Applied and refused.
     pub(super) reloads: (u64, u64),
     pub(super) source: Source,
@@ -91,19 +96,22 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) apply_log: ApplyLog,
     pub(super) log_destination: Box<dyn Fn() -> String + Send>,
     pub(super) usage: Box<dyn Fn() -> Usage + Send>,
+    pub(super) hands: Hands<P>,
     hooks: Box<dyn FnMut(Hook) + Send>,
-    version: String,
+    pub(super) version: String,
     requests: mpsc::Receiver<Request>,
     waiting: VecDeque<Pending>,
     tasks: JoinSet<Resume<P>>,
     observer: Observer,
     /// The first configuration, until it is in force.
-    first: Option<Commit>,
+    pub(super) first: Option<Commit>,
+    /// Listeners of a predecessor, until this process may accept.
+    adoption: Option<Adoption>,
     /// Who ends the daemon.
     leaving_by: Provenance,
     beat_at: Now,
     status: String,
-    stopped: bool,
+    pub(super) stopped: bool,
     fault: Option<String>,
 }
 
@@ -112,7 +120,22 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
 enum Pending {
     Asked(Request),
     ReloadBySignal,
-    DrainToStop(Option<Duration>),
+    DrainToStop(DrainPlan),
+    /// The lame-duck time of this drain is over.
+    StopAccepting(u64),
+    UpgradeBySignal,
+}
+
+/// How a Controller came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The daemon has stopped.
+    Stopped,
+    /// A successor has everything: nothing of it may be removed.
+    Succeeded {
+        /// It was told to stop meanwhile: so is the successor to be.
+        stop: bool,
+    },
 }
 
 impl<P: WorkerPort> Controller<P> {
@@ -120,31 +143,43 @@ impl<P: WorkerPort> Controller<P> {
         prepared: Prepared,
         state: State,
         fleet: Fleet<P>,
+        hands: Hands<P>,
         first: Commit,
-        health: Health,
         requests: mpsc::Receiver<Request>,
         events: broadcast::Sender<Event>,
     ) -> Self {
-        let Prepared { start, started, sockets, .. } = prepared;
         let fds = fleet.workers().next().map(|worker| worker.settings().fds.clone());
+        let Prepared { start, started, sockets, adoption, legacy, log_level, health, .. } = prepared;
+        let (mut legacy, mut parse) = (legacy, start.parse);
+        let mut generations = Generations::new(state.generation(), state.config(), state.applied_at());
+        let mut origin = Origin::Own;
+        if let Some(legacy) = &mut legacy {
+            let (history, kept) = (std::mem::take(&mut legacy.history), std::mem::take(&mut legacy.generations));
+            generations.inherit(history, kept, |text| parse(text).ok());
+            origin.clone_from(&legacy.origin);
+        }
+        let upgrades = Upgrades::new(start.story, legacy);
         let probes = Probes::new(start.prober, fds);
         Self {
-            log_level: state.config().log.level,
-            generations: Generations::new(state.generation(), state.config(), state.applied_at()),
+            busy: upgrades.is_moving(),
+            upgrades,
+            adoption,
+            log_level,
+            generations,
             state,
             fleet,
             sockets,
             lifecycle: Lifecycle::new(),
             drains: Vec::new(),
             serial: 0,
+            drained: DrainSnapshot::default(),
             journal: Journal::new(events, start.clock.clone()),
             clock: start.clock,
             started,
             pace: start.pace,
-            busy: false,
             expire_after: None,
             config_path: start.config_path,
-            origin: Origin::Own,
+            origin,
             trial: None,
             recent: Recent::default(),
             removed: Removed::default(),
@@ -155,10 +190,11 @@ impl<P: WorkerPort> Controller<P> {
             last_reload: None,
             reloads: (0, 0),
             source: start.source,
-            parse: start.parse,
+            parse,
             set_log_level: start.set_log_level,
             apply_log: start.apply_log,
             usage: start.usage,
+            hands,
             hooks: start.hooks,
             version: start.version,
             requests,
@@ -179,7 +215,7 @@ impl<P: WorkerPort> Controller<P> {
     ///
     /// # Errors
     /// Why the daemon could not start.
-    pub async fn run(mut self, mut signals: mpsc::Receiver<Signal>) -> Result<(), String> {
+    pub async fn run(mut self, mut signals: mpsc::Receiver<Signal>) -> Result<End, String> {
         self.begin_first();
         let mut tick = interval(self.pace.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -192,6 +228,7 @@ impl<P: WorkerPort> Controller<P> {
                     Ok(resume) => resume(&mut self),
                     Err(error) => tracing::error!("a wait for workers failed: {error}"),
                 },
+                order = next(&mut self.upgrades.orders) => self.order(order),
                 _ = tick.tick() => self.tick(),
                 Some(ended) = self.probes.next() => self.probed(ended),
                 () = sleep(pause.unwrap_or_default()), if pause.is_some() => self.begin_probes(),
@@ -204,12 +241,44 @@ impl<P: WorkerPort> Controller<P> {
     /// Goes on with `then` when the workers have answered or had their time.
     pub(super) fn after<T: Send + 'static>(
         &mut self,
-        mut gather: Gather<T>,
+        gather: Gather<T>,
         then: impl FnOnce(&mut Self, Gather<T>) + Send + 'static,
     ) {
         let limit = self.pace.confirm;
+        self.wait(gather, Some(limit), then);
+    }
+
+    /// Goes on with `then` when the workers have answered, however late.
+    pub(super) fn whenever<T: Send + 'static>(
+        &mut self,
+        gather: Gather<T>,
+        then: impl FnOnce(&mut Self, Gather<T>) + Send + 'static,
+    ) {
+        self.wait(gather, None, then);
+    }
+
+    fn wait<T: Send + 'static>(
+        &mut self,
+        mut gather: Gather<T>,
+        limit: Option<Duration>,
+        then: impl FnOnce(&mut Self, Gather<T>) + Send + 'static,
+    ) {
         self.tasks.spawn(async move {
-            gather.wait(Some(limit)).await;
+            gather.wait(limit).await;
+            let resume: Resume<P> = Box::new(move |controller| then(controller, gather));
+            resume
+        });
+    }
+
+    /// As [`after`](Self::after), but waits until all have answered or cannot
+    /// any more: what they answer must not get lost.
+    pub(super) fn when_answered<T: Send + 'static>(
+        &mut self,
+        mut gather: Gather<T>,
+        then: impl FnOnce(&mut Self, Gather<T>) + Send + 'static,
+    ) {
+        self.tasks.spawn(async move {
+            gather.wait(None).await;
             let resume: Resume<P> = Box::new(move |controller| then(controller, gather));
             resume
         });
@@ -239,9 +308,11 @@ impl<P: WorkerPort> Controller<P> {
                 let (who, limit) = (workers_named(&silent), controller.pace.confirm);
                 Err(Refusal::Timeout(format!("the change is made, but {who} did not confirm it within {limit:?}")))
             };
-            controller.busy = false;
-            ended(controller, result);
-            controller.next_change();
+            controller.fit_workers(move |controller| {
+                controller.busy = false;
+                ended(controller, result);
+                controller.next_change();
+            });
         });
     }
 
@@ -254,15 +325,27 @@ impl<P: WorkerPort> Controller<P> {
 
     /// As [`transition`](Self::transition), even if a worker does not answer.
     pub(super) fn force(&mut self, next: State) -> Result<Commit, Refusal> {
+        let before = self.fleet.count();
+        self.hire(self.workers_of(next.config()))?;
         let delta = self.fleet.told().delta(&next);
-        let opened = self.sockets.open(delta.start.iter().chain(&delta.rebind), &self.fleet.addresses())?;
-        Ok(self.carry_out(next, delta, opened))
+        match self.sockets.open(delta.start.iter().chain(&delta.rebind), &self.fleet.addresses()) {
+            Ok(opened) => Ok(self.carry_out(next, delta, opened)),
+            Err(faults) => {
+                self.unhire(before);
+                Err(faults.into())
+            }
+        }
     }
 
     /// Makes `next` the state; `opened` has the sockets that it needs.
     pub(super) fn carry_out(&mut self, mut next: State, delta: Delta, opened: BTreeMap<String, Opened>) -> Commit {
         self.follow_health(&mut next);
+        let lifted = next.set_workers(self.workers_of(next.config()));
         self.state = next;
+        for each in lifted {
+            let text = format!("{} override dropped: the worker is gone", each.value);
+            self.journal.seen(EventKind::OverrideCleared, &each.object, &text);
+        }
         let commit = self.fleet.carry_out(&self.state, delta, opened);
         // Who rests may be others now in pools that are otherwise as they were.
         self.fleet.reweigh(&self.state);
@@ -278,17 +361,19 @@ impl<P: WorkerPort> Controller<P> {
                     let status = self.status_text();
                     let text = format!("netd {} is {status}", self.version);
                     self.journal.seen(EventKind::Started, "", &text);
-                    self.hook(Hook::Ready(status));
+                    if self.upgrades.legacy.is_none() {
+                        self.hook(Hook::Ready(status));
+                    }
                 }
                 Effect::Stopping => {
                     // It has a status of its own; the figures come back with the next heartbeat.
                     self.status.clear();
                     self.hook(Hook::Stopping);
                 }
-                Effect::Drain(deadline) => {
-                    // The latest deadline counts, however often somebody asks.
+                Effect::Drain(plan) => {
+                    // The latest plan counts, however often somebody asks.
                     self.waiting.retain(|each| !matches!(each, Pending::DrainToStop(_)));
-                    self.waiting.push_front(Pending::DrainToStop(deadline));
+                    self.waiting.push_front(Pending::DrainToStop(plan));
                     self.next_change();
                 }
                 Effect::ExtendTimeout(time) => self.hook(Hook::ExtendTimeout(time)),
@@ -321,12 +406,20 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     fn begin_first(&mut self) {
-        let Some(commit) = self.first.take() else { return };
+        let commit = match (self.adoption.take(), self.first.take()) {
+            (Some(adoption), _) => self.begin_adopted(adoption),
+            (None, Some(first)) => first,
+            (None, None) => return,
+        };
+        let taking_over = self.upgrades.is_moving();
         self.settle(
             commit,
             |_| (),
-            |controller, confirmed| match confirmed {
-                Ok(()) => controller.live(Input::Started),
+            move |controller, confirmed| match confirmed {
+                Ok(()) => {
+                    controller.busy = taking_over && controller.upgrades.is_moving();
+                    controller.live(Input::Started);
+                }
                 Err(refusal) => {
                     controller.fault = Some(format!("netd does not start: {refusal}"));
                     controller.live(Input::ShutdownNow);
@@ -358,8 +451,16 @@ impl<P: WorkerPort> Controller<P> {
                 let text = if again { "stopping at once" } else { "draining, then stopping" };
                 self.leaving_by = by_signal(name);
                 self.journal.asked(EventKind::Shutdown, "", text, &self.leaving_by);
-                let timeout = self.state.config().drain.timeout;
-                self.live(Input::Term { timeout });
+                let plan = DrainPlan::configured(&self.state.config().drain);
+                self.live(Input::Term(plan));
+            }
+            Signal::Upgrade => {
+                if let Some(refusal) = self.upgrades.obstacle() {
+                    tracing::warn!("no upgrade: {refusal}");
+                } else if !self.waiting.iter().any(|each| matches!(each, Pending::UpgradeBySignal)) {
+                    self.waiting.push_back(Pending::UpgradeBySignal);
+                    self.next_change();
+                }
             }
             Signal::Reload => {
                 // One that waits will read what there is then: it stands for all.
@@ -385,10 +486,15 @@ impl<P: WorkerPort> Controller<P> {
             Request::Why(object, reply) => answer(reply, self.explain(&object)),
             Request::SetLogLevel(level, by, reply) => answer(reply, Ok(self.change_log_level(level, &by))),
             Request::Shutdown(request, reply) => {
-                let deadline = self.shutdown(request);
-                answer(reply, Ok(deadline));
+                let plan = self.shutdown(request);
+                answer(reply, plan);
             }
             Request::Snapshot(reply) => answer(reply, Ok(self.snapshot())),
+            Request::Upgrades(reply) => answer(reply, Ok(self.upgrades.receipts())),
+            change if self.upgrades.obstacle().is_some() => {
+                let refusal = self.upgrades.obstacle().unwrap_or(Refusal::ShuttingDown);
+                refuse(change, refusal);
+            }
             change if self.waiting.len() >= WAITING => {
                 refuse(change, Refusal::Busy(format!("{WAITING} changes are waiting already; try again")));
             }
@@ -399,7 +505,7 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    fn next_change(&mut self) {
+    pub(super) fn next_change(&mut self) {
         while !self.busy && !self.stopped {
             match self.waiting.pop_front() {
                 Some(pending) => self.begin(pending),
@@ -411,12 +517,18 @@ impl<P: WorkerPort> Controller<P> {
     fn begin(&mut self, pending: Pending) {
         let leaving = self.lifecycle.is_leaving();
         match pending {
-            Pending::DrainToStop(deadline) => {
+            Pending::StopAccepting(serial) => self.stop_accepting(serial),
+            Pending::DrainToStop(plan) => {
                 let by = self.leaving_by.clone();
-                if let Err(refusal) = self.begin_drain(&Target::Daemon, deadline, &by, true) {
+                if let Err(refusal) = self.begin_drain(&Target::Daemon, plan, &by, true) {
                     tracing::error!("the drain before the stop does not begin: {refusal}");
                     self.live(Input::ShutdownNow);
                 }
+            }
+            Pending::UpgradeBySignal if leaving => tracing::warn!("no upgrade: netd is shutting down"),
+            Pending::UpgradeBySignal => {
+                let by = by_signal("SIGUSR2");
+                self.upgrade(UpgradeRequest { by, ..UpgradeRequest::default() }, None);
             }
             Pending::ReloadBySignal if leaving => tracing::warn!("no reload: netd is shutting down"),
             Pending::ReloadBySignal => {
@@ -436,9 +548,11 @@ impl<P: WorkerPort> Controller<P> {
             Request::Rollback(request, reply) => self.rollback(request, reply),
             Request::Drain(request, reply) => self.start_drain(request, reply),
             Request::Undrain(target, by, reply) => self.undrain(target, by, reply),
-            Request::StartListener(name, by, reply) => self.start_listener(name, by, reply),
+            Request::StartListener(name, by, reply) => self.start_listener(&name, &by, reply),
             Request::StopListener(request, reply) => self.stop_listener(request, reply),
             Request::SetEndpoint(request, reply) => self.set_endpoint(request, reply),
+            Request::Upgrade(request, reply) => self.upgrade(request, Some(reply)),
+            Request::Rebalance(request, reply) => self.rebalance(request, reply),
             // No other request waits for its turn.
             other => self.request(other),
         }
@@ -461,18 +575,31 @@ impl<P: WorkerPort> Controller<P> {
         before
     }
 
-    fn shutdown(&mut self, request: ShutdownRequest) -> Option<Duration> {
+    fn shutdown(&mut self, request: ShutdownRequest) -> Result<Option<DrainPlan>, Refusal> {
+        let plan = DrainPlan::of(request.course, &Target::Daemon, &self.state.config().drain)?;
         let text = if request.now { "stopping at once" } else { "draining, then stopping" };
         self.journal.asked(EventKind::Shutdown, "", text, &request.by);
-        let deadline = self.deadline(request.deadline).filter(|_| !request.now);
         self.leaving_by = request.by;
-        self.live(if request.now { Input::ShutdownNow } else { Input::Shutdown { deadline } });
-        deadline
+        self.live(if request.now { Input::ShutdownNow } else { Input::Shutdown(plan) });
+        Ok(Some(plan).filter(|_| !request.now))
+    }
+
+    /// The lame-duck time of a drain is over: its end of accepting comes before
+    /// all that waits.
+    pub(super) fn stop_accepting_soon(&mut self, serial: u64) {
+        let waits = |each: &Pending| matches!(each, Pending::StopAccepting(waiting) if *waiting == serial);
+        if !self.waiting.iter().any(waits) {
+            self.waiting.push_front(Pending::StopAccepting(serial));
+            self.next_change();
+        }
     }
 
     fn tick(&mut self) {
         self.fleet.flush();
-        self.look_at_drains();
+        if !self.upgrades.is_moving() && !self.in_transit() {
+            self.look_at_drains();
+        }
+        self.look_at_retirement();
         self.live(Input::Tick);
         self.expire();
         self.look_at_trial();
@@ -490,7 +617,10 @@ impl<P: WorkerPort> Controller<P> {
 
     fn beat(&mut self) {
         self.fleet.beat();
-        self.fleet.prune();
+        if !self.upgrades.is_moving() && !self.in_transit() {
+            self.fleet.prune();
+        }
+        self.balance();
         if self.fleet.all_dead() && !self.stopped {
             self.fault = Some("all workers have died; the log has their panics".to_owned());
             self.live(Input::ShutdownNow);
@@ -505,11 +635,16 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    async fn finish(mut self) -> Result<(), String> {
+    async fn finish(mut self) -> Result<End, String> {
+        let succeeded = self.upgrades.has_retired();
         self.requests.close();
         while self.requests.try_recv().is_ok() {}
         self.waiting.clear();
-        self.end_drains(|_| true, DrainOutcome::Shutdown);
+        match succeeded {
+            // They go on in the successor.
+            true => self.drains.clear(),
+            false => self.end_drains(|_| true, DrainOutcome::Shutdown),
+        }
         self.fleet.stop();
         // By unique reference: orders that wait cannot be shared over threads.
         let fleet = &mut self.fleet;
@@ -521,8 +656,20 @@ impl<P: WorkerPort> Controller<P> {
         if timeout(self.pace.stop, ended).await.is_err() {
             tracing::error!("not all workers have ended within {:?}", self.pace.stop);
         }
-        tracing::info!("stopped");
-        self.fault.map_or(Ok(()), Err)
+        let end = match succeeded {
+            true => End::Succeeded { stop: self.lifecycle.is_leaving() },
+            false => End::Stopped,
+        };
+        tracing::info!("{}", if succeeded { "handed over; this process ends" } else { "stopped" });
+        self.fault.map_or(Ok(end), Err)
+    }
+}
+
+/// What the story of an upgrade asks next.
+async fn next(orders: &mut Option<mpsc::Receiver<Order>>) -> Option<Order> {
+    match orders {
+        Some(orders) => orders.recv().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -541,10 +688,11 @@ fn refuse(change: Request, refusal: Refusal) {
         Request::Reload(_, reply) => answer(reply, Err(refusal)),
         Request::Rollback(_, reply) => answer(reply, Err(refusal)),
         Request::Drain(_, reply) => answer(reply, Err(refusal)),
-        Request::Undrain(_, _, reply) | Request::StartListener(_, _, reply) | Request::StopListener(_, reply) => {
-            answer(reply, Err(refusal));
-        }
+        Request::Undrain(_, _, reply) | Request::StopListener(_, reply) => answer(reply, Err(refusal)),
+        Request::StartListener(_, _, reply) => answer(reply, Err(refusal)),
         Request::SetEndpoint(_, reply) => answer(reply, Err(refusal)),
+        Request::Upgrade(_, reply) => answer(reply, Err(refusal)),
+        Request::Rebalance(_, reply) => answer(reply, Err(refusal)),
         // No other request changes anything; its asker sees a dropped answer.
         _ => {}
     }

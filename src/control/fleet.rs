@@ -1,6 +1,9 @@
 //! All workers together: orders to each of them, their answers, their
 //! heartbeat.
 
+pub(super) mod hands;
+pub(super) mod listening;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -10,6 +13,7 @@ use std::{
 };
 
 use super::{
+    crew::Crew,
     gather::{Gather, workers_named},
     lane::Lane,
     port::WorkerPort,
@@ -20,9 +24,11 @@ use super::{
 };
 use crate::{
     config::{Address, Listener},
-    listen::ListenSocket,
-    metrics::ListenerShard,
-    worker::{Command, EndpointSpec, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec, Query, Reply, Selection},
+    listen::{Duplicate, ListenSocket},
+    worker::{
+        Command, EndpointSpec, Filter, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec, Query, Reply, Resting,
+        Selection,
+    },
 };
 
 /// The workers and what they were told.
@@ -96,7 +102,7 @@ impl<P: WorkerPort> Fleet<P> {
         for listener in delta.start.iter().chain(&delta.rebind) {
             let old = self.told.listener(listener, self.workers.len()).retire_id();
             if let Some(opened) = opened.remove(&listener.name) {
-                self.add_listener(listener, opened);
+                self.add_listener(listener, opened, state.crew());
             }
             if delta.rebind.contains(listener) {
                 self.stop_listener(old, &mut confirm);
@@ -136,6 +142,13 @@ impl<P: WorkerPort> Fleet<P> {
         }
     }
 
+    /// Answered when everything that was ordered before is done.
+    pub(super) fn ping(&mut self) -> Gather<()> {
+        let mut confirm = Gather::new(self.workers.len());
+        self.send_all(&mut confirm, Command::Ping);
+        confirm
+    }
+
     /// Forgets pools that nothing refers to any more.
     pub(super) fn forget_pools(&mut self, pools: &[PoolId]) {
         for pool in pools {
@@ -150,6 +163,42 @@ impl<P: WorkerPort> Fleet<P> {
         gather
     }
 
+    /// Has connections of one worker ended.
+    pub(super) fn close_on(
+        &mut self,
+        worker: usize,
+        selection: Selection,
+        reason: crate::protocol::CloseReason,
+    ) -> Gather<Vec<u64>> {
+        let mut gather = Gather::new(self.workers.len());
+        self.send(worker, Command::Close(selection, reason, gather.reply(worker)));
+        gather
+    }
+
+    /// Asks for connections that rest: of every worker, or of one.
+    pub(super) fn resting(&mut self, worker: Option<usize>, filter: &Filter, limit: usize) -> Gather<Vec<Resting>> {
+        let mut gather = Gather::new(self.workers.len());
+        let order = |reply| Command::Resting(filter.clone(), limit, reply);
+        match worker {
+            Some(worker) => self.send(worker, order(gather.reply(worker))),
+            None => self.send_all(&mut gather, order),
+        }
+        gather
+    }
+
+    /// Has connections that rest ended, by worker.
+    pub(super) fn retire(
+        &mut self,
+        chosen: Vec<Vec<Resting>>,
+        reason: crate::protocol::CloseReason,
+    ) -> Gather<Vec<u64>> {
+        let mut gather = Gather::new(self.workers.len());
+        for (worker, list) in chosen.into_iter().enumerate().filter(|(_, list)| !list.is_empty()) {
+            self.send(worker, Command::Retire(list, reason, gather.reply(worker)));
+        }
+        gather
+    }
+
     /// Has connections ended, selection by selection.
     pub(super) fn close(&mut self, selections: &[Selection], reason: crate::protocol::CloseReason) -> Gather<Vec<u64>> {
         let mut gather = Gather::new(self.workers.len());
@@ -157,6 +206,65 @@ impl<P: WorkerPort> Fleet<P> {
             self.send_all(&mut gather, |reply| Command::Close(selection.clone(), reason, reply));
         }
         gather
+    }
+
+    /// Asks every living worker for an answer.
+    pub(super) fn ask_all<T: Send + 'static>(&mut self, order: impl Fn(Reply<T>) -> Command) -> Gather<T> {
+        let mut gather = Gather::new(self.workers.len());
+        self.send_all(&mut gather, order);
+        gather
+    }
+
+    /// Tells every living worker.
+    pub(super) fn tell_all(&mut self, order: impl Fn() -> Command) {
+        (0..self.workers.len()).for_each(|index| self.send(index, order()));
+    }
+
+    /// Gives each worker its own of `parts`; `None`: nothing.
+    pub(super) fn ask_each<A, T: Send + 'static>(
+        &mut self,
+        parts: impl Iterator<Item = Option<A>>,
+        order: impl Fn(A, Reply<T>) -> Command,
+    ) -> Gather<T> {
+        let mut gather = Gather::new(self.workers.len());
+        for (index, part) in parts.enumerate() {
+            if let Some(part) = part.filter(|_| !self.hearts[index].dead) {
+                self.send(index, order(part, gather.reply(index)));
+            }
+        }
+        gather
+    }
+
+    /// Asks every worker for duplicates of the sockets of each listener that
+    /// accepts; answers come with the listener's name.
+    pub(super) fn duplicates(&mut self) -> Gather<(String, std::io::Result<Vec<Duplicate>>)> {
+        let mut gather = Gather::new(self.workers.len());
+        let accepting = self.told.listeners.iter().filter_map(|(name, told)| Some((name.clone(), told.id?)));
+        for (name, id) in accepting.collect::<Vec<_>>() {
+            self.send_all(&mut gather, |reply: Reply<(String, _)>| {
+                let name = name.clone();
+                Command::DuplicateListener(id, Reply::new(move |duplicates| reply.send((name, duplicates))))
+            });
+        }
+        gather
+    }
+
+    /// All listening sockets are somebody else's now: the workers close their
+    /// descriptors, and nothing else.
+    pub(super) fn let_go_of_listeners(&mut self) {
+        let ids: Vec<_> = self.told.listeners.values().filter_map(|told| told.id).collect();
+        for id in ids {
+            for index in 0..self.workers.len() {
+                let reply = Reply::new(|mut sockets: Vec<ListenSocket>| {
+                    sockets.iter_mut().for_each(ListenSocket::give_away);
+                });
+                self.send(index, Command::ReleaseListener(id, reply));
+            }
+        }
+    }
+
+    pub(super) fn told_mut(&mut self) -> &mut Told {
+        &mut self.told
     }
 
     /// Ends every worker's thread.
@@ -215,6 +323,11 @@ impl<P: WorkerPort> Fleet<P> {
         self.workers.get(worker).is_none_or(|lane| lane.port().is_finished())
     }
 
+    /// Whether the worker was found dead.
+    pub(super) fn is_dead(&self, worker: usize) -> bool {
+        self.hearts.get(worker).is_some_and(|heart| heart.dead)
+    }
+
     /// Whether no worker is left.
     pub(super) fn all_dead(&self) -> bool {
         self.hearts.iter().all(|heart| heart.dead)
@@ -241,15 +354,13 @@ impl<P: WorkerPort> Fleet<P> {
         Err(Refusal::Timeout(format!("{who} did not answer the last heartbeat: nothing was changed")))
     }
 
-    fn add_listener(&mut self, listener: &Arc<Listener>, opened: Opened) {
+    fn add_listener(&mut self, listener: &Arc<Listener>, opened: Opened, crew: &Crew) {
         let id = ListenerId(self.told.fresh());
         let told = self.told.listener(listener, self.workers.len());
         told.id = Some(id);
         told.bound = opened.bound.local;
         told.inherited = opened.inherited;
-        let specs = self.listener_specs(&listener.name);
-        let sockets: Vec<ListenSocket> = opened.bound.sockets;
-        self.send_each(specs.into_iter().zip(sockets).map(|(spec, socket)| Command::AddListener(spec, socket)));
+        self.deal(&listener.name, opened.bound.sockets, crew);
     }
 
     fn stop_listener(&mut self, id: Option<ListenerId>, confirm: &mut Gather<()>) {
@@ -260,17 +371,15 @@ impl<P: WorkerPort> Fleet<P> {
 
     /// The listener as each worker shall see it; empty if it has no id.
     fn listener_specs(&self, name: &str) -> Vec<ListenerSpec> {
-        let Some(ToldListener { id: Some(id), config, shards, .. }) = self.told.listeners.get(name) else {
-            return Vec::new();
-        };
+        (0..self.workers.len()).map_while(|worker| self.listener_spec(name, worker)).collect()
+    }
+
+    /// The same for one worker.
+    fn listener_spec(&self, name: &str, worker: usize) -> Option<ListenerSpec> {
+        let ToldListener { id: Some(id), config, shards, .. } = self.told.listeners.get(name)? else { return None };
         let pool = config.protocol.pool().and_then(|pool| self.told.pools.get(pool)).map(|told| told.id);
-        let spec = |counters: &Arc<ListenerShard>| ListenerSpec {
-            id: *id,
-            config: config.clone(),
-            pool,
-            counters: counters.clone(),
-        };
-        shards.iter().map(spec).collect()
+        let counters = shards.get(worker)?.clone();
+        Some(ListenerSpec { id: *id, config: config.clone(), pool, counters })
     }
 
     fn send_all<T: Send + 'static>(&mut self, gather: &mut Gather<T>, order: impl Fn(Reply<T>) -> Command) {

@@ -6,6 +6,7 @@ use std::{collections::VecDeque, sync::Arc, time::SystemTime};
 use super::{
     history::{HistoryEntry, HistoryKind, Judgement, Origin},
     request::{Change, Provenance},
+    upgrade::KeptGeneration,
 };
 use crate::config::Config;
 
@@ -17,6 +18,8 @@ const ENTRIES: usize = 64;
 const LISTED: usize = 64;
 /// Longest line of text in one entry, in bytes.
 const LINE: usize = 512;
+/// Bytes of configurations handed to a successor; the latest go first.
+const TEXTS: usize = 16 << 20;
 
 /// One generation.
 #[derive(Debug, Clone)]
@@ -114,8 +117,66 @@ impl Generations {
         });
     }
 
+    /// What the process before has of it, but for what this one has anew:
+    /// configurations that this one does not understand cannot be gone back to.
+    pub(super) fn inherit(
+        &mut self,
+        entries: Vec<HistoryEntry>,
+        kept: Vec<KeptGeneration>,
+        mut parse: impl FnMut(&str) -> Option<Config>,
+    ) {
+        let newest = self.kept.front().map_or(u64::MAX, |each| each.number);
+        let older = kept.into_iter().filter(|each| each.number < newest).filter_map(|each| {
+            let KeptGeneration { number, root, reverted, text } = each;
+            Some(Generation { number, config: Arc::new(parse(&text)?), root, reverted })
+        });
+        let mut all: VecDeque<Generation> = older.collect();
+        all.append(&mut self.kept);
+        all.drain(..all.len().saturating_sub(KEPT));
+        self.kept = all;
+        let own: Vec<HistoryEntry> = self.entries.drain(..).collect();
+        entries.into_iter().chain(own).for_each(|entry| self.push(entry));
+    }
+
+    /// The generations that are kept, as a successor can take them.
+    pub(super) fn keepsakes(&self) -> Vec<KeptGeneration> {
+        let mut room = TEXTS;
+        let written = self.kept.iter().rev().map_while(|each| {
+            let text = each.config.to_toml();
+            room = room.checked_sub(text.len())?;
+            Some(KeptGeneration { number: each.number, root: each.root, reverted: each.reverted, text })
+        });
+        let mut all: Vec<KeptGeneration> = written.collect();
+        all.reverse();
+        all
+    }
+
+    /// Oldest first, as they were written.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &HistoryEntry> {
+        self.entries.iter()
+    }
+
+    /// The start that made this generation was an upgrade.
+    pub(super) fn upgraded(&mut self, number: u64, by: Option<&Provenance>, summary: &str) {
+        if let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.generation == Some(number)) {
+            (entry.kind, entry.by, entry.summary) = (HistoryKind::Upgrade, by.cloned(), line(summary));
+        }
+    }
+
     /// A change was refused.
     pub(super) fn refused(&mut self, at: SystemTime, kind: HistoryKind, by: &Provenance, reason: &str) {
+        self.failed(at, kind, by, Judgement::Refused, reason);
+    }
+
+    /// A change came to nothing.
+    pub(super) fn failed(
+        &mut self,
+        at: SystemTime,
+        kind: HistoryKind,
+        by: &Provenance,
+        verdict: Judgement,
+        reason: &str,
+    ) {
         self.push(HistoryEntry {
             at,
             kind,
@@ -125,7 +186,7 @@ impl Generations {
             summary: String::new(),
             changes: Vec::new(),
             more_changes: 0,
-            verdict: Judgement::Refused,
+            verdict,
             reason: line(reason),
             in_force: false,
             kept: false,

@@ -122,9 +122,14 @@ pub enum HistoryKind {
     Rollback,
     /// A return that came by itself.
     Revert,
+    /// Another process took over, and read the configuration anew.
+    Upgrade,
 }
 
 impl HistoryKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Start, Self::Reload, Self::Rollback, Self::Revert, Self::Upgrade];
+
     /// The word of the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -132,6 +137,7 @@ impl HistoryKind {
             Self::Reload => "reload",
             Self::Rollback => "rollback",
             Self::Revert => "revert",
+            Self::Upgrade => "upgrade",
         }
     }
 }
@@ -152,6 +158,9 @@ pub enum Judgement {
 }
 
 impl Judgement {
+    /// Every judgement.
+    pub const ALL: [Self; 5] = [Self::Applied, Self::Pending, Self::Confirmed, Self::Reverted, Self::Refused];
+
     /// The word of the API.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::request::DaemonState;
+use super::request::{DaemonState, DrainPlan};
 
 /// How long the cut connections get after the deadline of the last drain
 /// before the daemon stops regardless.
@@ -19,20 +19,16 @@ const EXTEND_EVERY: Duration = Duration::from_secs(10);
 pub(super) enum Input {
     /// Every worker serves.
     Started,
-    /// SIGTERM and its like: the first drains for `timeout`, then stops; the
+    /// SIGTERM and its like: the first drains as configured, then stops; the
     /// second stops at once.
-    Term {
-        /// The configured `drain.timeout`.
-        timeout: Duration,
-    },
+    Term(DrainPlan),
     /// An operator drains, then stops.
-    Shutdown {
-        /// What is left then is cut; `None`: never.
-        deadline: Option<Duration>,
-    },
+    Shutdown(DrainPlan),
     /// An operator stops at once.
     ShutdownNow,
-    /// The whole daemon begins to drain.
+    /// The whole daemon is about to drain, and accepts still.
+    LameDuck,
+    /// The whole daemon accepts nothing new any more.
     DrainStarted,
     /// That is taken back.
     Undrained,
@@ -49,8 +45,8 @@ pub(super) enum Effect {
     Ready,
     /// Tell the supervisor that the daemon is going away.
     Stopping,
-    /// Drain everything; after the time cut what is left.
-    Drain(Option<Duration>),
+    /// Drain everything.
+    Drain(DrainPlan),
     /// Ask the supervisor for so much more time.
     ExtendTimeout(Duration),
     /// End the workers and return.
@@ -103,18 +99,25 @@ impl Lifecycle {
                 vec![Effect::Ready]
             }
             Input::Started => Vec::new(),
-            Input::Term { .. } if self.is_signalled() => self.stop(),
-            Input::Term { timeout } => self.leave(Some(timeout), true, now),
-            Input::Shutdown { deadline } => self.leave(deadline, self.is_signalled(), now),
+            Input::Term(_) if self.is_signalled() => self.stop(),
+            Input::Term(plan) => self.leave(plan, true, now),
+            Input::Shutdown(plan) => self.leave(plan, self.is_signalled(), now),
             Input::ShutdownNow => self.stop(),
-            Input::DrainStarted => {
+            Input::LameDuck => {
                 if self.state == DaemonState::Serving {
+                    self.state = DaemonState::LameDuck;
+                }
+                Vec::new()
+            }
+            Input::DrainStarted => {
+                if matches!(self.state, DaemonState::Serving | DaemonState::LameDuck) {
                     self.state = DaemonState::Draining;
                 }
                 Vec::new()
             }
             Input::Undrained => {
-                let drained = matches!(self.state, DaemonState::Draining | DaemonState::Drained);
+                let drained =
+                    matches!(self.state, DaemonState::LameDuck | DaemonState::Draining | DaemonState::Drained);
                 if drained && self.leaving.is_none() {
                     self.state = DaemonState::Serving;
                 }
@@ -125,20 +128,23 @@ impl Lifecycle {
         }
     }
 
-    fn leave(&mut self, deadline: Option<Duration>, signalled: bool, now: Instant) -> Vec<Effect> {
+    fn leave(&mut self, plan: DrainPlan, signalled: bool, now: Instant) -> Vec<Effect> {
         if matches!(self.state, DaemonState::Starting | DaemonState::Drained) {
             return self.stop();
         }
         let first = self.leaving.is_none();
-        self.state = DaemonState::Draining;
+        // From this moment on it is not ready, whatever keeps the drain waiting.
+        if matches!(self.state, DaemonState::Serving | DaemonState::LameDuck) {
+            self.state = if plan.lame_duck.is_zero() { DaemonState::Draining } else { DaemonState::LameDuck };
+        }
         // A deadline beyond the end of time is none.
-        let at = deadline.and_then(|after| now.checked_add(after));
+        let at = plan.whole().and_then(|after| now.checked_add(after));
         self.leaving = Some(Leaving { deadline: at, extended_at: now, signalled });
         let mut effects = Vec::new();
         if first {
             effects.push(Effect::Stopping);
         }
-        effects.extend([Effect::ExtendTimeout(EXTENSION), Effect::Drain(deadline)]);
+        effects.extend([Effect::ExtendTimeout(EXTENSION), Effect::Drain(plan)]);
         effects
     }
 
@@ -176,7 +182,12 @@ impl Lifecycle {
 mod tests {
     use super::*;
 
-    const TERM: Input = Input::Term { timeout: Duration::from_secs(30) };
+    const fn plan(deadline: Option<Duration>) -> DrainPlan {
+        DrainPlan { lame_duck: Duration::ZERO, gradual: None, deadline, moves: false }
+    }
+
+    const PLAN: DrainPlan = plan(Some(Duration::from_secs(30)));
+    const TERM: Input = Input::Term(PLAN);
 
     fn serving(now: Instant) -> Lifecycle {
         let mut life = Lifecycle::new();
@@ -189,7 +200,7 @@ mod tests {
     fn the_first_term_drains_and_the_end_of_the_drain_stops() {
         let now = Instant::now();
         let mut life = serving(now);
-        let drain = Effect::Drain(Some(Duration::from_secs(30)));
+        let drain = Effect::Drain(PLAN);
         assert_eq!(life.on(TERM, now), [Effect::Stopping, Effect::ExtendTimeout(EXTENSION), drain]);
         assert_eq!(life.state(), DaemonState::Draining);
         assert!(life.is_leaving());
@@ -234,7 +245,7 @@ mod tests {
     fn the_deadline_and_a_grace_end_a_hung_drain() {
         let now = Instant::now();
         let mut life = serving(now);
-        life.on(Input::Shutdown { deadline: Some(Duration::from_secs(1)) }, now);
+        life.on(Input::Shutdown(plan(Some(Duration::from_secs(1)))), now);
         assert_eq!(life.on(Input::Tick, now + Duration::from_secs(2)), []);
         assert_eq!(life.on(Input::Tick, now + Duration::from_secs(3)), [Effect::Stop]);
     }
@@ -243,8 +254,8 @@ mod tests {
     fn the_first_term_after_an_operators_shutdown_still_drains() {
         let now = Instant::now();
         let mut life = serving(now);
-        life.on(Input::Shutdown { deadline: None }, now);
-        let drain = Effect::Drain(Some(Duration::from_secs(30)));
+        life.on(Input::Shutdown(plan(None)), now);
+        let drain = Effect::Drain(PLAN);
         assert_eq!(life.on(TERM, now), [Effect::ExtendTimeout(EXTENSION), drain]);
         assert_eq!(life.on(TERM, now), [Effect::Stop]);
     }
@@ -254,7 +265,7 @@ mod tests {
         let now = Instant::now();
         let mut life = serving(now);
         life.on(TERM, now);
-        life.on(Input::Shutdown { deadline: None }, now);
+        life.on(Input::Shutdown(plan(None)), now);
         assert_eq!(life.on(TERM, now), [Effect::Stop]);
     }
 
@@ -262,7 +273,7 @@ mod tests {
     fn more_time_is_asked_for_while_draining_without_a_deadline() {
         let now = Instant::now();
         let mut life = serving(now);
-        life.on(Input::Shutdown { deadline: None }, now);
+        life.on(Input::Shutdown(plan(None)), now);
         assert_eq!(life.on(Input::Tick, now + Duration::from_secs(9)), []);
         assert_eq!(life.on(Input::Tick, now + Duration::from_secs(10)), [Effect::ExtendTimeout(EXTENSION)]);
         assert_eq!(life.on(Input::Tick, now + Duration::from_secs(11)), []);
@@ -282,5 +293,39 @@ mod tests {
     fn term_while_starting_stops() {
         let mut life = Lifecycle::new();
         assert_eq!(life.on(TERM, Instant::now()), [Effect::Stopping, Effect::Stop]);
+    }
+
+    #[test]
+    fn a_lame_duck_is_not_ready_and_its_time_counts_before_the_deadline() {
+        let now = Instant::now();
+        let mut life = serving(now);
+        let lame = DrainPlan { lame_duck: Duration::from_secs(5), ..plan(Some(Duration::from_secs(1))) };
+        let effects = life.on(Input::Term(lame), now);
+        assert_eq!(effects, [Effect::Stopping, Effect::ExtendTimeout(EXTENSION), Effect::Drain(lame)]);
+        assert_eq!(life.state(), DaemonState::LameDuck);
+        assert_eq!(life.on(Input::Tick, now + Duration::from_secs(5)), []);
+        life.on(Input::DrainStarted, now + Duration::from_secs(5));
+        assert_eq!(life.state(), DaemonState::Draining);
+        assert_eq!(life.on(Input::Tick, now + Duration::from_secs(7)), []);
+        assert_eq!(life.on(Input::Tick, now + Duration::from_secs(8)), [Effect::Stop]);
+    }
+
+    #[test]
+    fn a_lame_duck_asks_for_more_time_and_a_second_term_ends_it() {
+        let now = Instant::now();
+        let mut life = serving(now);
+        life.on(Input::Term(DrainPlan { lame_duck: Duration::from_secs(60), ..PLAN }), now);
+        assert_eq!(life.on(Input::Tick, now + Duration::from_secs(10)), [Effect::ExtendTimeout(EXTENSION)]);
+        assert_eq!(life.on(TERM, now + Duration::from_secs(11)), [Effect::Stop]);
+    }
+
+    #[test]
+    fn an_operators_lame_duck_can_be_taken_back() {
+        let now = Instant::now();
+        let mut life = serving(now);
+        life.on(Input::LameDuck, now);
+        assert_eq!(life.state(), DaemonState::LameDuck);
+        life.on(Input::Undrained, now);
+        assert_eq!(life.state(), DaemonState::Serving);
     }
 }

@@ -6,18 +6,27 @@
 //! all sockets that it needs are there (`sockets`). So reload, drain, stop,
 //! start, endpoint settings and expiries are one mechanism. Decisions are pure
 //! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`, `generations`,
-//! `trial`, `guard`, `removed`, `health`); the edges are async (`controller`, `gather`).
+//! `trial`, `guard`, `removed`, `health`, `rebalance`);
+//! the edges are async (`controller`, `gather`). Connections go from worker to worker, and workers come and go, by
+//! `moves`.
 
 mod bring_up;
 mod changes;
 mod clock;
 mod connections;
 mod controller;
+mod crew;
+mod crew_change;
 mod drain;
+mod drain_plan;
+mod drains;
+mod estimate;
 mod figures;
 mod fleet;
 mod gather;
 mod generations;
+mod gone;
+mod gradual;
 mod guard;
 mod handle;
 mod health;
@@ -25,11 +34,13 @@ mod history;
 mod journal;
 mod lane;
 mod lifecycle;
+mod moves;
 mod names;
 mod observe;
 mod plan;
 mod port;
 mod prober;
+mod rebalance;
 mod reload;
 mod removed;
 mod request;
@@ -47,7 +58,7 @@ mod views;
 mod why;
 
 pub use clock::{Clock, Now};
-pub use controller::Controller;
+pub use controller::{Controller, End};
 pub use handle::Handle;
 pub use history::*;
 pub use port::WorkerPort;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::request::{EndpointOverride, ListenerOverride, PoolOverride, Refusal, Target};
+use super::request::{EndpointOverride, ListenerOverride, PoolOverride, Refusal, Target, WorkerOverride};
 
 /// Names listed in one message.
 const LISTED: usize = 20;
@@ -22,6 +22,22 @@ pub(super) fn endpoint(pool: &str, address: &str) -> String {
     format!("endpoint/{pool}/{address}")
 }
 
+/// `worker/1`.
+pub(super) fn worker(index: usize) -> String {
+    format!("worker/{index}")
+}
+
+/// The kind of a drain's target.
+pub(super) fn kind(target: &Target) -> &'static str {
+    match target {
+        Target::Daemon => "daemon",
+        Target::Listener(_) => "listener",
+        Target::Pool(_) => "pool",
+        Target::Endpoint(..) => "endpoint",
+        Target::Worker(_) => "worker",
+    }
+}
+
 /// The object that a drain is about; empty: the daemon.
 pub(super) fn target(target: &Target) -> String {
     match target {
@@ -29,6 +45,7 @@ pub(super) fn target(target: &Target) -> String {
         Target::Listener(name) => listener(name),
         Target::Pool(name) => pool(name),
         Target::Endpoint(pool, address) => endpoint(pool, address),
+        Target::Worker(index) => worker(*index),
     }
 }
 
@@ -42,6 +59,14 @@ impl fmt::Display for ListenerOverride {
 }
 
 impl fmt::Display for PoolOverride {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Draining => f.write_str("draining"),
+        }
+    }
+}
+
+impl fmt::Display for WorkerOverride {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Draining => f.write_str("draining"),

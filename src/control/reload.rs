@@ -42,7 +42,7 @@ impl<P: WorkerPort> Controller<P> {
     pub(super) fn plan(&mut self, candidate: &Candidate) -> Result<PlanView, Refusal> {
         let new = self.read(candidate)?;
         let difference = config::diff(self.state.config(), &new);
-        let mut obstacles = self.obstacles(&difference);
+        let mut obstacles = self.obstacles(&difference, &new);
         obstacles.extend(self.trial.as_ref().map(|trial| trial.refusal(self.clock.now().instant).to_string()));
         Ok(PlanView {
             changes: plan::changes(&difference, &new, self.fleet.told()),
@@ -53,7 +53,7 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     /// What a reload cannot do, as far as that is known without trying.
-    fn obstacles(&self, difference: &Difference) -> Vec<String> {
+    fn obstacles(&self, difference: &Difference, new: &Config) -> Vec<String> {
         let ours = self.fleet.addresses();
         let wanted = difference.listeners.iter().filter_map(|change| match change {
             ListenerChange::Added(new) | ListenerChange::Changed { new, rebind: true, .. } => Some(new),
@@ -63,7 +63,8 @@ impl<P: WorkerPort> Controller<P> {
             let obstacle = self.sockets.obstacle(listener, &ours)?;
             Some(format!("{}: {obstacle}", names::listener(&listener.name)))
         });
-        plan::obstacles(difference).into_iter().chain(sockets).collect()
+        let workers = self.state.crew().check_resize(self.workers_of(new)).err().map(|refusal| refusal.to_string());
+        plan::obstacles(difference).into_iter().chain(sockets).chain(workers).collect()
     }
 
     /// Applies a candidate; answers when every worker has it in force.
@@ -131,7 +132,7 @@ impl<P: WorkerPort> Controller<P> {
     ) -> Result<Begun, Refusal> {
         let old = self.state.config().clone();
         let difference = config::diff(&old, new);
-        let obstacles = self.obstacles(&difference);
+        let obstacles = self.obstacles(&difference, new);
         if !obstacles.is_empty() {
             return Err(Refusal::Precondition(obstacles.join("\n")));
         }

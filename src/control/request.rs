@@ -12,11 +12,15 @@ use tokio::sync::{mpsc, oneshot};
 pub use super::standing::*;
 
 use super::history::{ConfirmRequest, HistoryEntry, Pending, Returns, RollbackOutcome, RollbackRequest, Terms};
+use super::upgrade::{Receipt, UpgradeProgress, UpgradeRequest, Verdict};
+
 use crate::{
     config::{Config, Listener, LogLevel},
     metrics::HistogramSnapshot,
     protocol::CloseReason,
 };
+
+pub use super::drain_plan::{Course, DrainMode, DrainPlan};
 
 /// Where an answer goes. A dropped receiver is no fault.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -59,19 +63,26 @@ pub enum Request {
     Drain(DrainRequest, Reply<mpsc::Receiver<DrainProgress>>),
     /// Takes a drain back.
     Undrain(Target, Provenance, Reply<()>),
-    /// Lifts a stop of a listener.
-    StartListener(String, Provenance, Reply<()>),
+    /// Lifts a stop of a listener; answers whether it accepts, and why not.
+    StartListener(String, Provenance, Reply<Explanation>),
     /// Stops one listener from accepting.
     StopListener(StopRequest, Reply<()>),
     /// Overrides an endpoint.
     SetEndpoint(SetEndpoint, Reply<EndpointView>),
+    /// Evens connections over the workers; answers what moved.
+    Rebalance(RebalanceRequest, Reply<Vec<Moved>>),
     /// Which layer decides about an object.
     Why(String, Reply<Explanation>),
     /// Sets the log level; answers the one before.
     SetLogLevel(LogLevel, Provenance, Reply<LogLevel>),
     /// Drains and stops, or stops at once.
-    /// Answers after what time the rest is cut; `None`: at once, or never.
-    Shutdown(ShutdownRequest, Reply<Option<Duration>>),
+    /// Answers how it goes; `None`: at once.
+    Shutdown(ShutdownRequest, Reply<Option<DrainPlan>>),
+    /// Hands everything to a new process; progress comes over the channel that
+    /// is the answer.
+    Upgrade(UpgradeRequest, Reply<mpsc::Receiver<UpgradeProgress>>),
+    /// Receipts of the latest upgrades, oldest first.
+    Upgrades(Reply<Vec<Receipt>>),
     /// All figures for `/metrics`.
     Snapshot(Reply<Snapshot>),
 }
@@ -106,6 +117,8 @@ pub enum DaemonState {
     Starting,
     /// Accepting.
     Serving,
+    /// Accepting still, but about to drain: balancers in front shall notice.
+    LameDuck,
     /// Accepting nothing new; connections are open.
     Draining,
     /// Accepting nothing new; no connection is open.
@@ -120,6 +133,7 @@ impl DaemonState {
         match self {
             Self::Starting => "starting",
             Self::Serving => "serving",
+            Self::LameDuck => "lame-duck",
             Self::Draining => "draining",
             Self::Drained => "drained",
             Self::Stopping => "stopping",
@@ -183,6 +197,10 @@ pub struct WorkerView {
     pub responsive: bool,
     /// CPU it is pinned to.
     pub cpu: Option<u32>,
+    /// Override.
+    pub override_: Option<Override<WorkerOverride>>,
+    /// It takes new connections, if any listener accepts.
+    pub accepting: bool,
 }
 
 /// Bytes and connections of one object.
@@ -236,6 +254,13 @@ pub enum EndpointOverride {
     Draining,
     /// No new connections; shown as under maintenance.
     Maintenance,
+}
+
+/// What can be overridden on a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerOverride {
+    /// Not accepting, by Drain; the other workers have its sockets.
+    Draining,
 }
 
 /// What is seen of a listener.
@@ -590,6 +615,8 @@ pub enum Target {
     Pool(String),
     /// One endpoint of a pool.
     Endpoint(String, String),
+    /// One worker, by index.
+    Worker(usize),
 }
 
 /// When a drain cuts what is left.
@@ -608,8 +635,8 @@ pub enum Deadline {
 pub struct DrainRequest {
     /// What.
     pub target: Target,
-    /// Until when.
-    pub deadline: Deadline,
+    /// How.
+    pub course: Course,
     /// Who and why.
     pub by: Provenance,
 }
@@ -621,12 +648,22 @@ pub struct DrainProgress {
     pub remaining: u64,
     /// Ended by themselves.
     pub finished: u64,
+    /// Ended by a gradual drain while they rested.
+    pub retired: u64,
+    /// Moved to other workers.
+    pub moved: u64,
     /// Cut at the deadline.
     pub cut: u64,
     /// Since the drain began.
     pub elapsed: Duration,
     /// To the deadline.
     pub left: Option<Duration>,
+    /// Until nothing is left, from how fast connections have ended lately.
+    pub estimate: Option<Duration>,
+    /// It goes on accepting for this time; `None`: it accepts nothing new.
+    pub accepting: Option<Duration>,
+    /// See [`DrainMode`].
+    pub mode: DrainMode,
     /// In the last message: how it ended.
     pub outcome: Option<DrainOutcome>,
 }
@@ -703,10 +740,30 @@ pub struct Explanation {
 pub struct ShutdownRequest {
     /// Cut everything at once.
     pub now: bool,
-    /// Until when to drain.
-    pub deadline: Deadline,
+    /// How to drain.
+    pub course: Course,
     /// Who and why.
     pub by: Provenance,
+}
+
+/// Evens connections over the workers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RebalanceRequest {
+    /// Most connections that move; `None`: as many as it takes.
+    pub limit: Option<u64>,
+    /// Who and why.
+    pub by: Provenance,
+}
+
+/// Connections that went from one worker to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    /// Index of the worker that gave them.
+    pub from: usize,
+    /// Index of the worker that took them.
+    pub to: usize,
+    /// How many.
+    pub count: u64,
 }
 
 /// Something that happened.
@@ -731,6 +788,7 @@ pub enum EventKind {
     Started,
     Reloaded,
     ReloadRefused,
+    LameDuck,
     ReloadConfirmed,
     ReloadReverted,
     RolledBack,
@@ -753,16 +811,22 @@ pub enum EventKind {
     PoolPanic,
     PoolPanicEnded,
     ConnectionsClosed,
+    ConnectionsMoved,
+    WorkersChanged,
     LogLevel,
     Shutdown,
+    UpgradeStarted,
+    Upgraded,
+    UpgradeFailed,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 33] = [
         Self::Started,
         Self::Reloaded,
         Self::ReloadRefused,
+        Self::LameDuck,
         Self::ReloadConfirmed,
         Self::ReloadReverted,
         Self::RolledBack,
@@ -785,8 +849,13 @@ impl EventKind {
         Self::PoolPanic,
         Self::PoolPanicEnded,
         Self::ConnectionsClosed,
+        Self::ConnectionsMoved,
+        Self::WorkersChanged,
         Self::LogLevel,
         Self::Shutdown,
+        Self::UpgradeStarted,
+        Self::Upgraded,
+        Self::UpgradeFailed,
     ];
 
     /// The word of the API.
@@ -795,6 +864,7 @@ impl EventKind {
             Self::Started => "started",
             Self::Reloaded => "reloaded",
             Self::ReloadRefused => "reload-refused",
+            Self::LameDuck => "lame-duck",
             Self::ReloadConfirmed => "reload-confirmed",
             Self::ReloadReverted => "reload-reverted",
             Self::RolledBack => "rolled-back",
@@ -817,8 +887,13 @@ impl EventKind {
             Self::PoolPanic => "pool-panic",
             Self::PoolPanicEnded => "pool-panic-ended",
             Self::ConnectionsClosed => "connections-closed",
+            Self::ConnectionsMoved => "connections-moved",
+            Self::WorkersChanged => "workers-changed",
             Self::LogLevel => "log-level",
             Self::Shutdown => "shutdown",
+            Self::UpgradeStarted => "upgrade-started",
+            Self::Upgraded => "upgraded",
+            Self::UpgradeFailed => "upgrade-failed",
         }
     }
 }
@@ -837,8 +912,26 @@ pub struct Snapshot {
     pub workers: Vec<WorkerSnapshot>,
     /// Reloads applied and refused since start.
     pub reloads: (u64, u64),
+    /// Upgrades so far, by verdict.
+    pub upgrades: Vec<(Verdict, u64)>,
+    /// The last one.
+    pub last_upgrade: Option<Receipt>,
     /// Reloads on trial and rollbacks.
     pub returns: Returns,
+    /// Drains.
+    pub drains: DrainSnapshot,
+}
+
+/// Figures of drains.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DrainSnapshot {
+    /// Under way: kind of the target, and connections that are left.
+    pub running: Vec<(&'static str, u64)>,
+    /// Drains that have ended, with nothing left or taken back.
+    pub ended: (u64, u64),
+    /// Connections that ended under drains: by themselves, while they rested,
+    /// cut.
+    pub connections: (u64, u64, u64),
 }
 
 /// Figures of one listener.
@@ -921,6 +1014,10 @@ pub struct WorkerSnapshot {
     pub accepted: u64,
     /// Connections open.
     pub active: u64,
+    /// Connections taken over from another worker.
+    pub moved_in: u64,
+    /// Connections handed over to another worker.
+    pub moved_out: u64,
     /// Buffers held.
     pub buffers: u64,
     /// Timers armed.

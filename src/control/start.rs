@@ -15,11 +15,14 @@ use super::{
     fleet::Fleet,
     handle::Handle,
     health::Health,
+    moves::Hands,
     port::WorkerPort,
     prober::Prober,
     request::Refusal,
     sockets::{Binder, Opened, Sockets},
     state::State,
+    told::Delta,
+    upgrade::{self, Adoption, Legacy, ListenerSockets, Story, Will},
 };
 use crate::{
     config::{self, Config, LogLevel},
@@ -36,6 +39,8 @@ pub enum Signal {
     Term(&'static str),
     /// Read the configuration anew.
     Reload,
+    /// Hand over to a new process.
+    Upgrade,
 }
 
 /// What the service supervisor should know.
@@ -54,6 +59,9 @@ pub enum Hook {
     Watchdog,
     /// The stop takes up to so much longer.
     ExtendTimeout(Duration),
+    /// Whether operators are answered by this process: before an upgrade is
+    /// complete by the predecessor alone, afterwards by the successor alone.
+    Answer(bool),
 }
 
 /// What the process uses.
@@ -141,6 +149,10 @@ pub struct Start {
     pub first_sequence: u64,
     /// How often and how long.
     pub pace: Pace,
+    /// Tells the story of an upgrade when one is asked for.
+    pub story: Story,
+    /// What a predecessor has handed over.
+    pub inheritance: Option<(Will, Vec<ListenerSockets>)>,
 }
 
 impl fmt::Debug for Start {
@@ -155,6 +167,11 @@ pub struct Prepared {
     pub(super) start: Start,
     pub(super) started: Now,
     pub(super) sockets: Sockets,
+    pub(super) adoption: Option<Adoption>,
+    pub(super) legacy: Option<Legacy>,
+    pub(super) log_level: LogLevel,
+    pub(super) health: Health,
+    state: State,
     opened: BTreeMap<String, Opened>,
 }
 
@@ -164,14 +181,32 @@ impl Prepared {
     /// # Errors
     /// One line for each listener that cannot have its socket.
     pub fn new(mut start: Start) -> Result<Self, String> {
-        let started = start.clock.now();
+        let now = start.clock.now();
+        let inheritance = start.inheritance.take();
         let inherited = std::mem::take(&mut start.inherited);
         let binder = std::mem::replace(&mut start.binder, Box::new(super::SystemBinder));
         let workers = worker_count(&start);
         let mut sockets = Sockets::new(binder, inherited, &start.config.listeners, workers, start.owner);
-        let opened =
-            sockets.open(start.config.listeners.iter(), &[]).map_err(|faults| Refusal::from(faults).to_string())?;
-        Ok(Self { start, started, sockets, opened })
+        let config = Arc::clone(&start.config);
+        let health = Health::new(start.first_sequence);
+        let refused = |faults| Refusal::from(faults).to_string();
+        let Some((will, given)) = inheritance else {
+            let opened = sockets.open(config.listeners.iter(), &[]).map_err(refused)?;
+            let log_level = config.log.level;
+            let state = State::new(config, now.wall);
+            let (adoption, legacy) = (None, None);
+            return Ok(Self { start, started: now, sockets, adoption, legacy, log_level, health, state, opened });
+        };
+        let started = upgrade::started(&will, now);
+        let by_hand = will.log_level.as_deref().and_then(|word| word.parse().ok());
+        if let Some(level) = by_hand {
+            (start.set_log_level)(level);
+        }
+        let log_level = by_hand.unwrap_or(config.log.level);
+        let (state, legacy) = Legacy::new(will, Arc::clone(&config), now.wall);
+        let adoption = sockets.take_over(given, &config, |name| state.accepts(name)).map_err(refused)?;
+        let (adoption, legacy) = (Some(adoption), Some(legacy));
+        Ok(Self { start, started, sockets, adoption, legacy, log_level, health, state, opened: BTreeMap::new() })
     }
 
     /// Starts the workers and gives them the first configuration. They serve
@@ -189,10 +224,12 @@ impl Prepared {
     /// What `spawn` says.
     pub fn launch_with<P: WorkerPort>(
         mut self,
-        mut spawn: impl FnMut(Settings) -> io::Result<P>,
+        mut spawn: impl FnMut(Settings) -> io::Result<P> + Send + 'static,
     ) -> Result<(Controller<P>, Handle), String> {
         let mut workers: Vec<P> = Vec::new();
-        for settings in settings(&self.start, self.started) {
+        let all = settings(&self.start, self.started);
+        let Some(first) = all.first().cloned() else { return Err("no worker is to be started".to_owned()) };
+        for settings in all {
             let index = settings.index;
             match spawn(settings) {
                 Ok(worker) => workers.push(worker),
@@ -206,17 +243,22 @@ impl Prepared {
             }
         }
         let mut fleet = Fleet::new(workers);
-        let mut state = State::new(self.start.config.clone(), self.started.wall);
-        let mut health = Health::new(self.start.first_sequence);
-        health.follow(state.config(), self.started);
+        let mut state = self.state.clone().with_workers(fleet.workers().len());
+        self.health.follow(state.config(), self.start.clock.now());
         // Nothing is known yet: only those rest that are unused until it is.
-        if let (Some(resting), _) = health.settle(&state) {
+        if let (Some(resting), _) = self.health.settle(&state) {
             state.let_rest(resting);
         }
-        let delta = fleet.told().delta(&state);
+        let mut delta = fleet.told().delta(&state);
+        if self.adoption.is_some() {
+            // Pools only; listeners when this process may accept.
+            delta = Delta { pools: delta.pools, ..Delta::default() };
+        }
+        let cpus = std::mem::take(&mut self.start.cpus);
+        let hands = Hands::new(Box::new(spawn), first, cpus, fleet.count());
         let first = fleet.carry_out(&state, delta, std::mem::take(&mut self.opened));
         let (handle, requests, events) = Handle::new();
-        Ok((Controller::new(self, state, fleet, first, health, requests, events), handle))
+        Ok((Controller::new(self, state, fleet, hands, first, requests, events), handle))
     }
 }
 

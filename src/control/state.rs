@@ -10,9 +10,13 @@ use std::{
 };
 
 use super::{
+    crew::Crew,
     health::Resting,
     names,
-    request::{EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target},
+    request::{
+        EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target, WorkerOverride,
+    },
+    upgrade::Overrides,
 };
 use crate::config::{Address, Config, Endpoint, Listener, Pool};
 
@@ -34,6 +38,7 @@ pub(super) struct State {
     endpoints: BTreeMap<(String, String), Override<EndpointOverride>>,
     /// What is observed; no operator sets it.
     resting: Resting,
+    crew: Crew,
 }
 
 /// An override that is no more.
@@ -57,6 +62,63 @@ impl State {
             pools: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             resting: Resting::new(),
+            crew: Crew::default(),
+        }
+    }
+
+    /// The same, with so many workers, all accepting.
+    pub(super) fn with_workers(self, count: usize) -> Self {
+        Self { crew: Crew::new(count), ..self }
+    }
+
+    /// There are so many workers now. Drains of those that have gone end with
+    /// them and are told; workers of that number that come later are others.
+    pub(super) fn set_workers(&mut self, count: usize) -> Vec<Lifted> {
+        let gone = self.crew.resize(count).into_iter();
+        gone.map(|(worker, each)| Lifted { object: names::worker(worker), value: each.value.to_string() }).collect()
+    }
+
+    /// The workers' overrides.
+    pub(super) fn crew(&self) -> &Crew {
+        &self.crew
+    }
+
+    /// What a predecessor had in force, with this configuration. Overrides of
+    /// objects that are gone are dropped and told.
+    pub(super) fn inherited(
+        config: Arc<Config>,
+        generation: u64,
+        now: SystemTime,
+        overrides: Overrides,
+    ) -> (Self, Vec<Lifted>) {
+        let Overrides { daemon, listeners, pools, endpoints } = overrides;
+        let mut state = Self {
+            generation: generation.saturating_sub(1),
+            daemon,
+            listeners: listeners.into_iter().collect(),
+            pools: pools.into_iter().collect(),
+            endpoints: endpoints.into_iter().collect(),
+            ..Self::new(config.clone(), now)
+        };
+        let lifted = state.replace(config, now);
+        (state, lifted)
+    }
+
+    /// The same with another configuration, for a moment.
+    pub(super) fn with(&self, config: Arc<Config>) -> Self {
+        Self { config, ..self.clone() }
+    }
+
+    /// Every override in force.
+    pub(super) fn all_overrides(&self) -> Overrides {
+        fn list<K: Clone, V: Clone>(map: &BTreeMap<K, V>) -> Vec<(K, V)> {
+            map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+        }
+        Overrides {
+            daemon: self.daemon.clone(),
+            listeners: list(&self.listeners),
+            pools: list(&self.pools),
+            endpoints: list(&self.endpoints),
         }
     }
 
@@ -104,6 +166,7 @@ impl State {
             Target::Listener(name) => self.listener(name).map(|_| ()),
             Target::Pool(name) => self.pool(name).map(|_| ()),
             Target::Endpoint(pool, address) => self.endpoint(pool, address).map(|_| ()),
+            Target::Worker(index) => self.crew.check(*index),
         }
     }
 
@@ -159,6 +222,7 @@ impl State {
             Target::Endpoint(pool, address) => {
                 self.endpoint(pool, address).is_ok_and(|endpoint| self.weight(pool, endpoint) > 0)
             }
+            Target::Worker(index) => self.crew.accepts(*index),
         }
     }
 
@@ -188,7 +252,8 @@ impl State {
 
     /// Overrides in force.
     pub(super) fn overrides(&self) -> usize {
-        usize::from(self.daemon.is_some()) + self.listeners.len() + self.pools.len() + self.endpoints.len()
+        let objects = self.listeners.len() + self.pools.len() + self.endpoints.len();
+        usize::from(self.daemon.is_some()) + objects + self.crew.overrides()
     }
 
     /// Takes another configuration. Overrides of objects that are gone are
@@ -228,6 +293,9 @@ impl State {
                     self.endpoints.insert(key, override_of(EndpointOverride::Draining, by, now, None)?);
                 }
             }
+            Target::Worker(index) => {
+                self.crew.drain(*index, override_of(WorkerOverride::Draining, by, now, None)?)?;
+            }
         }
         Ok(())
     }
@@ -246,6 +314,7 @@ impl State {
                 let key = (pool.clone(), address.clone());
                 remove_if(&mut self.endpoints, &key, |value| *value == EndpointOverride::Draining)
             }
+            Target::Worker(index) => self.crew.undrain(*index),
         };
         if drained || running { Ok(()) } else { Err(Refusal::Precondition(self.not_drained(target))) }
     }
@@ -349,6 +418,7 @@ impl State {
                 None => format!("listener `{name}` is not drained"),
             },
             Target::Pool(name) => format!("pool `{name}` is not drained"),
+            Target::Worker(index) => format!("worker {index} is not drained"),
             Target::Endpoint(pool, address) => match self.endpoint_override(pool, address) {
                 Some(each) => format!(
                     "endpoint `{address}` of pool `{pool}` is not drained; its override is {}: clear that",

@@ -9,13 +9,13 @@ pub(super) use world::{FakeWorker, World, on_control_thread, quick};
 use super::request::Provenance;
 use crate::config::{
     Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics, Pool,
-    PoolHealth, Process, Protocol, Reload, Workers,
+    PoolHealth, Process, Protocol, Rebalance, Reload, Workers,
 };
 
 /// Nothing but two workers.
 pub(super) fn empty() -> Config {
     Config {
-        workers: Workers { count: Some(2), pin: false, buffer_size: 65536 },
+        workers: Workers { count: Some(2), pin: false, buffer_size: 65536, rebalance: Rebalance::Off },
         process: Process {
             user: None,
             group: None,
@@ -27,7 +27,8 @@ pub(super) fn empty() -> Config {
         admin: Admin { unix: AdminSocket::Off, group: None, tcp: None },
         metrics: Metrics { listen: None },
         log: Log { target: LogTarget::Auto, level: LogLevel::Info, format: LogFormat::Text },
-        drain: Drain { timeout: Duration::from_secs(30) },
+        drain: Drain { timeout: Duration::from_secs(30), lame_duck: Duration::ZERO, gradual: None },
+        upgrade: crate::config::Upgrade { rollback_window: Duration::from_secs(3600) },
         reload: Reload { close_removed_after: None },
         listeners: Vec::new(),
         pools: Vec::new(),

@@ -1,6 +1,8 @@
 //! What the workers were told: which listeners, pools and endpoints they have,
 //! under which ids, with which counters; and what differs from what shall be.
 
+pub(super) mod grow;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{figures, request::Figures, state::State};
@@ -23,6 +25,9 @@ pub(super) struct ToldListener {
     pub(super) id: Option<ListenerId>,
     /// Ids under which connections may be open still.
     pub(super) past: Vec<ListenerId>,
+    /// How many of its sockets each worker has; workers without any may be left
+    /// out at the end.
+    pub(super) held: Vec<usize>,
     /// One a worker; they stay with the name, whatever the id.
     pub(super) shards: Vec<Arc<ListenerShard>>,
     /// The address in fact bound, now or last.
@@ -140,6 +145,7 @@ impl Told {
                 config: config.clone(),
                 id: None,
                 past: Vec::new(),
+                held: Vec::new(),
                 shards: figures::listener_shards(workers),
                 bound: config.address.to_string(),
                 inherited: false,
@@ -211,7 +217,10 @@ impl Told {
 
     /// Clears the gauges of a worker whose thread has ended: nobody else writes
     /// them any more, and nothing that they count is open.
-    pub(super) fn bury(&self, worker: usize) {
+    pub(super) fn bury(&mut self, worker: usize) {
+        for told in self.listeners.values_mut() {
+            told.give_up(worker);
+        }
         for shard in self.listeners().filter_map(|told| told.shards.get(worker)) {
             shard.active.set(0);
             shard.paused.set(0);
@@ -286,11 +295,27 @@ impl ToldListener {
     /// It accepts no more under its id.
     pub(super) fn retire_id(&mut self) -> Option<ListenerId> {
         let id = self.id.take()?;
+        self.held.clear();
         if self.past.len() == PAST {
             self.past.remove(0);
         }
         self.past.push(id);
         Some(id)
+    }
+
+    /// A worker has one more of its sockets.
+    pub(super) fn hold(&mut self, worker: usize) {
+        if self.held.len() <= worker {
+            self.held.resize(worker + 1, 0);
+        }
+        self.held[worker] += 1;
+    }
+
+    /// A worker has none of its sockets any more.
+    pub(super) fn give_up(&mut self, worker: usize) {
+        if let Some(held) = self.held.get_mut(worker) {
+            *held = 0;
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     controller::Controller,
-    figures,
+    figures, gone,
     port::WorkerPort,
     request::{
         ConfigView, EndpointOverride, EndpointSnapshot, EndpointState, EndpointView, Explanation, Figures,
@@ -103,7 +103,14 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     pub(super) fn explain(&self, name: &str) -> Result<Explanation, Refusal> {
-        Ok(match why::resolve(&self.state, name)? {
+        let object = match why::resolve(&self.state, name) {
+            Err(missing @ Refusal::NotFound(_)) => {
+                return gone::explain(&self.state, self.fleet.told(), name, missing);
+            }
+            object => object?,
+        };
+        Ok(match object {
+            Object::Worker(index) => why::worker(&self.state, index, !self.fleet.is_dead(index)),
             Object::Listener(name) => {
                 let observed = self.fleet.told().any_listener(&name).map_or(ListenerState::Stopped, listener_state);
                 why::listener(&self.state, self.state.listener(&name)?, listener_word(observed))
@@ -130,6 +137,9 @@ impl<P: WorkerPort> Controller<P> {
             pools: self.pool_snapshots(),
             workers: self.worker_snapshots(),
             reloads: self.reloads,
+            drains: self.drain_snapshot(),
+            upgrades: self.upgrades.counts(),
+            last_upgrade: self.upgrades.receipts().pop(),
             returns: self.returns,
         }
     }
@@ -143,6 +153,8 @@ impl<P: WorkerPort> Controller<P> {
             turns: shard.turns.get(),
             responsive: self.fleet.is_responsive(index),
             cpu: worker.settings().cpu,
+            override_: self.state.crew().override_of(index).cloned(),
+            accepting: self.state.crew().accepts(index) && !self.fleet.is_dead(index),
         }
     }
 
@@ -286,6 +298,8 @@ impl<P: WorkerPort> Controller<P> {
                 events: shard.events.get(),
                 accepted: shard.accepted.get(),
                 active: shard.active.get(),
+                moved_in: shard.moved_in.get(),
+                moved_out: shard.moved_out.get(),
                 buffers: shard.buffers.get(),
                 timers: shard.timers.get(),
                 turn_time,

@@ -31,6 +31,8 @@ pub(super) enum Object {
     Pool(String),
     /// Pool and address.
     Endpoint(String, String),
+    /// A worker by index.
+    Worker(usize),
 }
 
 /// Finds the object of a full name, or of a plain one that is unique.
@@ -40,6 +42,10 @@ pub(super) fn resolve(state: &State, name: &str) -> Result<Object, Refusal> {
     }
     if let Some(pool) = name.strip_prefix("pool/") {
         return state.pool(pool).map(|each| Object::Pool(each.name.clone()));
+    }
+    if let Some(index) = name.strip_prefix("worker/") {
+        let index = index.parse().map_err(|_| Refusal::Invalid(format!("`{index}` is no number of a worker")))?;
+        return state.crew().check(index).map(|()| Object::Worker(index));
     }
     if let Some((pool, address)) = name.strip_prefix("endpoint/").and_then(|rest| rest.split_once('/')) {
         return state.endpoint(pool, address).map(|_| Object::Endpoint(pool.to_owned(), address.to_owned()));
@@ -100,6 +106,35 @@ pub(super) fn listener(state: &State, config: &Listener, observed: &str) -> Expl
         configured,
         override_: standing.map(as_text),
         observed: if observed == "paused" { PAUSED } else { observed }.to_owned(),
+        sentence,
+    }
+}
+
+/// Explains a worker; `alive`: its thread runs.
+pub(super) fn worker(state: &State, index: usize, alive: bool) -> Explanation {
+    let own = state.crew().override_of(index);
+    let (decided_by, effective, sentence) = match own {
+        _ if !alive => {
+            (Layer::Observed, "dead", format!("worker {index} has died; only a restart of netd replaces it"))
+        }
+        Some(each) => (
+            Layer::Override,
+            "draining",
+            format!(
+                "worker {index} does not accept: it is {}, {}; others have its sockets",
+                each.value,
+                provenance(each)
+            ),
+        ),
+        None => (Layer::Configured, "accepting", format!("worker {index} accepts; no override stands above that")),
+    };
+    Explanation {
+        object: names::worker(index),
+        effective: effective.to_owned(),
+        decided_by,
+        configured: "accepting".to_owned(),
+        override_: own.map(as_text),
+        observed: effective.to_owned(),
         sentence,
     }
 }

@@ -17,6 +17,10 @@ pub struct WorkerShard {
     pub accepted: Counter,
     /// Connections open (gauge).
     pub active: Counter,
+    /// Open connections taken over from another worker.
+    pub moved_in: Counter,
+    /// Open connections handed over to another worker.
+    pub moved_out: Counter,
     /// Relay buffers in use or kept for use (gauge).
     pub buffers: Counter,
     /// Timers armed (gauge).

@@ -84,6 +84,8 @@ impl CloseReason {
     pub const NO_ENDPOINT: Self = reason(By::Netd, Phase::Dial, Cause::NoEndpoint);
     /// Out of file descriptors or memory while dialing.
     pub const RESOURCE: Self = reason(By::Netd, Phase::Dial, Cause::Resource);
+    /// Ended while it rested, by a gradual drain.
+    pub const RETIRED: Self = reason(By::Operator, Phase::Open, Cause::End);
     /// Cut at a drain's deadline.
     pub const DRAIN: Self = reason(By::Operator, Phase::Open, Cause::Drain);
     /// Closed over the admin API.
@@ -92,7 +94,7 @@ impl CloseReason {
     pub const SHUTDOWN: Self = reason(By::Operator, Phase::Open, Cause::Shutdown);
 
     /// Every reason there is; the order gives [`index`](Self::index).
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::DONE,
         Self::DONE_BY_UPSTREAM,
         Self::DONE_BY_NETD,
@@ -107,6 +109,7 @@ impl CloseReason {
         Self::DRAIN,
         Self::KILL,
         Self::SHUTDOWN,
+        Self::RETIRED,
     ];
 
     /// Its place in [`ALL`](Self::ALL).

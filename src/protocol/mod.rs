@@ -88,7 +88,7 @@ impl Session {
     /// When the session must advance even if nothing moves, and then closes.
     pub fn deadline(&self) -> Option<Instant> {
         match self {
-            Self::Respond(respond) => respond.deadline(),
+            Self::Respond(respond) => respond.until(),
             _ => None,
         }
     }

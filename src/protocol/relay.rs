@@ -28,6 +28,21 @@ impl Relay {
         Self { retries_left: retries, failed: None }
     }
 
+    /// A relay that has failed before, elsewhere.
+    pub fn resumed(retries_left: u8, failed: Option<DialFailure>) -> Self {
+        Self { retries_left, failed }
+    }
+
+    /// Further endpoints that may be tried.
+    pub fn retries_left(&self) -> u8 {
+        self.retries_left
+    }
+
+    /// How the last attempt failed.
+    pub fn last_failure(&self) -> Option<DialFailure> {
+        self.failed
+    }
+
     pub(super) fn begin(&self) -> Step {
         Step::Dial
     }

@@ -25,6 +25,22 @@ impl Respond {
         Self { text, said: 0, until: None }
     }
 
+    /// What is left to be said by one that was begun elsewhere; `until`: the
+    /// end of lingering, if all was said.
+    pub fn resumed(rest: Arc<[u8]>, until: Option<Instant>) -> Self {
+        Self { text: rest, said: 0, until }
+    }
+
+    /// What was not handed over yet.
+    pub fn rest(&self) -> &[u8] {
+        &self.text[self.said..]
+    }
+
+    /// The end of lingering, once all was said.
+    pub fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
     pub(super) fn advance(&mut self, exchange: &mut Exchange<'_>) -> Step {
         let wire = &mut *exchange.downstream;
         wire.incoming.clear(exchange.blocks);
@@ -38,9 +54,5 @@ impl Respond {
         }
         let until = *self.until.get_or_insert(exchange.now + LINGER);
         if wire.incoming_ended || exchange.now >= until { Step::Close(CloseReason::DONE_BY_NETD) } else { Step::Wait }
-    }
-
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.until
     }
 }

@@ -31,6 +31,18 @@ impl Pipe {
         Ok(Self { read, write, capacity: usize::try_from(got).unwrap_or(0) })
     }
 
+    /// Both ends of a pipe that somebody else made, non-blocking.
+    pub fn adopt(read: OwnedFd, write: OwnedFd) -> Self {
+        // One that does not tell is used as if it were small.
+        let capacity = fcntl(&write, FcntlArg::F_GETPIPE_SZ).ok().and_then(|bytes| usize::try_from(bytes).ok());
+        Self { read, write, capacity: capacity.unwrap_or(4096) }
+    }
+
+    /// Gives up both ends, for reading and for writing.
+    pub fn into_ends(self) -> (OwnedFd, OwnedFd) {
+        (self.read, self.write)
+    }
+
     /// Bytes that it takes at most; less if they come in small pieces.
     pub fn capacity(&self) -> usize {
         self.capacity

@@ -65,6 +65,13 @@ impl Socket {
         let _ = SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
     }
 
+    /// Whether it is a Unix-domain socket.
+    pub fn is_unix(&self) -> bool {
+        // A socket that cannot be asked is treated as one: that costs a read
+        // here and there.
+        SockRef::from(&self.0).domain().map_or(true, |domain| domain == Domain::UNIX)
+    }
+
     /// Begins to connect over IP. The socket becomes writable when it is
     /// connected or has failed ([`take_error`](Self::take_error) tells).
     ///
@@ -98,6 +105,12 @@ impl Socket {
 impl From<OwnedFd> for Socket {
     fn from(fd: OwnedFd) -> Self {
         Self(fd)
+    }
+}
+
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        socket.0
     }
 }
 

@@ -40,7 +40,7 @@ impl BlockPool {
 
     fn give(&mut self, block: Box<[u8]>) {
         self.lent -= 1;
-        if self.free.len() < KEEP {
+        if self.free.len() < KEEP && block.len() == self.block_size {
             self.free.push(block);
         }
     }
@@ -58,6 +58,27 @@ pub struct Buffer {
 }
 
 impl Buffer {
+    /// A buffer of bytes that came from elsewhere. More than one block are kept
+    /// in a block of their own, which is not used again; there is no room behind
+    /// them.
+    pub fn holding(pool: &mut BlockPool, bytes: Vec<u8>) -> Self {
+        let mut buffer = Self::default();
+        if bytes.len() <= pool.block_size {
+            buffer.append(pool, &bytes);
+        } else if let Ok(end) = u32::try_from(bytes.len()) {
+            pool.lent += 1;
+            buffer = Self { block: Some(bytes.into_boxed_slice()), start: 0, end };
+        }
+        buffer
+    }
+
+    /// Takes everything out.
+    pub fn take(&mut self, pool: &mut BlockPool) -> Vec<u8> {
+        let bytes = self.data().to_vec();
+        self.clear(pool);
+        bytes
+    }
+
     /// Bytes waiting.
     pub fn len(&self) -> usize {
         (self.end - self.start) as usize
@@ -159,6 +180,23 @@ mod tests {
         assert_eq!(buffer.fill(&mut pool, |_| Err(5)), Err(5));
         assert_eq!(buffer.fill(&mut pool, |_| Ok::<_, ()>(0)), Ok((0, 8)));
         assert_eq!(pool.lent(), 0);
+    }
+
+    #[test]
+    fn more_than_a_block_from_elsewhere_is_kept_until_it_is_consumed() {
+        let mut pool = BlockPool::new(4);
+        let mut buffer = Buffer::holding(&mut pool, b"0123456789".to_vec());
+        assert_eq!((pool.lent(), buffer.data()), (1, &b"0123456789"[..]));
+        assert_eq!(buffer.append(&mut pool, b"x"), 0, "nothing is read behind it");
+        buffer.consume(&mut pool, 9);
+        assert_eq!(buffer.take(&mut pool), b"9");
+        assert_eq!((pool.lent(), pool.held()), (0, 0), "such a block is not used again");
+        for size in [0, 3, 4] {
+            let mut buffer = Buffer::holding(&mut pool, vec![7; size]);
+            assert_eq!((buffer.len(), pool.lent()), (size, usize::from(size > 0)));
+            assert_eq!(buffer.take(&mut pool), vec![7; size]);
+        }
+        assert_eq!(pool.held(), 1);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Taking connections in: bounded batches, faults by kind, and the end of a
 //! listener without losing what waits in its queue.
 
+mod sockets;
+
 use std::{
     io,
     os::fd::AsFd,
@@ -43,6 +45,8 @@ pub(super) struct Listener {
     pub(super) socket: ListenSocket,
     timer: Option<TimerId>,
     paused: bool,
+    /// It accepts nothing until it is told to: somebody else does.
+    held: bool,
     /// It waits on the run queue.
     queued: bool,
     stopping: Option<Stopping>,
@@ -86,7 +90,7 @@ enum Fault {
 
 impl Listener {
     pub(super) fn new(spec: ListenerSpec, socket: ListenSocket) -> Self {
-        Self { spec, socket, timer: None, paused: false, queued: false, stopping: None, quiet_until: None }
+        Self { spec, socket, timer: None, paused: false, held: false, queued: false, stopping: None, quiet_until: None }
     }
 
     /// It is stopping, and has been for long enough.
@@ -95,10 +99,15 @@ impl Listener {
     }
 
     fn set_paused(&mut self, paused: bool) {
-        self.paused = paused;
-        self.spec.counters.paused.set(u64::from(paused));
+        if std::mem::replace(&mut self.paused, paused) == paused {
+            return;
+        }
+        // A worker may have two sockets of one listener.
         if paused {
+            self.spec.counters.paused.add(1);
             self.spec.counters.accept_pauses.add(1);
+        } else {
+            self.spec.counters.paused.sub(1);
         }
     }
 }
@@ -106,6 +115,9 @@ impl Listener {
 impl Worker {
     /// Accepts a batch and sees to what follows from how it ended.
     pub(super) fn accept(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+        if self.listeners.get(slot).is_none_or(|listener| listener.held) {
+            return;
+        }
         let batch = self.accept_batch(slot, turn);
         let Some(listener) = self.listeners.get_mut(slot) else { return };
         if batch != Batch::Paused && listener.paused {
@@ -128,21 +140,6 @@ impl Worker {
         if let Some(listener) = self.listeners.get_mut(slot) {
             listener.queued = false;
             self.accept(slot, turn);
-        }
-    }
-
-    /// Begins the end of a listener; answers when its socket is closed.
-    pub(super) fn stop_listener(&mut self, slot: SlotId, reply: Reply<()>, turn: &mut Turn<'_>) {
-        let Some(listener) = self.listeners.get_mut(slot) else { return reply.send(()) };
-        match &mut listener.stopping {
-            Some(stopping) => stopping.replies.push(reply),
-            None => {
-                listener.socket.refuse_new();
-                let grace = if listener.socket.needs_grace() { GRACE } else { Duration::ZERO };
-                listener.stopping =
-                    Some(Stopping { replies: vec![reply], grace: turn.now + grace, patience: turn.now + PATIENCE });
-                self.accept(slot, turn);
-            }
         }
     }
 
@@ -171,9 +168,20 @@ impl Worker {
 
     /// Closes a listener's socket; its connections go on.
     pub(super) fn close_listener(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
-        let Some(mut listener) = self.listeners.remove(slot) else { return };
-        if self.listener_slots.get(&listener.spec.id) == Some(&slot) {
-            self.listener_slots.remove(&listener.spec.id);
+        let Some(Listener { spec, socket, stopping, .. }) = self.forget_listener(slot, turn) else { return };
+        drop(socket);
+        if let Some(stopping) = stopping {
+            self.stopped(spec.id, stopping.replies);
+        }
+    }
+
+    fn forget_listener(&mut self, slot: SlotId, turn: &mut Turn<'_>) -> Option<Listener> {
+        let mut listener = self.listeners.remove(slot)?;
+        if let Some(slots) = self.listener_slots.get_mut(&listener.spec.id) {
+            slots.retain(|each| *each != slot);
+            if slots.is_empty() {
+                self.listener_slots.remove(&listener.spec.id);
+            }
         }
         if listener.paused {
             listener.set_paused(false);
@@ -181,13 +189,10 @@ impl Worker {
         if let Some(timer) = listener.timer.take() {
             turn.cancel(timer);
         }
-        if listener.socket.is_shared() {
-            turn.unwatch(&listener.socket.fd);
-        }
-        drop(listener.socket);
-        for reply in listener.stopping.into_iter().flat_map(|stopping| stopping.replies) {
-            reply.send(());
-        }
+        // Others may have a descriptor of it, and closing this one would not
+        // end the watch.
+        turn.unwatch(&listener.socket.fd);
+        Some(listener)
     }
 
     fn accept_batch(&mut self, slot: SlotId, turn: &mut Turn<'_>) -> Batch {

@@ -61,6 +61,8 @@ pub(super) struct FdShare {
     budget: Arc<FdBudget>,
     /// Others only ever set it to 0.
     spare: Arc<AtomicU64>,
+    /// Taken although there were none; paid back first.
+    owed: u64,
 }
 
 impl FdShare {
@@ -70,7 +72,7 @@ impl FdShare {
         spares.retain(|each| each.strong_count() > 0);
         spares.push(Arc::downgrade(&spare));
         drop(spares);
-        Self { budget, spare }
+        Self { budget, spare, owed: 0 }
     }
 
     /// Takes `n` descriptors; false if there are not so many.
@@ -89,9 +91,21 @@ impl FdShare {
         taken == n
     }
 
+    /// Takes `n` descriptors that are open already, whether there are so many
+    /// or not.
+    pub(super) fn take_anyway(&mut self, n: usize) {
+        if !self.take(n) {
+            let n = n as u64;
+            let spare = self.spare.swap(0, Relaxed);
+            self.owed += n - spare - self.budget.take(n - spare);
+        }
+    }
+
     /// Gives `n` descriptors back.
     pub(super) fn give(&mut self, n: usize) {
-        let have = self.spare.swap(0, Relaxed) + n as u64;
+        let paid = self.owed.min(n as u64);
+        self.owed -= paid;
+        let have = self.spare.swap(0, Relaxed) + (n as u64 - paid);
         self.store(have);
     }
 
@@ -142,6 +156,23 @@ mod tests {
         share.give(2000);
         drop(share);
         assert_eq!(budget.free.load(Relaxed), before);
+    }
+
+    #[test]
+    fn what_is_open_already_is_taken_on_credit() {
+        let budget = FdBudget::new(16, 6);
+        let (mut one, mut other) = (FdShare::new(Arc::clone(&budget)), FdShare::new(Arc::clone(&budget)));
+        assert!(other.take(3));
+        one.take_anyway(9);
+        assert!(!one.take(1) && !other.take(1));
+        one.give(4);
+        assert!(!one.take(1), "the credit comes first");
+        one.give(1);
+        assert!(one.take(1), "5 are left of 9, and 3 are the other's");
+        one.give(5);
+        other.give(3);
+        drop((one, other));
+        assert_eq!(budget.free.load(Relaxed), 8);
     }
 
     #[test]

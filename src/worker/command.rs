@@ -1,13 +1,14 @@
 //! What control may tell a worker. Owned values only; nothing is shared but
 //! immutable snapshots and single-writer counters.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
+use std::{fmt, io, net::IpAddr, sync::Arc, time::Instant};
 
 use crate::{
     config::{self, Address},
-    listen::ListenSocket,
+    listen::{Duplicate, ListenSocket},
     metrics::{EndpointShard, ListenerShard, PoolShard},
     protocol::CloseReason,
+    worker::parcel::{Arrival, Parcel},
 };
 
 /// Names a listener among all that this process ever had.
@@ -72,13 +73,49 @@ pub enum Command {
     /// Forgets a pool; no listener refers to it any more. Connections that are
     /// open keep their endpoint.
     RemovePool(PoolId),
-    /// Begins to accept.
+    /// Begins to accept. A worker may be given several sockets of one listener;
+    /// they go by its id, all together.
     AddListener(ListenerSpec, ListenSocket),
     /// Other settings for connections accepted from now on.
     UpdateListener(ListenerSpec),
     /// Accepts what waits in the queue, then closes the socket, then replies.
     /// Open connections go on.
     StopListener(ListenerId, Reply<()>),
+    /// Gives a listener's sockets away, their accept queues with them; none, if
+    /// there is no such listener or it is stopping. Open connections go on.
+    ReleaseListener(ListenerId, Reply<Vec<ListenSocket>>),
+    /// Duplicates of a listener's sockets, which it goes on with; an error if
+    /// file descriptors run out.
+    DuplicateListener(ListenerId, Reply<io::Result<Vec<Duplicate>>>),
+    /// Further descriptors of a listener's first socket, as many as asked for or
+    /// as can be had: for other workers of this process, which then accept from
+    /// the same queue.
+    ShareListener(ListenerId, usize, Reply<Vec<ListenSocket>>),
+    /// Accepts no more of a listener (`None`: of all that there are), but keeps
+    /// the sockets and their queues.
+    PauseListener(Option<ListenerId>, Reply<()>),
+    /// Accepts again.
+    ResumeListener(Option<ListenerId>),
+    /// Takes connections out of the worker, at most `limit` and at most 256 of
+    /// those selected; answers them. They are nobody's until they are imported,
+    /// and close when they are dropped. Empty: there is none.
+    Export {
+        /// Which.
+        selection: Selection,
+        /// How many.
+        limit: usize,
+        /// The answer.
+        reply: Reply<Vec<Parcel>>,
+    },
+    /// Takes connections on; answers those that it cannot. The counters must be
+    /// this worker's, and pools must have been told before.
+    Import(Vec<Arrival>, Reply<Vec<Parcel>>),
+    /// Names at most so many of the connections that rest, the longest idle
+    /// first; see [`Resting`].
+    Resting(Filter, usize, Reply<Vec<Resting>>),
+    /// Ends connections in good order, if no byte has moved since; replies with
+    /// the ids that were ended.
+    Retire(Vec<Resting>, CloseReason, Reply<Vec<u64>>),
     /// Lists connections, ordered by id: those that are open from now to the
     /// answer, and some of those that close meanwhile.
     Query(Query, Reply<Vec<ConnectionInfo>>),
@@ -134,6 +171,16 @@ pub struct Filter {
     pub accepted_before: Option<Instant>,
     /// No byte moved since this time or earlier.
     pub idle_since: Option<Instant>,
+}
+
+/// A connection that nobody is waiting for: both directions are open, and netd
+/// holds no byte of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Resting {
+    /// The last byte moved.
+    pub since: Instant,
+    /// Its number.
+    pub id: u64,
 }
 
 /// One page of connections.

@@ -1,6 +1,8 @@
 //! One connection: its sides, its rules, its ledger. Generic over the stream,
 //! so that everything but the socket calls runs in tests without a socket.
 
+mod freeze;
+
 use std::{
     net::SocketAddr,
     sync::Arc,

@@ -2,6 +2,8 @@
 //! in a block, or, once the direction has proven bulky, in a pipe that the
 //! bytes pass without entering this process.
 
+mod freeze;
+
 use std::io;
 
 use crate::{

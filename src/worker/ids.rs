@@ -28,13 +28,19 @@ impl Ids {
         id
     }
 
+    /// A connection with this id arrived: later ones have higher ids.
+    pub(super) fn reach(&mut self, id: u64) {
+        self.next = self.next.max((id >> WORKER_BITS) + 1);
+    }
+
     /// The highest id given out so far; below all of them if there is none.
     pub(super) fn newest(&self) -> u64 {
         self.next.saturating_sub(1) << WORKER_BITS | self.worker
     }
 }
 
-/// The index of the worker that gave out `id`.
+/// The index of the worker that gave out `id`; the connection may have moved
+/// since.
 pub fn worker_of(id: u64) -> usize {
     (id as usize) & (MAX_WORKERS - 1)
 }
@@ -51,6 +57,11 @@ mod tests {
         assert_eq!(ids.newest(), second);
         assert!(Ids::new(1 << 44, 5).newest() < first);
         assert_eq!((worker_of(first), worker_of(second)), (5, 5));
+        let arrived = (1 << 45) << WORKER_BITS | 9;
+        ids.reach(arrived);
+        assert!(ids.newest() > arrived >> WORKER_BITS << WORKER_BITS && ids.next() > arrived);
+        ids.reach(first);
+        assert!(ids.next() > arrived, "an older one changes nothing");
         assert_ne!(first, Ids::new(1 << 44, 6).next());
     }
 }

@@ -7,6 +7,9 @@
 //! The way of a byte: `run` (the reactor's handler) -> `accept` -> `conn`
 //! (drives a session of `protocol`, or, once `dial` has found an endpoint, a
 //! `tunnel`) -> `transport` -> kernel. Down go method calls; up come values.
+//!
+//! A connection may leave for another worker (`export`): each of these rooms
+//! has a `freeze` that takes it apart into a [`Parcel`] and puts it together.
 
 mod accept;
 mod budget;
@@ -14,6 +17,7 @@ mod command;
 mod conn;
 mod dial;
 mod early;
+mod export;
 mod handle;
 mod hold;
 mod ids;
@@ -21,6 +25,7 @@ mod key;
 mod parcel;
 mod pools;
 mod query;
+mod retire;
 mod run;
 mod supplies;
 mod transport;
@@ -30,11 +35,11 @@ mod walk;
 pub use budget::FdBudget;
 pub use command::{
     Command, ConnectionInfo, ConnectionState, EndpointId, EndpointSpec, Filter, ListenerId, ListenerSpec, PoolId,
-    PoolSpec, Query, Reply, Selection,
+    PoolSpec, Query, Reply, Resting, Selection,
 };
 pub use handle::{Handle, Overloaded, Settings};
 pub use ids::{MAX_WORKERS, worker_of};
-pub use parcel::{FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage};
+pub use parcel::{Arrival, FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage};
 
 #[cfg(test)]
 mod script;

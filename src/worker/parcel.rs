@@ -4,18 +4,20 @@
 use std::{
     net::SocketAddr,
     os::fd::OwnedFd,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
     config::Accelerate,
+    metrics::{EndpointShard, ListenerShard},
     protocol::DialFailure,
     worker::command::{EndpointId, ListenerId, PoolId},
 };
 
 /// A connection that no worker drives. Dropping it closes its sockets.
 #[derive(Debug)]
-pub struct Parcel {
+pub struct Parcel<F = OwnedFd> {
     /// Unique over cores and upgrades; it keeps it.
     pub id: u64,
     /// Came in on.
@@ -35,17 +37,17 @@ pub struct Parcel {
     /// The endpoint it is, or is being, relayed to.
     pub endpoint: Option<EndpointId>,
     /// The client's side.
-    pub downstream: ParcelSide,
+    pub downstream: ParcelSide<F>,
     /// What it was doing.
-    pub stage: ParcelStage,
+    pub stage: ParcelStage<F>,
 }
 
 /// One socket and its ledger. What the kernel tells again to a new watcher
 /// (readiness, the end) does not travel.
 #[derive(Debug)]
-pub struct ParcelSide {
+pub struct ParcelSide<F = OwnedFd> {
     /// The socket: non-blocking, connected or connecting.
-    pub socket: OwnedFd,
+    pub socket: F,
     /// Bytes received.
     pub received: u64,
     /// Bytes sent.
@@ -58,9 +60,20 @@ pub struct ParcelSide {
     pub failed: bool,
 }
 
+/// A connection that comes to a worker, and who counts it there.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The connection.
+    pub parcel: Parcel,
+    /// This worker's counters for its listener.
+    pub listener: Arc<ListenerShard>,
+    /// This worker's counters for its endpoint, if it has one.
+    pub endpoint: Option<Arc<EndpointShard>>,
+}
+
 /// What a connection was doing.
 #[derive(Debug)]
-pub enum ParcelStage {
+pub enum ParcelStage<F = OwnedFd> {
     /// netd itself spoke with the client.
     Session {
         /// Which rules.
@@ -85,12 +98,12 @@ pub enum ParcelStage {
         /// Endpoints that failed.
         tried: Vec<EndpointId>,
         /// The connect under way.
-        attempt: Option<ParcelAttempt>,
+        attempt: Option<ParcelAttempt<F>>,
     },
     /// Moving bytes.
     Tunnel {
         /// The endpoint's side.
-        upstream: ParcelSide,
+        upstream: ParcelSide<F>,
         /// Downstream to upstream.
         up: ParcelFlow,
         /// Upstream to downstream.
@@ -127,9 +140,9 @@ pub enum ParcelSession {
 
 /// A connect under way.
 #[derive(Debug)]
-pub struct ParcelAttempt {
+pub struct ParcelAttempt<F = OwnedFd> {
     /// The endpoint's side.
-    pub upstream: ParcelSide,
+    pub upstream: ParcelSide<F>,
     /// When it began.
     pub begun: Instant,
     /// When it is given up.
@@ -175,7 +188,15 @@ pub enum Held {
     },
 }
 
-impl Parcel {
+impl<F> ParcelSide<F> {
+    /// The socket, and all but the socket.
+    pub(super) fn split(self) -> (F, ParcelSide<()>) {
+        let Self { socket, received, sent, gathers, urgent, failed } = self;
+        (socket, ParcelSide { socket: (), received, sent, gathers, urgent, failed })
+    }
+}
+
+impl<F> Parcel<F> {
     /// Its file descriptors.
     pub fn fds(&self) -> usize {
         let pipe = |flow: &ParcelFlow| match flow.held {

@@ -1,12 +1,31 @@
 //! Finding connections: filters, and what is told of one.
 
-use std::net::{IpAddr, SocketAddr};
-
-use crate::worker::{
-    command::{ConnectionInfo, Filter},
-    conn::Conn,
-    transport::Stream,
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
 };
+
+use crate::{
+    slots::{SlotId, Slots},
+    worker::{
+        command::{ConnectionInfo, Filter, Selection},
+        conn::Conn,
+        transport::Stream,
+    },
+};
+
+/// The slots of `limit` of the selected connections.
+pub(super) fn some<S: Stream>(conns: &Slots<Conn<S>>, selection: &Selection, limit: usize) -> Vec<SlotId> {
+    let ids = match selection {
+        Selection::Ids(ids) => ids.iter().collect::<HashSet<_>>(),
+        Selection::Matching(_) => HashSet::new(),
+    };
+    let selected = |conn: &Conn<S>| match selection {
+        Selection::Ids(_) => ids.contains(&conn.id),
+        Selection::Matching(filter) => matches(filter, conn),
+    };
+    conns.iter().filter(|(_, conn)| selected(conn)).map(|(slot, _)| slot).take(limit).collect()
+}
 
 /// Whether a connection is one of those that are looked for.
 pub(super) fn matches<S: Stream>(filter: &Filter, conn: &Conn<S>) -> bool {

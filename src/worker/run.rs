@@ -35,12 +35,12 @@ pub(super) struct Worker {
     pub(super) ids: Ids,
     pub(super) fds: FdShare,
     pub(super) listeners: Slots<Listener>,
-    /// Listeners that were not closed yet.
-    pub(super) listener_slots: HashMap<ListenerId, SlotId>,
+    /// Sockets of listeners that were not closed yet.
+    pub(super) listener_slots: HashMap<ListenerId, Vec<SlotId>>,
     pub(super) pools: Pools,
     pub(super) conns: Slots<Conn<Socket>>,
     pub(super) walks: Walks,
-    supplies: Supplies,
+    pub(super) supplies: Supplies,
     /// A listener is, or was until lately, paused.
     pub(super) any_paused: bool,
     done: bool,
@@ -183,7 +183,7 @@ impl Worker {
     fn add_listener(&mut self, spec: ListenerSpec, socket: crate::listen::ListenSocket, turn: &mut Turn<'_>) {
         let id = spec.id;
         let slot = self.listeners.insert_with(|_| Listener::new(spec, socket));
-        self.listener_slots.insert(id, slot);
+        self.listener_slots.entry(id).or_default().push(slot);
         let Some(listener) = self.listeners.get(slot) else { return };
         match turn.watch_listener(&listener.socket.fd, Key::Listener(slot).token()) {
             Ok(()) => self.accept(slot, turn),
@@ -248,20 +248,25 @@ impl Handler for Worker {
             Command::SetPool(spec) => self.pools.set(spec),
             Command::RemovePool(id) => self.pools.remove(id),
             Command::AddListener(spec, socket) => self.add_listener(spec, socket, turn),
-            Command::UpdateListener(spec) => {
-                let slot = self.listener_slots.get(&spec.id).copied();
-                if let Some(listener) = slot.and_then(|slot| self.listeners.get_mut(slot)) {
-                    if listener.spec.config.backlog != spec.config.backlog {
-                        listener.socket.set_backlog(spec.config.backlog);
-                    }
-                    listener.spec = spec;
-                }
+            Command::UpdateListener(spec) => self.update_listener(&spec),
+            Command::StopListener(id, reply) => self.stop_listener(id, reply, turn),
+            Command::ReleaseListener(id, reply) => reply.send(self.release_listener(id, turn)),
+            Command::DuplicateListener(id, reply) => reply.send(self.duplicate_listener(id)),
+            Command::ShareListener(id, count, reply) => reply.send(self.share_listener(id, count)),
+            Command::PauseListener(id, reply) => {
+                self.hold_listener(id);
+                reply.send(());
             }
-            Command::StopListener(id, reply) => match self.listener_slots.get(&id).copied() {
-                Some(slot) => self.stop_listener(slot, reply, turn),
-                None => reply.send(()),
-            },
             Command::Query(query, reply) => self.begin_walk(Walk::list(query, reply, self.ids.newest()), turn),
+            Command::ResumeListener(id) => self.resume_listener(id, turn),
+            Command::Export { selection, limit, reply } => reply.send(self.export(&selection, limit, turn)),
+            Command::Import(arrivals, reply) => reply.send(self.import(arrivals, turn)),
+            Command::Resting(filter, limit, reply) => {
+                self.begin_walk(Walk::rest(filter, limit, reply, self.ids.newest()), turn);
+            }
+            Command::Retire(named, reason, reply) => {
+                self.begin_walk(Walk::retire(named, reason, reply, self.ids.newest()), turn);
+            }
             Command::Close(selection, reason, reply) => {
                 self.begin_walk(Walk::close(selection, reason, reply, self.ids.newest()), turn);
             }

@@ -268,3 +268,20 @@ impl Stream for Script {
         Ok(written)
     }
 }
+
+impl Script {
+    /// Somebody else watches it from now on: the kernel tells what is so, as
+    /// `epoll_ctl(2)` does when a socket is added.
+    pub(super) fn watched_anew(&self) {
+        let state = &mut *self.0.borrow_mut();
+        let hung_up = state.dead || (state.ended && state.ends > 0);
+        state.starved |= !state.can_write();
+        state.news = Ready {
+            readable: !state.incoming.is_empty() || state.ended || state.dead,
+            writable: state.can_write() || hung_up,
+            read_closed: state.ended || state.dead,
+            error: state.pending.is_some(),
+            urgent: !state.marks.is_empty(),
+        };
+    }
+}

@@ -70,6 +70,21 @@ impl PipePool {
         }
     }
 
+    /// Takes on a pipe that another worker has made.
+    pub(super) fn adopt(&mut self, pipe: Pipe) -> Pipe {
+        self.fds.take_anyway(2);
+        self.lent += 1;
+        pipe
+    }
+
+    /// Lets a pipe that was lent go to another worker.
+    pub(super) fn release(&mut self, pipe: Pipe) -> Pipe {
+        self.lent -= 1;
+        self.refused = false;
+        self.fds.give(2);
+        pipe
+    }
+
     /// Pipes in use.
     #[cfg(test)]
     pub(super) fn lent(&self) -> usize {

@@ -1,6 +1,8 @@
 //! A stream and what is known of it: readiness as the kernel told it, and a
 //! ledger of bytes.
 
+mod freeze;
+
 use std::io;
 
 use crate::{

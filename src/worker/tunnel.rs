@@ -15,6 +15,8 @@
 //! A direction holds at most one block, and only while bytes wait in it: the
 //! sender is not read before the receiver has taken what was read.
 
+pub(super) mod freeze;
+
 use std::{io, time::Instant};
 
 use crate::{

@@ -14,10 +14,11 @@ use crate::{
     reactor::Turn,
     slots::{SlotId, Slots},
     worker::{
-        command::{ConnectionInfo, Query, Reply, Selection},
+        command::{ConnectionInfo, Filter, Query, Reply, Resting, Selection},
         conn::Conn,
         key::Key,
         query,
+        retire::{Named, Rests},
         run::Worker,
         transport::Stream,
     },
@@ -49,14 +50,17 @@ pub(super) struct Walk {
 #[derive(Debug)]
 enum Errand {
     List { query: Query, found: BinaryHeap<Found>, reply: Reply<Vec<ConnectionInfo>> },
-    Close { wanted: Wanted, reason: CloseReason, ended: Vec<u64>, reply: Reply<Vec<u64>> },
+    Rest { rests: Rests, reply: Reply<Vec<Resting>> },
+    End { wanted: Wanted, reason: CloseReason, ended: Vec<u64>, reply: Reply<Vec<u64>> },
 }
 
-/// A [`Selection`] that is quick to ask.
+/// Which connections end; quick to ask.
 #[derive(Debug)]
 enum Wanted {
     Ids(HashSet<u64>),
-    Matching(super::command::Filter),
+    Matching(Filter),
+    /// In good order, if they rest still.
+    Resting(Named),
 }
 
 /// Ordered by id.
@@ -75,11 +79,27 @@ impl Walk {
             Selection::Ids(ids) => Wanted::Ids(ids.into_iter().collect()),
             Selection::Matching(filter) => Wanted::Matching(filter),
         };
-        Self { errand: Errand::Close { wanted, reason, ended: Vec::new(), reply }, next: 0, newest }
+        Self::end(wanted, reason, reply, newest)
+    }
+
+    /// Names connections that rest, at most `limit`, the longest idle first;
+    /// `newest` is the highest id given out so far.
+    pub(super) fn rest(filter: Filter, limit: usize, reply: Reply<Vec<Resting>>, newest: u64) -> Self {
+        Self { errand: Errand::Rest { rests: Rests::new(filter, limit), reply }, next: 0, newest }
+    }
+
+    /// Ends in good order those of the named connections that have rested
+    /// since; `newest` is the highest id given out so far.
+    pub(super) fn retire(named: Vec<Resting>, reason: CloseReason, reply: Reply<Vec<u64>>, newest: u64) -> Self {
+        Self::end(Wanted::Resting(Named::new(named)), reason, reply, newest)
+    }
+
+    fn end(wanted: Wanted, reason: CloseReason, reply: Reply<Vec<u64>>, newest: u64) -> Self {
+        Self { errand: Errand::End { wanted, reason, ended: Vec::new(), reply }, next: 0, newest }
     }
 
     /// Looks at the next places. Breaks behind the last one. For an order to
-    /// close, `doomed` gets the connections to be ended now.
+    /// end some, `doomed` gets the connections to be ended now.
     fn go<S: Stream>(&mut self, conns: &Slots<Conn<S>>, doomed: &mut Vec<SlotId>) -> ControlFlow<()> {
         for _ in 0..LOOKS {
             if self.next >= conns.places() {
@@ -92,7 +112,8 @@ impl Walk {
             }
             match &mut self.errand {
                 Errand::List { query, found, .. } => note(query, found, conn),
-                Errand::Close { wanted, ended, .. } => {
+                Errand::Rest { rests, .. } => rests.note(conn),
+                Errand::End { wanted, ended, .. } => {
                     if wanted.has(conn) {
                         ended.push(conn.id);
                         doomed.push(slot);
@@ -111,7 +132,8 @@ impl Walk {
             Errand::List { found, reply, .. } => {
                 reply.send(found.into_sorted_vec().into_iter().map(|Found(info)| info).collect());
             }
-            Errand::Close { ended, reply, .. } => reply.send(ended),
+            Errand::Rest { rests, reply } => reply.send(rests.into_sorted()),
+            Errand::End { ended, reply, .. } => reply.send(ended),
         }
     }
 }
@@ -138,6 +160,7 @@ impl Wanted {
         match self {
             Self::Ids(ids) => ids.contains(&conn.id),
             Self::Matching(filter) => query::matches(filter, conn),
+            Self::Resting(named) => named.has(conn),
         }
     }
 }
@@ -184,8 +207,9 @@ impl Worker {
         let Some(mut walk) = self.walks.waiting.pop_front() else { return };
         let mut doomed = Vec::new();
         let flow = walk.go(&self.conns, &mut doomed);
-        if let Errand::Close { reason, .. } = walk.errand {
-            doomed.into_iter().for_each(|slot| self.close(slot, reason, true, turn));
+        if let Errand::End { reason, wanted, .. } = &walk.errand {
+            let reset = !matches!(wanted, Wanted::Resting(_));
+            doomed.into_iter().for_each(|slot| self.close(slot, *reason, reset, turn));
         }
         match flow {
             ControlFlow::Break(()) => walk.answer(),

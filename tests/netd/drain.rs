@@ -1,13 +1,23 @@
 //! Nothing new, and nothing lost.
 
+mod gone;
+mod gradual;
+mod lame_duck;
 mod whole;
+mod worker;
 
 use crate::support::{Client, Daemon, Origin, Setup, eventually};
 
 /// `front` relays to two endpoints, `echo` is for itself.
 fn daemon(a: &Origin, b: &Origin) -> Daemon {
+    daemon_with("", a, b)
+}
+
+/// The same, with more sections.
+fn daemon_with(sections: &str, a: &Origin, b: &Origin) -> Daemon {
     Setup::config(&format!(
         r#"
+        {sections}
         [[listener]]
         name = "front"
         address = "127.0.0.1:0"

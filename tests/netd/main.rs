@@ -17,3 +17,5 @@ mod reload;
 mod service;
 mod stalls;
 mod trial;
+mod upgrade;
+mod workers;

@@ -7,7 +7,7 @@ use std::{net::IpAddr, time::Duration};
 
 use crate::{
     config::LogLevel,
-    control::{self, Candidate, Deadline, EndpointOverride, EventKind, Refusal},
+    control::{self, Candidate, Course, Deadline, EndpointOverride, EventKind, Refusal},
     pb,
 };
 
@@ -168,14 +168,15 @@ pub(in crate::admin) fn drain(request: pb::DrainRequest, peer: &str) -> Checked<
         (None, true) => Deadline::Never,
         (given, false) => deadline(given)?,
     };
-    Ok(control::DrainRequest { target: target(request.target)?, deadline, by: provenance(request.by, peer)? })
+    let course = Course { moves: request.r#move, ..course(deadline, request.gradual, request.lame_duck)? };
+    Ok(control::DrainRequest { target: target(request.target)?, course, by: provenance(request.by, peer)? })
 }
 
 /// What a drain is about.
 pub(in crate::admin) fn target(target: Option<pb::Target>) -> Checked<control::Target> {
     use pb::target::Of;
     match target.and_then(|target| target.of) {
-        None => invalid("target is missing; set one of daemon, listener, pool, endpoint"),
+        None => invalid("target is missing; set one of daemon, listener, pool, endpoint, worker"),
         Some(Of::Daemon(true)) => Ok(control::Target::Daemon),
         Some(Of::Daemon(false)) => {
             invalid("target.daemon is false; set it to true, or name a listener, pool or endpoint")
@@ -186,6 +187,7 @@ pub(in crate::admin) fn target(target: Option<pb::Target>) -> Checked<control::T
             let (pool, address) = endpoint_name("target.endpoint", endpoint)?;
             Ok(control::Target::Endpoint(pool, address))
         }
+        Some(Of::Worker(index)) => Ok(control::Target::Worker(usize::try_from(index).unwrap_or(usize::MAX))),
     }
 }
 
@@ -224,6 +226,12 @@ pub(in crate::admin) fn set_endpoint(request: pb::SetEndpointRequest, peer: &str
     Ok(control::SetEndpoint { pool, endpoint, setting, expires_in, by: provenance(request.by, peer)? })
 }
 
+/// Evening connections over the workers.
+pub(in crate::admin) fn rebalance(request: pb::RebalanceRequest, peer: &str) -> Checked<control::RebalanceRequest> {
+    let limit = Some(request.limit).filter(|&limit| limit > 0);
+    Ok(control::RebalanceRequest { limit, by: provenance(request.by, peer)? })
+}
+
 /// A log level.
 pub(in crate::admin) fn log_level(level: &str) -> Checked<LogLevel> {
     level.parse().map_err(Refusal::Invalid)
@@ -250,8 +258,29 @@ pub(in crate::admin) fn shutdown(request: pb::ShutdownRequest, peer: &str) -> Ch
     if request.now && request.deadline.is_some() {
         return invalid("both now and deadline are set; use one of them");
     }
-    let deadline = deadline(request.deadline)?;
-    Ok(control::ShutdownRequest { now: request.now, deadline, by: provenance(request.by, peer)? })
+    if request.now && (request.gradual.is_some() || request.lame_duck.is_some()) {
+        return invalid("now is set, which leaves no time for gradual or lame_duck");
+    }
+    let course = course(deadline(request.deadline)?, request.gradual, request.lame_duck)?;
+    Ok(control::ShutdownRequest { now: request.now, course, by: provenance(request.by, peer)? })
+}
+
+fn course(
+    deadline: Deadline,
+    gradual: Option<prost_types::Duration>,
+    lame_duck: Option<prost_types::Duration>,
+) -> Checked<Course> {
+    let time = |field, given: Option<_>| given.map(|given| duration_or_none(field, given)).transpose();
+    let (gradual, lame_duck) = (time("gradual (--gradual)", gradual)?, time("lame_duck (--lame-duck)", lame_duck)?);
+    Ok(Course { gradual, lame_duck, ..Course::until(deadline) })
+}
+
+/// A time, or no time at all.
+fn duration_or_none(field: &str, given: prost_types::Duration) -> Checked<Duration> {
+    match Duration::try_from(given) {
+        Ok(Duration::ZERO) => Ok(Duration::ZERO),
+        _ => duration(field, given, MAX_DURATION),
+    }
 }
 
 fn deadline(deadline: Option<prost_types::Duration>) -> Checked<Deadline> {

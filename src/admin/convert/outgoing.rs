@@ -13,7 +13,7 @@ use tonic::Status;
 use crate::{
     control::{
         self, ChangeKind, ConnectionState, DrainOutcome, EndpointOverride, Layer, ListenerOverride, ListenerState,
-        PoolOverride, Refusal,
+        PoolOverride, Refusal, WorkerOverride,
     },
     pb,
 };
@@ -32,6 +32,14 @@ pub(in crate::admin) fn refused(refusal: Refusal) -> Status {
         Refusal::Timeout(_) => Status::deadline_exceeded(message),
         Refusal::ShuttingDown => Status::unavailable(message),
     }
+}
+
+/// What moved between workers.
+pub(in crate::admin) fn rebalanced(moved: Vec<control::Moved>) -> pb::RebalanceResponse {
+    let index = |worker: usize| u32::try_from(worker).unwrap_or(u32::MAX);
+    let moved =
+        moved.into_iter().map(|each| pb::Moved { from: index(each.from), to: index(each.to), connections: each.count });
+    pb::RebalanceResponse { moved: moved.collect() }
 }
 
 /// Keeps only the object called `name`, if one is asked for.
@@ -95,6 +103,8 @@ fn worker(worker: control::WorkerView) -> pb::Worker {
         turns: worker.turns,
         responsive: worker.responsive,
         cpu: worker.cpu,
+        r#override: worker.override_.map(|over| override_(over, |WorkerOverride::Draining| "draining".to_owned())),
+        accepting: worker.accepting,
     }
 }
 
@@ -224,8 +234,16 @@ fn change(change: control::Change) -> pb::Change {
 }
 
 /// A shutdown; `None`: what is open is not waited for.
-pub(in crate::admin) fn shutdown(deadline: Option<Duration>) -> pb::ShutdownResponse {
-    pb::ShutdownResponse { deadline: deadline.and_then(lasting) }
+pub(in crate::admin) fn shutdown(plan: Option<control::DrainPlan>) -> pb::ShutdownResponse {
+    let Some(plan) = plan else { return pb::ShutdownResponse::default() };
+    let lame_duck = Some(plan.lame_duck).filter(|time| !time.is_zero()).and_then(lasting);
+    let gradual = plan.gradual.and_then(lasting);
+    pb::ShutdownResponse { deadline: plan.deadline.and_then(lasting), lame_duck, gradual }
+}
+
+/// A listener that was started.
+pub(in crate::admin) fn started(explanation: control::Explanation) -> pb::StartListenerResponse {
+    pb::StartListenerResponse { state: explanation.effective, explanation: explanation.sentence }
 }
 
 /// Progress of a drain.
@@ -243,6 +261,11 @@ pub(in crate::admin) fn progress(progress: control::DrainProgress) -> pb::DrainP
         left: progress.left.and_then(lasting),
         done: outcome.is_some(),
         outcome: outcome.unwrap_or_default().to_owned(),
+        retired: progress.retired,
+        estimate: progress.estimate.and_then(lasting),
+        accepting: progress.accepting.and_then(lasting),
+        mode: progress.mode.as_str().to_owned(),
+        moved: progress.moved,
     }
 }
 
@@ -291,7 +314,7 @@ pub(in crate::admin) fn at(time: SystemTime) -> Option<prost_types::Timestamp> {
     Some(time.into())
 }
 
-fn lasting(duration: Duration) -> Option<prost_types::Duration> {
+pub(in crate::admin) fn lasting(duration: Duration) -> Option<prost_types::Duration> {
     duration.try_into().ok()
 }
 

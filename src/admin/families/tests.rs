@@ -30,6 +30,12 @@ fn families_carry_the_figures() {
         "netd_pool_connect_retries_total{pool=\"db\"} 2",
         "netd_endpoint_bytes_total{pool=\"db\",endpoint=\"10.0.0.1:5432\",direction=\"from_upstream\"} 7",
         "netd_endpoint_connect_time_seconds_bucket{pool=\"db\",endpoint=\"10.0.0.1:5432\",le=\"4.194304\"} 1",
+        "netd_drains{target=\"worker\"} 1",
+        "netd_drains{target=\"daemon\"} 0",
+        "netd_drain_connections_left{target=\"worker\"} 7",
+        "netd_drains_ended_total{outcome=\"undrained\"} 2",
+        "netd_drain_connections_total{how=\"retired\"} 4",
+        "netd_worker_accepting{worker=\"0\"} 0",
         "netd_worker_turn_seconds_count{worker=\"0\"} 1",
     ] {
         assert!(page.lines().any(|each| each == line), "{line} is missing in\n{page}");

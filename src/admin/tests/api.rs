@@ -4,12 +4,24 @@ use tonic::Code;
 
 use super::fake::{Server, run};
 use crate::{
-    control::{DrainOutcome, DrainProgress, Event, EventKind, Provenance, Refusal},
+    control::{DrainMode, DrainOutcome, DrainProgress, Event, EventKind, Provenance, Refusal},
     pb,
 };
 
 fn progress(remaining: u64, outcome: Option<DrainOutcome>) -> DrainProgress {
-    DrainProgress { remaining, finished: 1, cut: 0, elapsed: std::time::Duration::ZERO, left: None, outcome }
+    DrainProgress {
+        remaining,
+        finished: 1,
+        retired: 2,
+        moved: 1,
+        cut: 0,
+        elapsed: std::time::Duration::ZERO,
+        left: None,
+        estimate: Some(std::time::Duration::from_secs(3)),
+        accepting: None,
+        mode: DrainMode::Gradual,
+        outcome,
+    }
 }
 
 fn event(kind: EventKind, text: &str) -> Event {

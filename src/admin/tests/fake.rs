@@ -69,6 +69,23 @@ impl Fake {
     }
 }
 
+const PLAN: DrainPlan = DrainPlan {
+    lame_duck: Duration::from_secs(5),
+    gradual: Some(Duration::from_secs(20)),
+    deadline: Some(Duration::from_secs(30)),
+    moves: false,
+};
+
+/// The phases and the receipt of an upgrade.
+fn upgrade(request: UpgradeRequest) -> [UpgradeProgress; 3] {
+    let at = Duration::from_millis(12);
+    let mut receipt = Receipt::failed(Verdict::Upgraded, String::new(), request.by, epoch(9), "1.0.0");
+    (receipt.to, receipt.moved, receipt.phases) = (("1.1.0".into(), 42), 3, vec![(Phase::Ready, at)]);
+    receipt.kernel = vec![("ListenDrops".into(), 5, 5)];
+    let moved = UpgradeProgress::Moved { moved: 1, of: 3 };
+    [UpgradeProgress::Reached(Phase::Ready, at), moved, UpgradeProgress::Ended(Box::new(receipt))]
+}
+
 impl Script {
     fn answer(&mut self, request: Request) {
         let refusal = self.refusal.clone();
@@ -125,13 +142,25 @@ impl Script {
                 reply!(reply, receiver);
             }
             Request::Undrain(_, _, reply) => reply!(reply, ()),
-            Request::StartListener(_, _, reply) => reply!(reply, ()),
+            Request::StartListener(name, _, reply) => reply!(reply, explanation(name)),
             Request::StopListener(_, reply) => reply!(reply, ()),
             Request::SetEndpoint(_, reply) => reply!(reply, endpoint()),
+            Request::Rebalance(request, reply) => {
+                let count = request.limit.unwrap_or(50);
+                reply!(reply, vec![Moved { from: 0, to: 1, count }])
+            }
             Request::Why(object, reply) => reply!(reply, explanation(object)),
             Request::SetLogLevel(_, _, reply) => reply!(reply, LogLevel::Info),
-            Request::Shutdown(_, reply) => reply!(reply, Some(Duration::from_secs(30))),
+            Request::Shutdown(_, reply) => reply!(reply, Some(PLAN)),
             Request::Snapshot(reply) => reply!(reply, self.snapshot()),
+            Request::Upgrade(request, reply) => {
+                let (sender, receiver) = mpsc::channel(4);
+                for each in upgrade(request) {
+                    let _ = sender.try_send(each);
+                }
+                reply!(reply, receiver);
+            }
+            Request::Upgrades(reply) => reply!(reply, Vec::new()),
         }
     }
 
@@ -150,7 +179,16 @@ impl Script {
             fds_used: 10,
             fds_limit: 1024,
             memory_bytes: 4096,
-            workers: vec![WorkerView { index: 0, active: 1, accepted: 2, turns: 3, responsive: true, cpu: Some(1) }],
+            workers: vec![WorkerView {
+                index: 0,
+                active: 1,
+                accepted: 2,
+                turns: 3,
+                responsive: true,
+                cpu: Some(1),
+                override_: over(WorkerOverride::Draining),
+                accepting: false,
+            }],
             overrides: 1,
             log_level: LogLevel::Info,
             log_destination: "the journal".into(),
@@ -224,11 +262,16 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
             events: 2,
             accepted: 3,
             active: 4,
+            moved_in: 7,
+            moved_out: 8,
             buffers: 5,
             timers: 6,
             turn_time: times.clone(),
         }],
         reloads: (1, 2),
+        drains: DrainSnapshot { running: vec![("worker", 7)], ended: (1, 2), connections: (3, 4, 5) },
+        upgrades: vec![(Verdict::Upgraded, 3), (Verdict::Refused, 1)],
+        last_upgrade: None,
         returns: Returns { time: 1, guard: 2, rollback: 3, confirmed: 4 },
         status,
     }
@@ -353,7 +396,7 @@ fn entry() -> HistoryEntry {
 
 fn config() -> Arc<config::Config> {
     Arc::new(config::Config {
-        workers: config::Workers { count: None, pin: false, buffer_size: 65536 },
+        workers: config::Workers { count: None, pin: false, buffer_size: 65536, rebalance: config::Rebalance::Off },
         process: config::Process {
             user: None,
             group: None,
@@ -365,7 +408,8 @@ fn config() -> Arc<config::Config> {
         admin: config::Admin { unix: config::AdminSocket::Default, group: None, tcp: None },
         metrics: config::Metrics { listen: None },
         log: config::Log { target: config::LogTarget::Auto, level: LogLevel::Info, format: config::LogFormat::Text },
-        drain: config::Drain { timeout: Duration::from_secs(30) },
+        drain: config::Drain { timeout: Duration::from_secs(30), lame_duck: Duration::ZERO, gradual: None },
+        upgrade: config::Upgrade { rollback_window: Duration::from_secs(3600) },
         reload: config::Reload { close_removed_after: None },
         listeners: vec![],
         pools: vec![],

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     cli::{
-        args::{CloseArgs, SetArgs, TargetArgs},
+        args::{CloseArgs, SetArgs, ShutdownArgs, TargetArgs},
         exit::Failure,
         object,
         output::{objects, units},
@@ -45,12 +45,27 @@ impl Session<'_, '_> {
         self.console.answer(&answer, |_| format!("{name} takes new connections again.\n"))
     }
 
-    pub(super) async fn start(&mut self, listener: &str) -> Result<(), Failure> {
-        let name = object::bare(listener, "listener/");
+    pub(super) async fn start(&mut self, words: &[String]) -> Result<(), Failure> {
+        let name = match object::stopped(words)? {
+            object::Stopped::Listener(name) => name,
+            object::Stopped::Worker(target) => return self.start_worker(target).await,
+        };
         let request = pb::StartListenerRequest { name: name.clone(), by: self.by() };
         let client = self.connect().await?;
         let answer = client.answer(client.rpc().start_listener(request)).await?;
-        self.console.answer(&answer, |_| format!("listener/{name} accepts.\n"))
+        self.console.answer(&answer, |_| match answer.state.as_str() {
+            // An older netd does not say.
+            "accepting" | "" => format!("listener/{name} accepts.\n"),
+            _ => format!("The stop of listener/{name} is lifted, but {}.\n", answer.explanation),
+        })
+    }
+
+    async fn start_worker(&mut self, target: pb::Target) -> Result<(), Failure> {
+        let name = object::name(&target);
+        let request = pb::UndrainRequest { target: Some(target), by: self.by() };
+        let client = self.connect().await?;
+        let answer = client.answer(client.rpc().undrain(request)).await?;
+        self.console.answer(&answer, |_| format!("{name} takes new connections again.\n"))
     }
 
     pub(super) async fn stop(&mut self, listener: &str, expires_in: Option<Duration>) -> Result<(), Failure> {
@@ -108,8 +123,15 @@ impl Session<'_, '_> {
         })
     }
 
-    pub(super) async fn shutdown(&mut self, now: bool, deadline: Option<Duration>) -> Result<(), Failure> {
-        let request = pb::ShutdownRequest { now, deadline: units::wire_duration(deadline)?, by: self.by() };
+    pub(super) async fn shutdown(&mut self, args: ShutdownArgs) -> Result<(), Failure> {
+        let ShutdownArgs { now, deadline, course } = args;
+        let request = pb::ShutdownRequest {
+            now,
+            deadline: units::wire_duration(deadline)?,
+            by: self.by(),
+            gradual: units::wire_duration(course.gradual)?,
+            lame_duck: units::wire_duration(course.lame_duck)?,
+        };
         let client = self.connect().await?;
         let answer = match client.answer(client.rpc().shutdown(request)).await {
             // It was quicker to go than to say so.
@@ -126,7 +148,17 @@ impl Session<'_, '_> {
                 // An older netd does not say.
                 None => "the configured drain.timeout".to_owned(),
             };
-            format!("netd drains, cuts what is left after {after}, and stops. `netctl status` shows how far it is.\n")
+            let time = |span: &Option<prost_types::Duration>| units::span(span.as_ref()).map(units::duration);
+            let lame = time(&answer.lame_duck)
+                .map(|time| format!("is not ready any more, goes on accepting for {time}, then "))
+                .unwrap_or_default();
+            let gradual = time(&answer.gradual)
+                .map(|window| format!("ends idle connections evenly over {window}, "))
+                .unwrap_or_default();
+            format!(
+                "netd {lame}drains, {gradual}cuts what is left after {after}, and stops. `netctl status` shows how \
+                 far it is.\n"
+            )
         })
     }
 }

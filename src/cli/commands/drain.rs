@@ -44,6 +44,9 @@ impl Session<'_, '_> {
             deadline: units::wire_duration(args.deadline)?,
             wait_forever: args.no_deadline,
             by: self.by(),
+            gradual: units::wire_duration(args.course.gradual)?,
+            lame_duck: units::wire_duration(args.course.lame_duck)?,
+            r#move: args.moves,
         };
         let client = self.connect().await?;
         let name = object::name(&target);

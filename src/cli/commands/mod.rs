@@ -5,6 +5,8 @@ mod configuration;
 mod drain;
 mod generations;
 mod look;
+mod rebalance;
+mod upgrade;
 
 use crate::{config::Address, pb};
 
@@ -43,12 +45,14 @@ impl Session<'_, '_> {
             Command::Drain(args) => self.drain(args).await,
             Command::Undrain(target) => self.undrain(&target).await,
             Command::Close(args) => self.close(args).await,
-            Command::Start { listener } => self.start(&listener).await,
+            Command::Start { words } => self.start(&words).await,
             Command::Stop { listener, expires_in } => self.stop(&listener, expires_in).await,
             Command::Set(args) => self.set(args).await,
+            Command::Rebalance { limit } => self.rebalance(limit).await,
             Command::LogLevel { level: None } => self.log_level().await,
             Command::LogLevel { level: Some(level) } => self.set_log_level(level).await,
-            Command::Shutdown { now, deadline } => self.shutdown(now, deadline).await,
+            Command::Upgrade(args) => self.upgrade(args).await,
+            Command::Shutdown(args) => self.shutdown(args).await,
         }
         .map(|()| ExitStatus::Done)
     }

@@ -109,7 +109,9 @@ pub(super) fn state_with(word: &str, more: &str) -> Cell {
     let colour = match word {
         "accepting" | "serving" | "up" | "open" | "ok" => Some(Color::Green),
         "down" | "failing" | "unhealthy" | "ejected" | "stopping" | "late" => Some(Color::Red),
-        "paused" | "draining" | "drained" | "stopped" | "removed" | "maintenance" | "starting" => Some(Color::Yellow),
+        "paused" | "draining" | "drained" | "stopped" | "removed" | "maintenance" | "starting" | "lame-duck" => {
+            Some(Color::Yellow)
+        }
         _ => None,
     };
     match colour {

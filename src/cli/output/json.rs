@@ -31,7 +31,7 @@ fields!(pb::Figures: active, total, bytes_from_downstream, bytes_to_downstream);
 fields!(pb::GetStatusResponse: version, pid, state, started_at, generation, applied_at, last_reload, config_path,
     candidate_by, figures, fds_used, fds_limit, workers, overrides, log_level, log_destination, memory_bytes, restored_from,
     restored_by, pending);
-fields!(pb::Worker: index, active, accepted, turns, responsive, cpu);
+fields!(pb::Worker: index, active, accepted, turns, responsive, cpu, r#override, accepting);
 fields!(pb::ListListenersResponse: listeners);
 fields!(pb::Listener: name, address, protocol, pool, r#override, state, figures, accept_errors, bound, origin);
 fields!(pb::ListPoolsResponse: pools);
@@ -51,14 +51,62 @@ fields!(pb::HistoryEntry: at, kind, generation, origin, by, summary, changes, mo
 fields!(pb::SetEndpointResponse: endpoint);
 fields!(pb::WhyResponse: object, effective, decided_by, configured, r#override, observed, explanation);
 fields!(pb::SetLogLevelResponse: previous);
+fields!(pb::RebalanceResponse: moved);
+fields!(pb::Moved: from, to, connections);
 fields!(pb::Event: at, kind, object, text, by);
+fields!(pb::KernelFigure: name, before, after);
 fields!(pb::UndrainResponse:);
-fields!(pb::StartListenerResponse:);
+fields!(pb::StartListenerResponse: state, explanation);
 fields!(pb::StopListenerResponse:);
+
+impl ToJson for pb::UpgradeProgress {
+    fn to_json(&self) -> Value {
+        use pb::upgrade_progress::Of;
+        match &self.of {
+            Some(Of::Reached(phase)) => json!({ "reached": phase.to_json() }),
+            Some(Of::Moved(moved)) => json!({ "moved": { "moved": moved.moved, "of": moved.of } }),
+            Some(Of::Ended(receipt)) => json!({ "ended": receipt.to_json() }),
+            None => json!({}),
+        }
+    }
+}
+
+impl ToJson for pb::UpgradePhase {
+    fn to_json(&self) -> Value {
+        json!({ "phase": self.phase, "at_seconds": self.at.to_json() })
+    }
+}
+
+impl ToJson for pb::UpgradeReceipt {
+    fn to_json(&self) -> Value {
+        json!({
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "by": self.by.to_json(),
+            "began_at": self.began_at.to_json(),
+            "took_seconds": self.took.to_json(),
+            "from_version": self.from_version,
+            "from_pid": self.from_pid,
+            "to_version": self.to_version,
+            "to_pid": self.to_pid,
+            "phases": self.phases.to_json(),
+            "sockets": self.sockets,
+            "moved": self.moved,
+            "drained": self.drained,
+            "lost": self.lost,
+            "longest_pause_seconds": self.longest_pause.to_json(),
+            "kernel": self.kernel.to_json(),
+        })
+    }
+}
 
 impl ToJson for pb::ShutdownResponse {
     fn to_json(&self) -> Value {
-        json!({ "deadline_seconds": self.deadline.to_json() })
+        json!({
+            "deadline_seconds": self.deadline.to_json(),
+            "lame_duck_seconds": self.lame_duck.to_json(),
+            "gradual_seconds": self.gradual.to_json(),
+        })
     }
 }
 
@@ -124,6 +172,11 @@ impl ToJson for pb::DrainProgress {
             "left_seconds": self.left.to_json(),
             "done": self.done,
             "outcome": self.outcome,
+            "retired": self.retired,
+            "estimate_seconds": self.estimate.to_json(),
+            "accepting_seconds": self.accepting.to_json(),
+            "mode": self.mode,
+            "moved": self.moved,
         })
     }
 }

@@ -7,28 +7,47 @@ use crate::pb;
 use super::units;
 
 /// The figures whose change is worth a new line.
-pub(crate) fn figures(progress: &pb::DrainProgress) -> (u64, u64, u64) {
-    (progress.remaining, progress.finished, progress.cut)
+pub(crate) fn figures(progress: &pb::DrainProgress) -> (u64, u64, u64, u64, u64, bool) {
+    let pb::DrainProgress { remaining, finished, retired, moved, cut, accepting, .. } = progress;
+    // While it accepts connections come and go: that is no news.
+    let lame = accepting.is_some();
+    if lame { (0, 0, 0, 0, 0, lame) } else { (*remaining, *finished, *retired, *moved, *cut, lame) }
 }
 
-/// `draining listener/web: 12 connections left, 30 finished; 4s so far, 26s to the deadline`.
+/// `draining listener/web: 12 connections left, 30 finished; 4s so far, about 9s to go, 26s to the deadline`.
 /// `since` is the age of the message.
 pub(crate) fn line(name: &str, progress: &pb::DrainProgress, since: Duration) -> String {
-    let left = units::counted(progress.remaining, "connection", "connections");
+    let open = units::counted(progress.remaining, "connection", "connections");
+    let span = |span: &Option<prost_types::Duration>| units::span(span.as_ref());
+    let to_go = |span: Duration| seconds(span.saturating_sub(since));
+    if let Some(accepting) = span(&progress.accepting) {
+        return format!("{name} is not ready any more and accepts for another {}: {open} open", to_go(accepting));
+    }
     let cut = match progress.cut {
         0 => String::new(),
         cut => format!(", {} cut", units::count(cut)),
     };
-    let elapsed = units::span(progress.elapsed.as_ref()).unwrap_or_default() + since;
-    let deadline = match units::span(progress.left.as_ref()) {
-        Some(left) => format!("{} to the deadline", seconds(left.saturating_sub(since))),
+    let elapsed = span(&progress.elapsed).unwrap_or_default() + since;
+    let estimate = span(&progress.estimate).map(|left| format!(", about {} to go", to_go(left))).unwrap_or_default();
+    let deadline = match span(&progress.left) {
+        Some(left) => format!("{} to the deadline", to_go(left)),
         None => "no deadline".to_owned(),
     };
     format!(
-        "draining {name}: {left} left, {} finished{cut}; {} so far, {deadline}",
+        "draining {name}: {open} left, {} finished{}{cut}; {} so far{estimate}, {deadline}",
         units::count(progress.finished),
+        retired(progress),
         seconds(elapsed)
     )
+}
+
+/// What a gradual drain ended, and what went to other workers.
+fn retired(progress: &pb::DrainProgress) -> String {
+    let some = |count: u64, how: &str| match count {
+        0 => String::new(),
+        count => format!(", {} {how}", units::count(count)),
+    };
+    format!("{}{}", some(progress.retired, "ended while idle"), some(progress.moved, "moved to other workers"))
 }
 
 /// Whether a drain's last message says that nothing is left.
@@ -40,12 +59,11 @@ pub(crate) fn is_drained(progress: &pb::DrainProgress) -> bool {
 pub(crate) fn drained(name: &str, progress: &pb::DrainProgress) -> String {
     let elapsed = seconds(units::span(progress.elapsed.as_ref()).unwrap_or_default());
     let finished = units::counted(progress.finished, "connection", "connections");
-    match progress.cut {
-        0 => format!("{name} is drained after {elapsed}: {finished} finished, none cut"),
-        cut => {
-            format!("{name} is drained after {elapsed}: {finished} finished, {} cut at the deadline", units::count(cut))
-        }
-    }
+    let cut = match progress.cut {
+        0 => "none cut".to_owned(),
+        cut => format!("{} cut at the deadline", units::count(cut)),
+    };
+    format!("{name} is drained after {elapsed}: {finished} finished{}, {cut}", retired(progress))
 }
 
 /// The sentence at the end of a drain that left connections.
@@ -79,8 +97,7 @@ mod tests {
             cut,
             elapsed: Some(span(4)),
             left: left.map(span),
-            done: false,
-            outcome: String::new(),
+            ..Default::default()
         }
     }
 
@@ -102,6 +119,29 @@ mod tests {
         let left = Some(prost_types::Duration { seconds: 29, nanos: 990_000_000 });
         let begun = pb::DrainProgress { left, elapsed: None, ..progress(1, 0, None) };
         assert!(line("netd", &begun, Duration::ZERO).ends_with("; 0s so far, 30s to the deadline"));
+    }
+
+    #[test]
+    fn a_line_tells_the_window_the_estimate_and_the_lame_duck() {
+        let span = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let gradual = pb::DrainProgress { retired: 8, estimate: span(9), ..progress(12, 0, Some(26)) };
+        assert_eq!(
+            line("netd", &gradual, Duration::from_secs(1)),
+            "draining netd: 12 connections left, 30 finished, 8 ended while idle; 5s so far, about 8s to go, 25s to the \
+             deadline"
+        );
+        let done = pb::DrainProgress { done: true, ..gradual };
+        let text = "netd is drained after 4s: 30 connections finished, 8 ended while idle, none cut";
+        assert_eq!(drained("netd", &done), text);
+        let moved = pb::DrainProgress { moved: 7, ..progress(0, 0, None) };
+        assert!(drained("worker/1", &moved).ends_with(" finished, 7 moved to other workers, none cut"));
+        let lame = pb::DrainProgress { accepting: span(8), ..progress(3, 0, None) };
+        assert_eq!(
+            line("netd", &lame, Duration::from_secs(2)),
+            "netd is not ready any more and accepts for another 6s: 3 connections open"
+        );
+        assert_eq!(figures(&lame), figures(&pb::DrainProgress { remaining: 4, ..lame.clone() }));
+        assert_ne!(figures(&lame), figures(&pb::DrainProgress { accepting: None, ..lame.clone() }));
     }
 
     #[test]

@@ -107,8 +107,15 @@ fn workers(workers: &[pb::Worker], look: Look) -> String {
     if workers.is_empty() {
         return "No worker runs.\n".to_owned();
     }
-    let columns =
-        [Figure("WORKER"), Figure("CPU"), Figure("OPEN"), Figure("ACCEPTED"), Figure("TURNS"), Text("HEARTBEAT")];
+    let columns = [
+        Figure("WORKER"),
+        Figure("CPU"),
+        Figure("OPEN"),
+        Figure("ACCEPTED"),
+        Figure("TURNS"),
+        Text("HEARTBEAT"),
+        Text("STATE"),
+    ];
     let mut grid = Grid::new(&columns, look);
     for worker in workers {
         grid.styled_row([
@@ -118,6 +125,11 @@ fn workers(workers: &[pb::Worker], look: Look) -> String {
             grid::text(units::count(worker.accepted)),
             grid::text(units::count(worker.turns)),
             grid::state(if worker.responsive { "ok" } else { "late" }),
+            grid::state(match &worker.r#override {
+                None => "in service",
+                Some(_) if worker.active > 0 => "draining",
+                Some(_) => "drained",
+            }),
         ]);
     }
     grid.render()

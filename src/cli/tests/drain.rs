@@ -72,7 +72,10 @@ async fn json_has_every_message() {
     assert_eq!(lines.len(), 4);
     assert_eq!(
         lines[3],
-        r#"{"cut":0,"done":true,"elapsed_seconds":7.0,"finished":3,"left_seconds":23.0,"outcome":"drained","remaining":0}"#
+        concat!(
+            r#"{"accepting_seconds":null,"cut":0,"done":true,"elapsed_seconds":7.0,"estimate_seconds":null,"finished":3,"#,
+            r#""left_seconds":23.0,"mode":"deadline","moved":0,"outcome":"drained","remaining":0,"retired":0}"#
+        )
     );
 }
 

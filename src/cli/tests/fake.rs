@@ -167,6 +167,27 @@ impl pb::admin_server::Admin for Fake {
             Some(Of::Listener(name)) if name == "absent" => {
                 return Err(Status::not_found("no listener `absent`; there are web and health"));
             }
+            Some(Of::Worker(_)) if request.r#move => {
+                let moved = |moved, progress| pb::DrainProgress { moved, ..progress };
+                answers(vec![step(300, 0, 0, 0), end("drained", moved(298, step(0, 2, 0, 1)))])
+            }
+            Some(Of::Worker(_)) => {
+                let retired = |retired, left, progress| pb::DrainProgress {
+                    retired,
+                    estimate: span(left, 0),
+                    mode: "gradual".to_owned(),
+                    ..progress
+                };
+                answers(vec![
+                    pb::DrainProgress { mode: "gradual".to_owned(), ..step(300, 0, 0, 0) },
+                    retired(90, 20, step(200, 10, 0, 10)),
+                    end("drained", retired(280, 0, step(0, 20, 0, 30))),
+                ])
+            }
+            _ if request.lame_duck.is_some() => {
+                let lame = |left, progress| pb::DrainProgress { accepting: span(left, 0), left: None, ..progress };
+                answers(vec![lame(10, step(3, 0, 0, 0)), step(2, 0, 0, 10), end("drained", step(0, 2, 0, 14))])
+            }
             Some(Of::Pool(_)) => answers(vec![step(2, 0, 0, 0), step(1, 1, 0, 3), end("drained", step(0, 1, 1, 30))]),
             _ => answers(vec![step(3, 0, 0, 0), step(3, 0, 0, 1), step(1, 2, 0, 4), end("drained", step(0, 3, 0, 7))]),
         }))
@@ -178,8 +199,19 @@ impl pb::admin_server::Admin for Fake {
     }
 
     async fn start_listener(&self, request: Request<pb::StartListenerRequest>) -> Answer<pb::StartListenerResponse> {
-        known_listener(&self.see(request).name)?;
-        Ok(Response::new(pb::StartListenerResponse {}))
+        let name = self.see(request).name;
+        known_listener(&name)?;
+        let answer = |state: &str, explanation: &str| pb::StartListenerResponse {
+            state: state.to_owned(),
+            explanation: explanation.to_owned(),
+        };
+        Ok(Response::new(match name.as_str() {
+            "health" => answer(
+                "stopped",
+                "listener `health` does not accept: the whole daemon is drained, set by anna (kernel update)",
+            ),
+            _ => answer("accepting", ""),
+        }))
     }
 
     async fn stop_listener(&self, request: Request<pb::StopListenerRequest>) -> Answer<pb::StopListenerResponse> {
@@ -217,6 +249,12 @@ impl pb::admin_server::Admin for Fake {
         }
     }
 
+    async fn rebalance(&self, request: Request<pb::RebalanceRequest>) -> Answer<pb::RebalanceResponse> {
+        self.see(request);
+        let moved = |to, connections| pb::Moved { from: 0, to, connections };
+        Ok(Response::new(pb::RebalanceResponse { moved: vec![moved(1, 50), moved(2, 1)] }))
+    }
+
     async fn set_log_level(&self, request: Request<pb::SetLogLevelRequest>) -> Answer<pb::SetLogLevelResponse> {
         self.see(request);
         Ok(Response::new(pb::SetLogLevelResponse { previous: "info".to_owned() }))
@@ -229,9 +267,33 @@ impl pb::admin_server::Admin for Fake {
         Ok(Response::new(answers(events())))
     }
 
+    type UpgradeStream = Answers<pb::UpgradeProgress>;
+
+    async fn upgrade(&self, request: Request<pb::UpgradeRequest>) -> Answer<Self::UpgradeStream> {
+        use pb::upgrade_progress::Of;
+        let request = self.see(request);
+        let millis = |millis: i32| Some(prost_types::Duration { seconds: 0, nanos: millis * 1_000_000 });
+        let phase = |phase: &str, at| Of::Reached(pb::UpgradePhase { phase: phase.to_owned(), at: millis(at) });
+        let refused = request.binary == "/bin/false";
+        let receipt = pb::UpgradeReceipt {
+            verdict: if refused { "refused" } else { "upgraded" }.to_owned(),
+            reason: if refused { "the new binary ended: it exited with status 1" } else { "" }.to_owned(),
+            from_version: "1.0.0".to_owned(),
+            from_pid: 41,
+            to_version: if refused { "" } else { "1.1.0" }.to_owned(),
+            to_pid: if refused { 0 } else { 42 },
+            took: millis(20),
+            moved: 3,
+            ..Default::default()
+        };
+        let steps = vec![phase("spawned", 1), phase("ready", 9), Of::Ended(Box::new(receipt))];
+        Ok(Response::new(answers(steps.into_iter().map(|of| pb::UpgradeProgress { of: Some(of) }).collect())))
+    }
+
     async fn shutdown(&self, request: Request<pb::ShutdownRequest>) -> Answer<pb::ShutdownResponse> {
-        let deadline = self.see(request).deadline;
-        Ok(Response::new(pb::ShutdownResponse { deadline: deadline.or_else(|| span(30, 0)) }))
+        let pb::ShutdownRequest { deadline, gradual, lame_duck, .. } = self.see(request);
+        let deadline = deadline.or_else(|| span(30, 0));
+        Ok(Response::new(pb::ShutdownResponse { deadline, lame_duck, gradual }))
     }
 }
 
@@ -266,6 +328,8 @@ fn status() -> pb::GetStatusResponse {
         turns,
         responsive,
         cpu: (index == 0).then_some(2),
+        r#override: None,
+        accepting: true,
     };
     pb::GetStatusResponse {
         version: "0.1.0".to_owned(),
@@ -428,8 +492,8 @@ fn progress(remaining: u64, finished: u64, cut: u64, seconds: i64) -> pb::DrainP
         cut,
         elapsed: span(seconds, 0),
         left: span(30 - seconds, 0),
-        done: false,
-        outcome: String::new(),
+        mode: "deadline".to_owned(),
+        ..Default::default()
     }
 }
 

@@ -113,6 +113,7 @@ async fn drains_name_their_target_and_deadline() {
         deadline,
         wait_forever,
         by: by_anna(""),
+        ..Default::default()
     };
     asks(&["drain"], request(Of::Daemon(true), None, false)).await;
     asks(&["drain", "--no-deadline"], request(Of::Daemon(true), None, true)).await;
@@ -123,7 +124,15 @@ async fn drains_name_their_target_and_deadline() {
     let endpoint = pb::EndpointName { pool: text("app"), address: text("unix:/run/app.sock") };
     asked(&["drain", "endpoint", "app", "unix:/run/app.sock"], request(Of::Endpoint(endpoint.clone()), None, false))
         .await;
-    let undrain = pb::UndrainRequest { target: Some(pb::Target { of: Some(Of::Endpoint(endpoint)) }), by: by_anna("") };
+    let worker = pb::DrainRequest { gradual: span(60), ..request(Of::Worker(1), None, false) };
+    asked(&["drain", "worker", "1", "--gradual", "1m"], worker).await;
+    let moved = pb::DrainRequest { r#move: true, ..request(Of::Worker(1), None, false) };
+    asked(&["drain", "worker", "1", "--move"], moved).await;
+    let lame = pb::DrainRequest { lame_duck: span(10), gradual: span(0), ..request(Of::Daemon(true), None, false) };
+    asks(&["drain", "--lame-duck", "10s", "--gradual", "0s"], lame).await;
+    let undrain = |of| pb::UndrainRequest { target: Some(pb::Target { of: Some(of) }), by: by_anna("") };
+    asks(&["start", "worker", "1"], undrain(Of::Worker(1))).await;
+    let undrain = undrain(Of::Endpoint(endpoint));
     asks(&["undrain", "endpoint/app/unix:/run/app.sock"], undrain).await;
 }
 
@@ -156,10 +165,12 @@ async fn endpoints_are_set() {
 #[tokio::test]
 async fn the_log_level_and_the_end() {
     asks(&["log-level", "debug"], pb::SetLogLevelRequest { level: text("debug"), by: by_anna("") }).await;
-    asks(&["shutdown"], pb::ShutdownRequest { now: false, deadline: None, by: by_anna("") }).await;
-    asks(&["shutdown", "--now"], pb::ShutdownRequest { now: true, deadline: None, by: by_anna("") }).await;
-    asks(&["shutdown", "--deadline", "5s"], pb::ShutdownRequest { now: false, deadline: span(5), by: by_anna("") })
-        .await;
+    let own = pb::ShutdownRequest { by: by_anna(""), ..Default::default() };
+    asks(&["shutdown"], own.clone()).await;
+    asks(&["shutdown", "--now"], pb::ShutdownRequest { now: true, ..own.clone() }).await;
+    asks(&["shutdown", "--deadline", "5s"], pb::ShutdownRequest { deadline: span(5), ..own.clone() }).await;
+    let lame = pb::ShutdownRequest { lame_duck: span(10), gradual: span(20), ..own };
+    asks(&["shutdown", "--lame-duck", "10s", "--gradual", "20s"], lame).await;
 }
 
 fn filter() -> pb::ConnectionFilter {

@@ -2,7 +2,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::config::{
     Address, AdminSocket, CheckKind, Config, Errors, HealthCheck, Initial, LogFormat, LogLevel, LogTarget, Outlier,
-    PoolHealth, Protocol, default::bare, parse,
+    PoolHealth, Protocol, Rebalance, default::bare, parse,
 };
 
 mod rules;
@@ -59,6 +59,7 @@ fn an_empty_file_is_all_defaults() {
 fn reads_every_key() {
     let config = good(include_str!("every-key.toml"));
     assert_eq!((config.workers.count, config.workers.pin, config.workers.buffer_size), (Some(4), true, 131_072));
+    assert_eq!(config.workers.rebalance, Rebalance::Auto);
     let process = &config.process;
     assert_eq!((process.user.as_deref(), process.group.as_deref()), (Some("netd"), Some("994")));
     assert_eq!((process.umask, process.core_dumps), (0o022, true));
@@ -70,7 +71,10 @@ fn reads_every_key() {
     assert_eq!(config.metrics.listen, None);
     assert_eq!(config.log.target, LogTarget::File(PathBuf::from("/var/log/netd.log")));
     assert_eq!((config.log.level, config.log.format), (LogLevel::Debug, LogFormat::Json));
-    assert_eq!(config.drain.timeout, Duration::from_secs(90));
+    let (timeout, window) = (Duration::from_secs(90), Duration::from_secs(60));
+    let drain = crate::config::Drain { timeout, lame_duck: Duration::from_secs(5), gradual: Some(window) };
+    assert_eq!(config.drain, drain);
+    assert_eq!(config.upgrade.rollback_window, Duration::from_secs(7200));
     assert_eq!(config.reload.close_removed_after, Some(Duration::from_secs(600)));
 
     let names: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
@@ -122,7 +126,13 @@ fn unknown_keys_and_sections() {
     assert_listener_problem("adress = \"x\"", 1, "unknown key `adress` in listener `a`", "did you mean `address`?");
     let text = "[[listener]]\nname = \"a\"\nprotocol = \"tcp\"\npol = \"p\"\naddress = \"127.0.0.1:1\"\n";
     assert_problem(text, 4, 1, "unknown key `pol` in listener `a`", "did you mean `pool`?");
-    assert_problem("[drain]\nspeed = 1", 2, 1, "unknown key `speed` in [drain]", "keys here are `timeout`");
+    assert_problem(
+        "[drain]\nspeed = 1",
+        2,
+        1,
+        "unknown key `speed` in [drain]",
+        "keys here are `timeout`, `lame_duck` and `gradual`",
+    );
     assert_problem("[lisener]\n", 1, 2, "unknown section `lisener`", "did you mean `[[listener]]`?");
     assert_problem("[worker.x]\n", 1, 2, "unknown section `worker`", "did you mean `[workers]`?");
     assert_problem("timeout = \"3s\"", 1, 1, "unknown key `timeout`", "`timeout` belongs below `[drain]`");

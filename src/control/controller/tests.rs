@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     config::{Config, LogLevel},
     control::{
-        request::{ConnectionQuery, Deadline, Layer, ListenerState, PoolState, StopRequest},
+        request::{ConnectionQuery, Course, Deadline, Layer, ListenerState, PoolState, StopRequest},
         testing::{FakeWorker, World, by, echo, empty, on_control_thread, quick, usual},
     },
 };
@@ -84,7 +84,7 @@ fn a_second_term_stops_at_once_and_drains_end() {
         world.workers[1].accept("echo", 1);
         world.signals.send(Signal::Term("SIGTERM")).await.unwrap();
         world.until("it drains", || world.workers[0].inner().listeners.is_empty()).await;
-        let request = DrainRequest { target: Target::Daemon, deadline: Deadline::Never, by: by("ann") };
+        let request = DrainRequest { target: Target::Daemon, course: Course::until(Deadline::Never), by: by("ann") };
         let mut progress = world.ask(|reply| Request::Drain(request, reply)).await.unwrap();
         world.signals.send(Signal::Term("SIGTERM")).await.unwrap();
         let mut last = None;
@@ -122,9 +122,9 @@ fn shutdown_cuts_at_its_deadline() {
         let world = World::serving(usual()).await;
         world.workers[1].accept("echo", 1);
         let deadline = Deadline::After(Duration::from_millis(20));
-        let request = ShutdownRequest { now: false, deadline, by: by("ann") };
+        let request = ShutdownRequest { now: false, course: Course::until(deadline), by: by("ann") };
         let answer = world.ask(|reply| Request::Shutdown(request, reply)).await.unwrap();
-        assert_eq!(answer, Some(Duration::from_millis(20)));
+        assert_eq!(answer.unwrap().deadline, Some(Duration::from_millis(20)));
         let worker = world.workers[1].clone();
         world.ended().await.unwrap();
         assert!(worker.inner().log.contains(&"close 1 drain".to_owned()));
@@ -249,7 +249,7 @@ fn real_workers_serve_drain_and_come_back() {
         assert_eq!(page.connections[0].listener, "echo");
 
         let target = Target::Listener("echo".to_owned());
-        let request = DrainRequest { target: target.clone(), deadline: Deadline::Never, by: by("ann") };
+        let request = DrainRequest { target: target.clone(), course: Course::until(Deadline::Never), by: by("ann") };
         let mut progress = world.ask(|reply| Request::Drain(request, reply)).await.unwrap();
         assert_eq!(progress.recv().await.unwrap().remaining, 1);
         drop(talk(stream).await);
@@ -262,7 +262,7 @@ fn real_workers_serve_drain_and_come_back() {
 
         world.ask(|reply| Request::Undrain(target, by("ann"), reply)).await.unwrap();
         let mut stream = connect(&world).await;
-        let request = ShutdownRequest { now: true, deadline: Deadline::Never, by: by("ann") };
+        let request = ShutdownRequest { now: true, course: Course::until(Deadline::Never), by: by("ann") };
         world.ask(|reply| Request::Shutdown(request, reply)).await.unwrap();
         world.ended().await.unwrap();
         assert!(stream.read_exact(&mut [0]).is_err(), "the connection was reset");
@@ -291,7 +291,7 @@ fn a_dead_worker_starves_the_watchdog_and_the_others_go_on() {
         assert_eq!((status.figures.active, status.workers[1].active), (1, 0), "what it had open is gone");
 
         world.ask(|reply| Request::StopListener(stop("web"), reply)).await.unwrap();
-        let request = DrainRequest { target: Target::Daemon, deadline: Deadline::Never, by: by("ann") };
+        let request = DrainRequest { target: Target::Daemon, course: Course::until(Deadline::Never), by: by("ann") };
         let mut progress = world.ask(|reply| Request::Drain(request, reply)).await.unwrap();
         world.workers[0].end(1);
         let mut last = None;
@@ -310,7 +310,7 @@ fn a_drain_ends_although_a_worker_dies_before_it_confirms() {
         world.until("it serves", || world.hooks().contains(&Hook::Watchdog)).await;
         world.workers[1].accept("echo", 1);
         world.workers[1].inner().mute = true;
-        let request = DrainRequest { target: Target::Daemon, deadline: Deadline::Never, by: by("ann") };
+        let request = DrainRequest { target: Target::Daemon, course: Course::until(Deadline::Never), by: by("ann") };
         let mut progress = world.ask(|reply| Request::Drain(request, reply)).await.unwrap();
         world.workers[1].die();
         let mut last = None;
@@ -338,7 +338,7 @@ fn the_supervisor_sees_the_figures_of_a_drain_that_was_under_way_before_the_stop
         let world = World::with(usual(), beating(), HashMap::new(), false);
         world.until("it serves", || world.hooks().contains(&Hook::Watchdog)).await;
         world.workers[0].accept("echo", 1);
-        let request = DrainRequest { target: Target::Daemon, deadline: Deadline::Never, by: by("ann") };
+        let request = DrainRequest { target: Target::Daemon, course: Course::until(Deadline::Never), by: by("ann") };
         world.ask(|reply| Request::Drain(request, reply)).await.unwrap();
         let figures = Hook::Status("draining: 1 connection, 0 listeners".to_owned());
         world.until("the drain is told", || world.hooks().contains(&figures)).await;
@@ -358,7 +358,7 @@ fn the_first_term_after_an_operators_shutdown_drains_still() {
     on_control_thread(async {
         let world = World::serving(usual()).await;
         world.workers[0].accept("echo", 1);
-        let request = ShutdownRequest { now: false, deadline: Deadline::Never, by: by("ann") };
+        let request = ShutdownRequest { now: false, course: Course::until(Deadline::Never), by: by("ann") };
         world.ask(|reply| Request::Shutdown(request, reply)).await.unwrap();
         world.signals.send(Signal::Term("SIGTERM")).await.unwrap();
         let extended = || world.hooks().iter().filter(|hook| matches!(hook, Hook::ExtendTimeout(_))).count();

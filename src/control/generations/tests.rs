@@ -113,3 +113,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_successor_can_go_back_where_its_predecessor_could() {
+    let mut old = all();
+    for number in 2..=20 {
+        apply(&mut old, number, &config(number), None);
+    }
+    old.judge(20, Judgement::Reverted, "not confirmed");
+    old.failed(T0, HistoryKind::Upgrade, &by("ann"), Judgement::Refused, "bad binary");
+    let mut keepsakes = old.keepsakes();
+    assert_eq!(keepsakes.len(), KEPT);
+    keepsakes[3].text = "of a future version".to_owned();
+    let lost = keepsakes[3].number;
+
+    let mut new = Generations::new(21, &config(20), T0);
+    let parse = |text: &str| crate::config::parse("kept", text, &|_| None).ok();
+    new.inherit(old.entries().cloned().collect(), keepsakes, parse);
+    new.upgraded(21, Some(&by("bert")), "netd 1 -> 2");
+    let numbers: Vec<u64> = new.numbers().collect();
+    assert!(!numbers.contains(&lost) && numbers.len() <= KEPT && numbers.last() == Some(&21), "{numbers:?}");
+    assert_eq!(before(&new, 21), Some(19), "20 says the same and was taken back");
+    assert_eq!(*new.get(19).unwrap().config, *config(19));
+    let view = new.view(21);
+    assert_eq!((view[0].kind, view[0].summary.as_str(), view[0].in_force), (HistoryKind::Upgrade, "netd 1 -> 2", true));
+    assert_eq!((view[1].verdict, view[1].reason.as_str()), (Judgement::Refused, "bad binary"));
+    assert!(view.len() <= ENTRIES);
+}

@@ -65,9 +65,10 @@ fn weight_zero_drains() {
 fn what_takes_a_restart_is_an_obstacle() {
     let mut new = usual();
     new.workers.count = Some(4);
+    new.workers.pin = true;
     new.log.level = LogLevel::Debug;
     let found = obstacles(&diff(&usual(), &new));
-    assert_eq!(found, ["[workers] count: 2 -> 4: takes a restart of netd"]);
+    assert_eq!(found, ["[workers] pin: false -> true: takes a restart of netd"]);
     let mut new = usual();
     new.log.level = LogLevel::Debug;
     assert_eq!(obstacles(&diff(&usual(), &new)), Vec::<String>::new());

@@ -172,7 +172,7 @@ fn bad_files_other_generations_and_obstacles_are_refused() {
         assert_eq!(refused, Refusal::Invalid("cannot read \"x\"".to_owned()));
 
         let mut config = usual();
-        config.workers.count = Some(3);
+        config.workers.pin = true;
         world.set_source(Ok(config));
         let refused = world.ask(|reply| Request::Reload(request(), reply)).await.unwrap_err();
         assert!(matches!(refused, Refusal::Precondition(text) if text.contains("restart")));

@@ -325,7 +325,7 @@ fn a_daemon_that_stops_takes_nothing_back() {
         world.workers[0].accept("web", 1);
         reload(&world, more(&["a"]), SOON).await.unwrap();
         let deadline = crate::control::Deadline::Never;
-        let request = ShutdownRequest { now: false, deadline, by: by("ann") };
+        let request = ShutdownRequest { now: false, course: crate::control::Course::until(deadline), by: by("ann") };
         world.ask(|reply| Request::Shutdown(request, reply)).await.unwrap();
         tokio::time::sleep(Duration::from_millis(800)).await;
         let now = status(&world).await;

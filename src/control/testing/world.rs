@@ -1,6 +1,8 @@
 //! A Controller among fakes: workers that answer at once, sockets that nobody
 //! listens on, a supervisor that writes down what it is told.
 
+mod moves;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     future::Future,
@@ -16,15 +18,15 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use crate::{
     config::{Config, LogLevel},
     control::{
-        Answer, Asking, Binder, Clock, Handle, Hook, Now, Outcome, Pace, Prepared, Prober, Question, Refusal, Reply,
-        Request, Signal, Start, SystemBinder, Usage, WorkerPort, testing::empty,
+        Answer, Asking, Begin, Binder, Clock, End, Handle, Hook, Now, Outcome, Pace, Prepared, Prober, Question,
+        Refusal, Reply, Request, Signal, Start, SystemBinder, Usage, WorkerPort, testing::empty,
     },
-    listen::{self, BindAddress, BindOptions, Bound},
+    listen::{self, BindAddress, BindOptions, Bound, ListenSocket},
     metrics::{EndpointShard, WorkerShard},
     protocol::CloseReason,
     worker::{
         Command, ConnectionInfo, ConnectionState, Filter, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec,
-        Selection, Settings,
+        Resting, Selection, Settings,
     },
 };
 
@@ -33,13 +35,17 @@ pub(in crate::control) struct World {
     pub(in crate::control) handle: Handle,
     pub(in crate::control) signals: mpsc::Sender<Signal>,
     pub(in crate::control) workers: Vec<FakeWorker>,
+    /// Those and all that were started later.
+    pub(in crate::control) spawned: Arc<Mutex<Vec<FakeWorker>>>,
     pub(in crate::control) source: Arc<Mutex<Result<Config, String>>>,
     /// How often the source was read.
     pub(in crate::control) reads: Arc<Mutex<u64>>,
     pub(in crate::control) hooks: Arc<Mutex<Vec<Hook>>>,
     pub(in crate::control) binder: FakeBinder,
     pub(in crate::control) prober: FakeProber,
-    run: JoinHandle<Result<(), String>>,
+    /// Upgrades that have begun; nobody tells their stories.
+    pub(in crate::control) stories: Arc<Mutex<Vec<Begin>>>,
+    run: JoinHandle<Result<End, String>>,
 }
 
 /// Short waits; heartbeats only where a test asks for them.
@@ -70,19 +76,24 @@ impl World {
         let (hooks, binder, reads) = (Arc::new(Mutex::new(Vec::new())), FakeBinder::default(), Arc::default());
         let prober = FakeProber::default();
         let start = start(config, pace, inherited, &source, &hooks, &binder, &reads, &prober);
-        let mut workers = Vec::new();
+        let stories = Arc::<Mutex<Vec<Begin>>>::default();
+        let told = Arc::clone(&stories);
+        let start = Start { story: Box::new(move |begin| lock(&told).push(begin)), ..start };
+        let spawned: Arc<Mutex<Vec<FakeWorker>>> = Arc::default();
+        let hired = Arc::clone(&spawned);
         let (controller, handle) = Prepared::new(start)
             .unwrap()
-            .launch_with(|settings| {
+            .launch_with(move |settings| {
                 let worker = FakeWorker::new(settings);
                 worker.inner().mute = mute;
-                workers.push(worker.clone());
+                lock(&hired).push(worker.clone());
                 Ok(worker)
             })
             .unwrap();
+        let workers = lock(&spawned).clone();
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
-        Self { handle, signals, workers, source, reads, hooks, binder, prober, run }
+        Self { handle, signals, workers, spawned, source, reads, hooks, binder, prober, stories, run }
     }
 
     /// With the system's own sockets and workers.
@@ -95,7 +106,8 @@ impl World {
         let (controller, handle) = Prepared::new(start).unwrap().launch().unwrap();
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
-        Self { handle, signals, workers: Vec::new(), source, reads, hooks, binder, prober, run }
+        let (spawned, stories) = (Arc::default(), Arc::default());
+        Self { handle, signals, workers: Vec::new(), spawned, source, reads, hooks, binder, prober, stories, run }
     }
 
     pub(in crate::control) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Refusal> {
@@ -130,6 +142,11 @@ impl World {
 
     /// Waits until the Controller has returned.
     pub(in crate::control) async fn ended(self) -> Result<(), String> {
+        self.end().await.map(|_| ())
+    }
+
+    /// Waits until the Controller has returned.
+    pub(in crate::control) async fn end(self) -> Result<End, String> {
         tokio::time::timeout(Duration::from_secs(10), self.run).await.expect("the end").expect("no panic")
     }
 }
@@ -181,6 +198,8 @@ fn start(
         version: "0.0.0".to_owned(),
         first_sequence: 1,
         pace,
+        story: Box::new(drop),
+        inheritance: None,
     }
 }
 
@@ -297,14 +316,26 @@ pub(in crate::control) struct Inner {
     pub(in crate::control) log: Vec<String>,
     held: Vec<Command>,
     pub(in crate::control) listeners: BTreeMap<ListenerId, ListenerSpec>,
+    sockets: Vec<(ListenerId, ListenSocket)>,
     pools: BTreeMap<PoolId, PoolSpec>,
-    connections: Vec<(ConnectionInfo, ListenerSpec)>,
+    connections: Vec<Connection>,
+    /// Counters of the worker.
+    shard: Arc<WorkerShard>,
     stopped: bool,
+}
+
+/// An open connection, with the counters that it is in.
+struct Connection {
+    info: ConnectionInfo,
+    spec: ListenerSpec,
+    endpoint: Option<Arc<EndpointShard>>,
 }
 
 impl FakeWorker {
     fn new(settings: Settings) -> Self {
-        Self { settings, shard: Arc::default(), inner: Arc::default() }
+        let shard = Arc::<WorkerShard>::default();
+        let inner = Inner { shard: shard.clone(), ..Inner::default() };
+        Self { settings, shard, inner: Arc::new(Mutex::new(inner)) }
     }
 
     pub(in crate::control) fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -318,6 +349,8 @@ impl FakeWorker {
         let endpoint = spec.pool.and_then(|pool| inner.pools.get(&pool)?.endpoints.first().cloned());
         spec.counters.accepted.add(1);
         spec.counters.active.add(1);
+        self.shard.accepted.add(1);
+        self.shard.active.add(1);
         if let Some(endpoint) = &endpoint {
             endpoint.counters.connected.add(1);
             endpoint.counters.active.add(1);
@@ -327,14 +360,15 @@ impl FakeWorker {
             id,
             listener: spec.id,
             source: Some("192.0.2.1:1234".parse().unwrap()),
-            endpoint: endpoint.map(|each| each.id),
+            endpoint: endpoint.as_ref().map(|each| each.id),
             state: ConnectionState::Open,
             since: now,
             progressed_at: now,
             bytes_from_downstream: 1,
             bytes_to_downstream: 2,
         };
-        inner.connections.push((info, spec));
+        let endpoint = endpoint.map(|each| each.counters);
+        inner.connections.push(Connection { info, spec, endpoint });
     }
 
     /// The last connect to each endpoint of every pool has failed.
@@ -361,7 +395,14 @@ impl FakeWorker {
 
     /// Connections that are open.
     pub(in crate::control) fn open(&self) -> Vec<u64> {
-        self.inner().connections.iter().map(|(info, _)| info.id).collect()
+        self.inner().connections.iter().map(|each| each.info.id).collect()
+    }
+
+    /// How many sockets of each listener it has, in order of id.
+    pub(in crate::control) fn sockets(&self) -> Vec<usize> {
+        let inner = self.inner();
+        let of = |id: &ListenerId| inner.sockets.iter().filter(|(each, _)| each == id).count();
+        inner.listeners.keys().map(of).collect()
     }
 
     /// A connection ends by itself.
@@ -396,22 +437,44 @@ impl Inner {
                 let name = self.pools.remove(&id).map(|spec| spec.config.name.clone());
                 self.log.push(format!("forget {}", name.unwrap_or_default()));
             }
-            Command::AddListener(spec, _socket) => {
+            Command::AddListener(spec, socket) => {
                 self.log.push(format!("add {}", spec.config.name));
+                self.sockets.push((spec.id, socket));
                 self.listeners.insert(spec.id, spec);
+            }
+            Command::Resting(filter, limit, reply) => {
+                let matching = self.connections.iter().map(|each| &each.info).filter(|info| matches(&filter, info));
+                let mut found: Vec<Resting> =
+                    matching.map(|info| Resting { since: info.progressed_at, id: info.id }).collect();
+                found.sort_unstable();
+                found.truncate(limit);
+                reply.send(found);
+            }
+            Command::Retire(which, reason, reply) => {
+                let ended = self.end(|info| which.iter().any(|each| each.id == info.id));
+                self.log.push(format!("retire {ended:?} {}", reason.cause.as_str()));
+                reply.send(ended);
             }
             Command::UpdateListener(spec) => {
                 self.log.push(format!("update {}", spec.config.name));
-                self.listeners.insert(spec.id, spec);
+                // One that has no socket of it has no use for the news.
+                self.listeners.entry(spec.id).and_modify(|known| *known = spec);
             }
             Command::StopListener(id, reply) => {
                 let name = self.listeners.remove(&id).map(|spec| spec.config.name.clone());
+                self.sockets.retain(|(each, _)| *each != id);
                 self.log.push(format!("stop {}", name.unwrap_or_default()));
                 reply.send(());
             }
+            order @ (Command::Export { .. } | Command::Import(..)) => moves::obey(self, order),
+            order @ (Command::ReleaseListener(..)
+            | Command::DuplicateListener(..)
+            | Command::ShareListener(..)
+            | Command::PauseListener(..)
+            | Command::ResumeListener(_)) => moves::obey_of_sockets(self, order),
             Command::Query(query, reply) => {
                 let above = |id: u64| query.after.is_none_or(|after| id > after);
-                let mut found: Vec<ConnectionInfo> = self.connections.iter().map(|(info, _)| info.clone()).collect();
+                let mut found: Vec<ConnectionInfo> = self.connections.iter().map(|each| each.info.clone()).collect();
                 found.retain(|info| above(info.id) && matches(&query.filter, info));
                 found.sort_by_key(|info| info.id);
                 found.truncate(query.limit);
@@ -429,17 +492,17 @@ impl Inner {
     }
 
     fn end(&mut self, which: impl Fn(&ConnectionInfo) -> bool) -> Vec<u64> {
-        let (ended, rest) = std::mem::take(&mut self.connections).into_iter().partition(|(info, _)| which(info));
+        let (ended, rest) = std::mem::take(&mut self.connections).into_iter().partition(|each| which(&each.info));
         self.connections = rest;
-        let ended: Vec<(ConnectionInfo, ListenerSpec)> = ended;
-        for (info, spec) in &ended {
+        let ended: Vec<Connection> = ended;
+        for Connection { spec, endpoint, .. } in &ended {
             spec.counters.active.sub(1);
-            let endpoints = self.pools.values().flat_map(|pool| &pool.endpoints);
-            if let Some(endpoint) = endpoints.into_iter().find(|each| Some(each.id) == info.endpoint) {
-                endpoint.counters.active.sub(1);
+            self.shard.active.sub(1);
+            if let Some(endpoint) = endpoint {
+                endpoint.active.sub(1);
             }
         }
-        ended.into_iter().map(|(info, _)| info.id).collect()
+        ended.into_iter().map(|each| each.info.id).collect()
     }
 }
 
@@ -461,7 +524,7 @@ impl WorkerPort for FakeWorker {
         &self.settings
     }
 
-    fn shard(&self) -> &WorkerShard {
+    fn shard(&self) -> &Arc<WorkerShard> {
         &self.shard
     }
 

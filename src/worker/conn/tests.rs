@@ -112,6 +112,26 @@ impl World {
         assert_eq!(self.conn.origin.counters.bytes_to_downstream.get(), client.written.len() as u64);
     }
 
+    /// To another worker.
+    fn go_to(&mut self, block: usize) {
+        if self.is_over() {
+            return;
+        }
+        let counters = Arc::clone(&self.conn.origin.counters);
+        let origin = || Origin { listener: ListenerId(1), source: None, counters: Arc::clone(&counters) };
+        let gone = Conn::new(0, origin(), Script::default(), Session::Discard(Discard), None, None, self.now);
+        let deadline = self.conn.deadline();
+        let parcel = std::mem::replace(&mut self.conn, gone).freeze::<Script>(&mut self.supplies);
+        assert_eq!(self.supplies.blocks.lent(), 0, "nothing of the old worker's goes along");
+        self.supplies = Supplies::new(block, FdBudget::new(20_000, 0));
+        self.conn = Conn::thaw(parcel, origin(), None, &mut self.supplies);
+        assert_eq!(self.conn.deadline(), deadline);
+        // Of the old one's news none is left.
+        let _ = self.client.news(false);
+        self.client.watched_anew();
+        self.drive();
+    }
+
     fn is_over(&self) -> bool {
         matches!(self.want, Want::Close { .. })
     }
@@ -130,6 +150,8 @@ enum Op {
     Tell,
     Drive,
     Settle,
+    /// To a worker with blocks of this size.
+    Go(usize),
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -139,6 +161,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         4 => Just(Op::Tell),
         1 => Just(Op::Drive),
         1 => Just(Op::Settle),
+        1 => prop_oneof![Just(BLOCK), Just(3), Just(40)].prop_map(Op::Go),
     ];
     prop::collection::vec(op, 0..60)
 }
@@ -163,6 +186,7 @@ fn play(world: &mut World, ops: Vec<Op>, last: &Last) {
             Op::Tell => world.tell(),
             Op::Drive => world.drive(),
             Op::Settle => world.settle(),
+            Op::Go(block) => world.go_to(block),
         }
     }
     match last {

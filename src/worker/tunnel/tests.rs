@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::worker::{budget::FdBudget, script::Script};
 
+mod moves;
 mod sockets;
 
 const BLOCK: usize = 8;

@@ -108,6 +108,30 @@ fn closing_many_takes_a_bounded_part_of_each_turn() {
     assert!(table.conns.is_empty());
 }
 
+#[test]
+fn those_that_rest_are_named_and_ended_in_parts_too() {
+    let mut table = Table::new(2000);
+    let (sender, named) = mpsc::channel();
+    let reply = Reply::new(move |answer: Vec<Resting>| sender.send(answer).unwrap());
+    let mut walk = Walk::rest(odd(), 100, reply, table.newest);
+    assert_eq!(table.go(&mut walk, |_| {}), 2000_usize.div_ceil(LOOKS));
+    walk.answer();
+    let named = named.recv().unwrap();
+    let ids: Vec<u64> = named.iter().map(|each| each.id).collect();
+    assert_eq!(ids, (1..200).step_by(2).collect::<Vec<_>>(), "all have rested as long: the oldest");
+    // One of them moves a byte before its turn has come.
+    let slot = table.conns.iter().find(|(_, conn)| conn.id == 7).map(|(slot, _)| slot).unwrap();
+    table.conns.get_mut(slot).unwrap().progressed_at += std::time::Duration::from_millis(1);
+    let (sender, ended) = mpsc::channel();
+    let reply = Reply::new(move |answer: Vec<u64>| sender.send(answer).unwrap());
+    let mut walk = Walk::retire(named, CloseReason::RETIRED, reply, table.newest);
+    assert!(table.go(&mut walk, |_| {}) > 99 / ENDS);
+    walk.answer();
+    let ended = ended.recv().unwrap();
+    assert!(ended.len() == 99 && !ended.contains(&7));
+    assert_eq!(table.conns.iter().count(), 1901);
+}
+
 #[derive(Debug, Clone)]
 enum Change {
     Open,

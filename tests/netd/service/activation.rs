@@ -120,3 +120,45 @@ fn inherited_sockets_survive_reload_stop_and_start() {
     daemon.ask(&["start", "web"]);
     assert_eq!(waiting.receive(7), b"waiting");
 }
+
+#[test]
+fn a_socket_stays_served_while_the_number_of_workers_changes() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a bound socket");
+    let daemon = start(&config("127.0.0.1:1"), vec![listener.into()], "web");
+    let mut held = Client::connect(address);
+    for count in ["count = 4", "count = 1", "count = 3"] {
+        daemon.rewrite(&config("127.0.0.1:1").replace("count = 2", count));
+        daemon.ask(&["reload"]);
+        for _ in 0..20 {
+            Client::connect(address).echo(b"new");
+        }
+        held.echo(b"held");
+        assert_eq!(daemon.listener("web")["origin"], "systemd");
+    }
+}
+
+/// ReusePort= with more socket units than netd has workers.
+#[test]
+fn more_sockets_than_workers_are_all_served() {
+    use socket2::{Domain, Socket, Type};
+    let mut address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut sockets: Vec<OwnedFd> = Vec::new();
+    for _ in 0..5 {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_reuse_port(true).expect("a socket");
+        socket.bind(&address.into()).expect("a free port");
+        socket.listen(64).expect("a listening socket");
+        address = socket.local_addr().ok().and_then(|address| address.as_socket()).expect("a bound socket");
+        sockets.push(socket.into());
+    }
+    let mut early: Vec<Client> = (0..50).map(|_| Client::connect(address)).collect();
+    let daemon = start(&config("127.0.0.1:1"), sockets, "web:web:web:web:web");
+    early.iter_mut().for_each(|client| client.echo(b"early"));
+    daemon.rewrite(&config("127.0.0.1:1").replace("count = 2", "count = 1"));
+    daemon.ask(&["reload"]);
+    for _ in 0..20 {
+        Client::connect(address).echo(b"new");
+    }
+    early.iter_mut().for_each(|client| client.echo(b"still"));
+}

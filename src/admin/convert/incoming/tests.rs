@@ -105,10 +105,10 @@ fn closing_needs_ids_a_filter_or_all() {
 fn drains_have_one_target_and_one_deadline() {
     use pb::target::Of;
     let request = |of, deadline, wait_forever| {
-        drain(pb::DrainRequest { target: Some(pb::Target { of }), deadline, wait_forever, by: None }, "")
+        drain(pb::DrainRequest { target: Some(pb::Target { of }), deadline, wait_forever, ..Default::default() }, "")
     };
     let daemon = || Some(Of::Daemon(true));
-    let deadline = |deadline, forever| request(daemon(), deadline, forever).map(|drain| drain.deadline);
+    let deadline = |deadline, forever| request(daemon(), deadline, forever).map(|drain| drain.course.deadline);
     assert_eq!(deadline(None, false), Ok(Deadline::Configured));
     assert_eq!(deadline(None, true), Ok(Deadline::Never));
     assert_eq!(deadline(seconds(30), false), Ok(Deadline::After(Duration::from_secs(30))));
@@ -171,9 +171,9 @@ fn a_reload_checks_the_generation_only_if_asked() {
 
 #[test]
 fn a_shutdown_is_now_or_by_a_deadline() {
-    let shutdown = |now, deadline| shutdown(pb::ShutdownRequest { now, deadline, by: None }, "");
+    let shutdown = |now, deadline| shutdown(pb::ShutdownRequest { now, deadline, ..Default::default() }, "");
     assert!(refusal(shutdown(true, seconds(1))).contains("both now and deadline"));
-    assert_eq!(shutdown(false, None).map(|it| (it.now, it.deadline)), Ok((false, Deadline::Configured)));
+    assert_eq!(shutdown(false, None).map(|it| (it.now, it.course.deadline)), Ok((false, Deadline::Configured)));
 }
 
 proptest! {

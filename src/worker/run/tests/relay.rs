@@ -8,12 +8,12 @@ use std::{
 use super::*;
 
 /// Bytes whose place in the stream can be told: the period is a prime.
-struct Pattern(Vec<u8>);
+pub(super) struct Pattern(Vec<u8>);
 
 impl Pattern {
     const PERIOD: usize = 65_521;
 
-    fn new(seed: u32) -> Self {
+    pub(super) fn new(seed: u32) -> Self {
         let mut state = seed.wrapping_mul(2_654_435_761).max(1);
         let mut next = || {
             state ^= state << 13;
@@ -31,7 +31,7 @@ impl Pattern {
     }
 
     /// Writes `length` bytes of it; `progress` tells how far it is.
-    fn send(&self, stream: &mut TcpStream, length: u64, progress: &AtomicU64) {
+    pub(super) fn send(&self, stream: &mut TcpStream, length: u64, progress: &AtomicU64) {
         let mut place = 0;
         while place < length {
             let piece = (length - place).min(Self::PERIOD as u64) as usize;
@@ -42,7 +42,7 @@ impl Pattern {
     }
 
     /// Reads to the end and compares; answers the length.
-    fn receive(&self, stream: &mut TcpStream) -> u64 {
+    pub(super) fn receive(&self, stream: &mut TcpStream) -> u64 {
         let mut buffer = vec![0; 32 * 1024];
         let mut place = 0;
         loop {

@@ -1,0 +1,60 @@
+//! More workers, and whose counters are whose.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::Told;
+use crate::{
+    control::figures,
+    metrics::{EndpointShard, ListenerShard},
+    worker::{EndpointId, ListenerId},
+};
+
+/// Counters of one worker by id, also under ids of the past.
+#[derive(Debug)]
+pub(in crate::control) struct Books<'a> {
+    listeners: HashMap<ListenerId, &'a Arc<ListenerShard>>,
+    endpoints: HashMap<EndpointId, &'a Arc<EndpointShard>>,
+}
+
+impl Told {
+    /// There are so many workers now. What those before them counted stays.
+    pub(in crate::control) fn grow(&mut self, workers: usize) {
+        for told in self.listeners.values_mut().chain(self.retired_listeners.values_mut()) {
+            let missing = workers.saturating_sub(told.shards.len());
+            told.shards.extend(figures::listener_shards(missing));
+        }
+        for told in self.pools.values_mut() {
+            let missing = workers.saturating_sub(told.shards.len());
+            told.shards.extend((0..missing).map(|_| Arc::default()));
+        }
+        let known = self.pools.values_mut().flat_map(|told| &mut told.endpoints);
+        for told in known.chain(&mut self.retired_endpoints) {
+            let missing = workers.saturating_sub(told.shards.len());
+            told.shards.extend((0..missing).map(|_| Arc::default()));
+        }
+    }
+
+    /// The counters of a worker.
+    pub(in crate::control) fn books(&self, worker: usize) -> Books<'_> {
+        let listener = |told: &'_ super::ToldListener| told.ids().collect::<Vec<_>>();
+        let listeners = self.listeners().filter_map(|told| Some((listener(told), told.shards.get(worker)?)));
+        let endpoints = self.endpoints(None).filter_map(|told| Some((told.id, told.shards.get(worker)?)));
+        Books {
+            listeners: listeners.flat_map(|(ids, shard)| ids.into_iter().map(move |id| (id, shard))).collect(),
+            endpoints: endpoints.collect(),
+        }
+    }
+}
+
+impl Books<'_> {
+    /// Of a listener; of one that nobody remembers, new ones.
+    pub(in crate::control) fn listener(&self, id: ListenerId) -> Arc<ListenerShard> {
+        let unknown = || figures::listener_shards(1).remove(0);
+        self.listeners.get(&id).map_or_else(unknown, |shard| Arc::clone(shard))
+    }
+
+    /// Of an endpoint; of one that nobody remembers, new ones.
+    pub(in crate::control) fn endpoint(&self, id: EndpointId) -> Arc<EndpointShard> {
+        self.endpoints.get(&id).map_or_else(Arc::default, |shard| Arc::clone(shard))
+    }
+}
