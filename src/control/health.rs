@@ -4,10 +4,12 @@
 //! One question is asked once, however many pools want to know (`questions`).
 //! What connections met comes from the workers' counters (`passive`). Both make
 //! a [`Standing`]; a pool's standings and its panic threshold make the set of
-//! endpoints that rest, which is the observed layer of a weight.
+//! endpoints that rest, which is the observed layer of a weight. What is known
+//! goes along to an heir (`succession`).
 
 mod passive;
 mod questions;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -244,8 +244,12 @@ impl Prepared {
         }
         let mut fleet = Fleet::new(workers);
         let mut state = self.state.clone().with_workers(fleet.workers().len());
-        self.health.follow(state.config(), self.start.clock.now());
-        // Nothing is known yet: only those rest that are unused until it is.
+        let now = self.start.clock.now();
+        if let Some(legacy) = &mut self.legacy {
+            self.health.inherit(state.config(), std::mem::take(&mut legacy.health), now);
+        }
+        self.health.follow(state.config(), now);
+        // Of most nothing is known yet: those rest that are unused until it is.
         if let (Some(resting), _) = self.health.settle(&state) {
             state.let_rest(resting);
         }

@@ -54,6 +54,11 @@ impl Outlier {
         Self { seen, ..Self::default() }
     }
 
+    /// One that was ejected by somebody else, so many times by now.
+    pub fn ejected(ejections: u32, until: Instant) -> Self {
+        Self { ejections, ejected_until: Some(until), ..Self::default() }
+    }
+
     /// Looks at the counts; answers what speaks for an ejection now, which the
     /// caller may grant with [`eject`](Self::eject).
     ///

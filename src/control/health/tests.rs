@@ -1,5 +1,7 @@
 //! The Controller with a fake prober and a clock that is set forward.
 
+mod succession;
+
 use std::{sync::Arc, time::Duration};
 
 use crate::{
