@@ -8,12 +8,14 @@ use std::{
 };
 
 use netd::{
+    balance::{Policy, Tables},
     config::{self, Accelerate, Address, Protocol},
     listen::{self, BindAddress, BindOptions},
     metrics::{EndpointShard, ListenerShard, PoolShard},
     protocol::CloseReason,
     worker::{
         Command, EndpointId, EndpointSpec, FdBudget, Handle, ListenerId, ListenerSpec, PoolId, PoolSpec, Settings,
+        Share,
     },
 };
 
@@ -71,19 +73,37 @@ fn pool(origin: SocketAddr) -> PoolSpec {
     let config = config::Pool {
         name: "pool".to_owned(),
         endpoints: Vec::new(),
+        policy: config::Policy::default(),
+        slow_start: None,
+        endpoint_max_connections: None,
         connect_timeout: Duration::from_secs(5),
         retries: 0,
         health: config::PoolHealth::default(),
     };
-    let endpoint = EndpointSpec { id: EndpointId(1), address, weight: 1, counters: Arc::<EndpointShard>::default() };
-    PoolSpec { id: POOL, config: Arc::new(config), endpoints: vec![endpoint], counters: Arc::<PoolShard>::default() }
+    let endpoint = EndpointSpec {
+        id: EndpointId(1),
+        address,
+        weight: 1,
+        backup: false,
+        max_connections: None,
+        load: Arc::default(),
+        counters: Arc::<EndpointShard>::default(),
+    };
+    PoolSpec {
+        id: POOL,
+        config: Arc::new(config),
+        policy: Policy::RoundRobin,
+        tables: Tables::default(),
+        endpoints: vec![endpoint],
+        counters: Arc::<PoolShard>::default(),
+    }
 }
 
 fn listener(address: SocketAddr) -> ListenerSpec {
     let config = config::Listener {
         name: "front".to_owned(),
         address: Address::Inet(address),
-        protocol: Protocol::Tcp { pool: "pool".to_owned() },
+        protocol: Protocol::tcp("pool"),
         backlog: 4096,
         v6only: true,
         idle_timeout: Some(Duration::from_secs(3600)),
@@ -91,7 +111,7 @@ fn listener(address: SocketAddr) -> ListenerSpec {
         accelerate: Accelerate::Auto,
     };
     let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
-    ListenerSpec { id: ListenerId(1), config: Arc::new(config), pool: Some(POOL), counters }
+    ListenerSpec { id: ListenerId(1), config: Arc::new(config), pools: vec![Share { pool: POOL, weight: 1 }], counters }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the worker runs in real time")]

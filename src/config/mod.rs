@@ -12,6 +12,7 @@
 
 #[cfg(test)]
 pub(crate) mod arbitrary;
+mod balancing;
 mod check;
 mod checks;
 mod default;
@@ -22,6 +23,7 @@ mod flags;
 mod health;
 mod objects;
 mod reader;
+mod relaying;
 mod render;
 mod substitute;
 mod suggest;
@@ -29,6 +31,7 @@ mod types;
 mod units;
 mod values;
 
+pub use balancing::*;
 pub use default::DEFAULT_TEXT;
 pub use diff::*;
 pub use errors::{Errors, Problem};

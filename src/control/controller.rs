@@ -483,6 +483,7 @@ impl<P: WorkerPort> Controller<P> {
             Request::Plan(candidate, reply) => answer(reply, self.plan(&candidate)),
             Request::Confirm(request, reply) => answer(reply, self.confirm(&request)),
             Request::History(reply) => answer(reply, Ok(self.generations.view(self.state.generation()))),
+            Request::Explain(request, reply) => self.foretell(request, reply),
             Request::Why(object, reply) => answer(reply, self.explain(&object)),
             Request::SetLogLevel(level, by, reply) => answer(reply, Ok(self.change_log_level(level, &by))),
             Request::Shutdown(request, reply) => {
@@ -551,6 +552,7 @@ impl<P: WorkerPort> Controller<P> {
             Request::StartListener(name, by, reply) => self.start_listener(&name, &by, reply),
             Request::StopListener(request, reply) => self.stop_listener(request, reply),
             Request::SetEndpoint(request, reply) => self.set_endpoint(request, reply),
+            Request::SetSplit(request, reply) => self.set_split(request, reply),
             Request::Upgrade(request, reply) => self.upgrade(request, Some(reply)),
             Request::Rebalance(request, reply) => self.rebalance(request, reply),
             // No other request waits for its turn.
@@ -596,6 +598,7 @@ impl<P: WorkerPort> Controller<P> {
 
     fn tick(&mut self) {
         self.fleet.flush();
+        self.fleet.go_on(self.clock.now().instant);
         if !self.upgrades.is_moving() && !self.in_transit() {
             self.look_at_drains();
         }
@@ -691,6 +694,7 @@ fn refuse(change: Request, refusal: Refusal) {
         Request::Undrain(_, _, reply) | Request::StopListener(_, reply) => answer(reply, Err(refusal)),
         Request::StartListener(_, _, reply) => answer(reply, Err(refusal)),
         Request::SetEndpoint(_, reply) => answer(reply, Err(refusal)),
+        Request::SetSplit(_, reply) => answer(reply, Err(refusal)),
         Request::Upgrade(_, reply) => answer(reply, Err(refusal)),
         Request::Rebalance(_, reply) => answer(reply, Err(refusal)),
         // No other request changes anything; its asker sees a dropped answer.

@@ -6,12 +6,14 @@
 //! all sockets that it needs are there (`sockets`). So reload, drain, stop,
 //! start, endpoint settings and expiries are one mechanism. Decisions are pure
 //! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`, `generations`,
-//! `trial`, `guard`, `removed`, `health`, `rebalance`);
-//! the edges are async (`controller`, `gather`). Connections go from worker to worker, and workers come and go, by
-//! `moves`.
+//! `trial`, `guard`, `removed`, `ramp`, `health`, `rebalance`); the edges are
+//! async (`controller`, `gather`). Connections go from worker to worker, and workers come
+//! and go, by `moves`.
 
+mod balancing;
 mod bring_up;
 mod changes;
+mod choice;
 mod clock;
 mod connections;
 mod controller;
@@ -40,6 +42,7 @@ mod observe;
 mod plan;
 mod port;
 mod prober;
+mod ramp;
 mod rebalance;
 mod reload;
 mod removed;
@@ -57,6 +60,7 @@ mod upgrade;
 mod views;
 mod why;
 
+pub use balancing::*;
 pub use clock::{Clock, Now};
 pub use controller::{Controller, End};
 pub use handle::Handle;

@@ -11,11 +11,12 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use super::standing::*;
 
+use super::balancing::{ChoiceView, ExplainRequest, SetSplit, ShareView, Split};
 use super::history::{ConfirmRequest, HistoryEntry, Pending, Returns, RollbackOutcome, RollbackRequest, Terms};
 use super::upgrade::{Receipt, UpgradeProgress, UpgradeRequest, Verdict};
 
 use crate::{
-    config::{Config, Listener, LogLevel},
+    config::{Config, Listener, LogLevel, Policy},
     metrics::HistogramSnapshot,
     protocol::CloseReason,
 };
@@ -69,6 +70,10 @@ pub enum Request {
     StopListener(StopRequest, Reply<()>),
     /// Overrides an endpoint.
     SetEndpoint(SetEndpoint, Reply<EndpointView>),
+    /// Sets the shares of a listener's pools.
+    SetSplit(SetSplit, Reply<ListenerView>),
+    /// Where a connection would go that came now.
+    Explain(ExplainRequest, Reply<ChoiceView>),
     /// Evens connections over the workers; answers what moved.
     Rebalance(RebalanceRequest, Reply<Vec<Moved>>),
     /// Which layer decides about an object.
@@ -349,6 +354,10 @@ impl PoolState {
 pub struct ListenerView {
     /// Configured.
     pub config: Arc<Listener>,
+    /// Its pools, with the file's shares and those in force.
+    pub shares: Vec<ShareView>,
+    /// Shares that stand above the file's.
+    pub split: Option<Override<Split>>,
     /// Override.
     pub override_: Option<Override<ListenerOverride>>,
     /// Observed.
@@ -368,6 +377,8 @@ pub struct ListenerView {
 pub struct PoolView {
     /// Its name.
     pub name: String,
+    /// How it chooses; the default for one that is gone.
+    pub policy: Policy,
     /// Override.
     pub override_: Option<Override<PoolOverride>>,
     /// Observed.
@@ -406,6 +417,15 @@ pub struct EndpointView {
     pub override_: Option<Override<EndpointOverride>>,
     /// In force.
     pub weight: u16,
+    /// The part of its share that it takes, in per cent: less than 100 in a
+    /// slow start.
+    pub percent: u32,
+    /// Takes connections only if no other does.
+    pub backup: bool,
+    /// Most connections that it may have.
+    pub max_connections: Option<u32>,
+    /// Connections that it has, all workers together.
+    pub load: u64,
     /// Observed.
     pub state: EndpointState,
     /// Observed.
@@ -962,6 +982,8 @@ pub struct PoolSnapshot {
     pub name: String,
     /// Connections refused for want of an endpoint.
     pub no_endpoint: u64,
+    /// Those of them that found every endpoint at its limit.
+    pub full: u64,
     /// Connects tried on another endpoint.
     pub retries: u64,
     /// What its health checks took; `None`: it neither checks nor ejects.
@@ -979,6 +1001,14 @@ pub struct EndpointSnapshot {
     pub address: String,
     /// Weight in force.
     pub weight: u16,
+    /// The part of its share that it takes, in per cent.
+    pub percent: u32,
+    /// Takes connections only if no other does.
+    pub backup: bool,
+    /// Most connections that it may have.
+    pub max_connections: Option<u32>,
+    /// Connections that it has or is about to have.
+    pub load: u64,
     /// It takes new connections.
     pub accepting: bool,
     /// The last connect to it failed.

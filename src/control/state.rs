@@ -1,15 +1,17 @@
 //! What shall be: the configuration and the overrides above it. Pure.
 
 mod restore;
+mod split;
 
 use std::{
     borrow::Borrow,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use super::{
+    balancing::Split,
     crew::Crew,
     health::Resting,
     names,
@@ -38,6 +40,8 @@ pub(super) struct State {
     endpoints: BTreeMap<(String, String), Override<EndpointOverride>>,
     /// What is observed; no operator sets it.
     resting: Resting,
+    /// Shares of pools, by listener.
+    splits: BTreeMap<String, Override<Split>>,
     crew: Crew,
 }
 
@@ -62,6 +66,7 @@ impl State {
             pools: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             resting: Resting::new(),
+            splits: BTreeMap::new(),
             crew: Crew::default(),
         }
     }
@@ -91,13 +96,14 @@ impl State {
         now: SystemTime,
         overrides: Overrides,
     ) -> (Self, Vec<Lifted>) {
-        let Overrides { daemon, listeners, pools, endpoints } = overrides;
+        let Overrides { daemon, listeners, pools, endpoints, splits } = overrides;
         let mut state = Self {
             generation: generation.saturating_sub(1),
             daemon,
             listeners: listeners.into_iter().collect(),
             pools: pools.into_iter().collect(),
             endpoints: endpoints.into_iter().collect(),
+            splits: splits.into_iter().collect(),
             ..Self::new(config.clone(), now)
         };
         let lifted = state.replace(config, now);
@@ -119,6 +125,7 @@ impl State {
             listeners: list(&self.listeners),
             pools: list(&self.pools),
             endpoints: list(&self.endpoints),
+            splits: list(&self.splits),
         }
     }
 
@@ -252,7 +259,7 @@ impl State {
 
     /// Overrides in force.
     pub(super) fn overrides(&self) -> usize {
-        let objects = self.listeners.len() + self.pools.len() + self.endpoints.len();
+        let objects = self.listeners.len() + self.pools.len() + self.endpoints.len() + self.splits.len();
         usize::from(self.daemon.is_some()) + objects + self.crew.overrides()
     }
 
@@ -267,6 +274,7 @@ impl State {
             |listener| before.listener(listener).is_err(),
             |pool| before.pool(pool).is_err(),
             |pool, address| before.endpoint(pool, address).is_err(),
+            |listener, split| !split.fits(before.listener(listener).ok()),
         )
     }
 
@@ -376,7 +384,9 @@ impl State {
 
     /// Whether an override's time is over.
     pub(super) fn has_expired(&self, now: SystemTime) -> bool {
-        self.listeners.values().any(|each| over(each, now)) || self.endpoints.values().any(|each| over(each, now))
+        self.listeners.values().any(|each| over(each, now))
+            || self.endpoints.values().any(|each| over(each, now))
+            || self.splits.values().any(|each| over(each, now))
     }
 
     /// Lifts the overrides whose time is over.
@@ -386,6 +396,7 @@ impl State {
             |listener| before.listeners.get(listener).is_some_and(|each| over(each, now)),
             |_| false,
             |pool, address| before.endpoint_override(pool, address).is_some_and(|each| over(each, now)),
+            |listener, _| before.splits.get(listener).is_some_and(|each| over(each, now)),
         )
     }
 
@@ -394,7 +405,13 @@ impl State {
         listener: impl Fn(&str) -> bool,
         pool: impl Fn(&str) -> bool,
         endpoint: impl Fn(&str, &str) -> bool,
+        split: impl Fn(&str, &Split) -> bool,
     ) -> Vec<Lifted> {
+        let gone = self.splits.iter().filter(|(name, each)| split(name, &each.value));
+        let gone: BTreeSet<String> = gone.map(|(name, _)| name.clone()).collect();
+        let splits = take_if(&mut self.splits, |name| gone.contains(name))
+            .into_iter()
+            .map(|(name, value)| Lifted { object: names::listener(&name), value: value.to_string() });
         let listeners = take_if(&mut self.listeners, |name| listener(name))
             .into_iter()
             .map(|(name, value)| Lifted { object: names::listener(&name), value: value.to_string() });
@@ -404,7 +421,7 @@ impl State {
         let endpoints = take_if(&mut self.endpoints, |(pool, address)| endpoint(pool, address)).into_iter().map(
             |((pool, address), value)| Lifted { object: names::endpoint(&pool, &address), value: value.to_string() },
         );
-        listeners.chain(pools).chain(endpoints).collect()
+        listeners.chain(pools).chain(endpoints).chain(splits).collect()
     }
 
     fn not_drained(&self, target: &Target) -> String {

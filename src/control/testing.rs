@@ -45,7 +45,7 @@ pub(super) fn usual() -> Config {
 }
 
 pub(super) fn relay(name: &str, address: &str, pool: &str) -> Arc<Listener> {
-    listener(name, address, Protocol::Tcp { pool: pool.to_owned() })
+    listener(name, address, Protocol::tcp(pool))
 }
 
 pub(super) fn echo(name: &str, address: &str) -> Arc<Listener> {
@@ -54,9 +54,17 @@ pub(super) fn echo(name: &str, address: &str) -> Arc<Listener> {
 
 pub(super) fn pool(name: &str, endpoints: &[(&str, u16)]) -> Arc<Pool> {
     let endpoints =
-        endpoints.iter().map(|&(address, weight)| Endpoint { address: address.parse().unwrap(), weight }).collect();
-    let (connect_timeout, health) = (Duration::from_secs(5), PoolHealth::default());
-    Arc::new(Pool { name: name.to_owned(), endpoints, connect_timeout, retries: 2, health })
+        endpoints.iter().map(|&(address, weight)| Endpoint::new(address.parse().unwrap(), weight)).collect();
+    Arc::new(Pool {
+        name: name.to_owned(),
+        endpoints,
+        policy: Default::default(),
+        slow_start: None,
+        endpoint_max_connections: None,
+        connect_timeout: Duration::from_secs(5),
+        retries: 2,
+        health: PoolHealth::default(),
+    })
 }
 
 pub(super) fn by(who: &str) -> Provenance {

@@ -16,7 +16,7 @@ use super::{
     why::{self, Object},
 };
 use crate::{
-    config::{Endpoint, Pool},
+    config::{Endpoint, Listener, Policy, Pool},
     metrics::HistogramSnapshot,
 };
 
@@ -70,15 +70,14 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     pub(super) fn endpoint_view(&self, pool: &str, config: &Endpoint) -> EndpointView {
-        self.endpoint_view_near(pool, config, 0)
-    }
-
-    /// As above; `near`: its place in its pool.
-    fn endpoint_view_near(&self, pool: &str, config: &Endpoint, near: usize) -> EndpointView {
         let address = config.address.to_string();
-        let known = self.fleet.told().endpoint_near(pool, &config.address, near);
+        let known = self.fleet.told().find(pool, &config.address);
         let shards = known.map(|each| &*each.shards).unwrap_or_default();
         EndpointView {
+            backup: config.backup,
+            max_connections: known.and_then(|each| each.max_connections),
+            load: known.map_or(0, |each| each.load.get()),
+            percent: known.map_or(100, |each| each.ramp.percent()),
             configured_weight: config.weight,
             override_: self.state.endpoint_override(pool, &address).cloned(),
             weight: self.state.weight_in_force(pool, config),
@@ -158,10 +157,12 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    fn listener_view(&self, told: &ToldListener) -> ListenerView {
+    pub(super) fn listener_view(&self, told: &ToldListener) -> ListenerView {
         let name = &told.config.name;
         let known = self.state.listener(name).is_ok();
         ListenerView {
+            shares: self.told_shares(told),
+            split: self.state.split_override(name).filter(|_| known).cloned(),
             config: told.config.clone(),
             override_: self.state.listener_override(name).filter(|_| known).cloned(),
             state: if known { listener_state(told) } else { ListenerState::Removed },
@@ -173,8 +174,7 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     fn pool_view(&self, config: &Pool) -> PoolView {
-        let endpoints = config.endpoints.iter().enumerate();
-        let endpoints = endpoints.map(|(near, each)| self.endpoint_view_near(&config.name, each, near));
+        let endpoints = config.endpoints.iter().map(|each| self.endpoint_view(&config.name, each));
         let endpoints: Vec<EndpointView> = endpoints.chain(self.removed_endpoints(&config.name)).collect();
         let state = match self.state.pool_override(&config.name) {
             Some(_) => PoolState::Draining,
@@ -183,9 +183,10 @@ impl<P: WorkerPort> Controller<P> {
             None => PoolState::Down,
         };
         let relaying = self.state.config().listeners.iter();
-        let relaying = relaying.filter(|each| each.protocol.pool() == Some(&config.name));
+        let relaying = relaying.filter(|each| has_pool(each, &config.name));
         PoolView {
             name: config.name.clone(),
+            policy: config.policy,
             override_: self.state.pool_override(&config.name).cloned(),
             state,
             figures: sum(&endpoints),
@@ -200,6 +201,7 @@ impl<P: WorkerPort> Controller<P> {
         let endpoints: Vec<EndpointView> = self.removed_endpoints(name).collect();
         PoolView {
             name: name.to_owned(),
+            policy: Policy::default(),
             override_: None,
             state: PoolState::Removed,
             figures: sum(&endpoints),
@@ -213,6 +215,10 @@ impl<P: WorkerPort> Controller<P> {
     fn removed_endpoints(&self, pool: &str) -> impl Iterator<Item = EndpointView> {
         let of_pool = self.fleet.told().retired_endpoints.iter().filter(move |each| each.pool == pool);
         let views = of_pool.map(|each| EndpointView {
+            backup: each.backup,
+            max_connections: None,
+            load: each.load.get(),
+            percent: 100,
             address: each.address.to_string(),
             configured_weight: 0,
             override_: None,
@@ -256,6 +262,7 @@ impl<P: WorkerPort> Controller<P> {
             .map(|(name, pool)| PoolSnapshot {
                 name: name.clone(),
                 no_endpoint: pool.shards.iter().map(|shard| shard.no_endpoint.get()).sum(),
+                full: pool.shards.iter().map(|shard| shard.full.get()).sum(),
                 retries: pool.shards.iter().map(|shard| shard.retries.get()).sum(),
                 probe_time: self.health.probe_time(name),
                 panics: self.health.panics(name),
@@ -276,6 +283,7 @@ impl<P: WorkerPort> Controller<P> {
                 None => pools.push(PoolSnapshot {
                     name: each.pool.clone(),
                     no_endpoint: 0,
+                    full: 0,
                     retries: 0,
                     probe_time: None,
                     panics: false,
@@ -309,14 +317,14 @@ impl<P: WorkerPort> Controller<P> {
     }
 }
 
-fn listener_state(told: &ToldListener) -> ListenerState {
+pub(super) fn listener_state(told: &ToldListener) -> ListenerState {
     if told.id.is_some() {
         return if figures::is_paused(&told.shards) { ListenerState::Paused } else { ListenerState::Accepting };
     }
     if figures::listener(&told.shards).active > 0 { ListenerState::Draining } else { ListenerState::Stopped }
 }
 
-fn listener_word(state: ListenerState) -> &'static str {
+pub(super) fn listener_word(state: ListenerState) -> &'static str {
     match state {
         ListenerState::Accepting => "accepting",
         ListenerState::Paused => "paused",
@@ -324,6 +332,10 @@ fn listener_word(state: ListenerState) -> &'static str {
         ListenerState::Stopped => "stopped",
         ListenerState::Removed => "removed",
     }
+}
+
+fn has_pool(listener: &Listener, pool: &str) -> bool {
+    listener.protocol.pools().iter().any(|share| share.name == pool)
 }
 
 fn sum(endpoints: &[EndpointView]) -> Figures {
@@ -350,6 +362,10 @@ fn endpoint_snapshot(told: &ToldEndpoint, weight: u16) -> EndpointSnapshot {
     EndpointSnapshot {
         address: told.address.to_string(),
         weight,
+        percent: told.ramp.percent(),
+        backup: told.backup,
+        max_connections: told.max_connections,
+        load: told.load.get(),
         accepting: weight > 0,
         failing: figures::is_failing(&told.shards),
         connected: figures.total,

@@ -15,7 +15,7 @@ use super::{
     },
     state::State,
 };
-use crate::config::{Listener, format_duration};
+use crate::config::{Listener, PoolShare, format_duration, format_shares};
 
 /// Endpoints of a pool that one explanation tells about.
 const LISTED: usize = 10;
@@ -80,8 +80,9 @@ pub(super) fn resolve(state: &State, name: &str) -> Result<Object, Refusal> {
 pub(super) fn listener(state: &State, config: &Listener, observed: &str) -> Explanation {
     let standing = state.listener_override(&config.name);
     let daemon = standing.is_some_and(|each| Some(each) == state.daemon_override());
-    let pool = config.protocol.pool().map(|pool| format!(" to pool `{pool}`")).unwrap_or_default();
-    let configured = format!("accepting {} on {}{pool}", config.protocol.as_str(), config.address);
+    let configured =
+        format!("accepting {} on {}{}", config.protocol.as_str(), config.address, goal(config.protocol.pools()));
+    let split = state.split_override(&config.name);
     let subject = format!("listener `{}`", config.name);
     let (decided_by, sentence) = match standing {
         Some(each) => {
@@ -95,6 +96,12 @@ pub(super) fn listener(state: &State, config: &Listener, observed: &str) -> Expl
                 if observed == "paused" { PAUSED } else { observed }
             ),
         ),
+        None if split.is_some() => {
+            let goal = goal(&state.split(config));
+            let by = split.map(provenance).unwrap_or_default();
+            let (protocol, address) = (config.protocol.as_str(), &config.address);
+            (Layer::Override, format!("{subject} is accepting {protocol} on {address}{goal}: shares {by}"))
+        }
         None => {
             (Layer::Configured, format!("{subject} is {configured}, as the file says; no override stands above it"))
         }
@@ -104,9 +111,18 @@ pub(super) fn listener(state: &State, config: &Listener, observed: &str) -> Expl
         effective: observed.to_owned(),
         decided_by,
         configured,
-        override_: standing.map(as_text),
+        override_: standing.map(as_text).or_else(|| split.map(as_text)),
         observed: if observed == "paused" { PAUSED } else { observed }.to_owned(),
         sentence,
+    }
+}
+
+/// ` to pool `db``, ` to pools db=95 new=5`.
+fn goal(pools: &[PoolShare]) -> String {
+    match pools {
+        [] => String::new(),
+        [only] => format!(" to pool `{}`", only.name),
+        pools => format!(" to pools {}", format_shares(pools)),
     }
 }
 
@@ -288,7 +304,8 @@ fn as_text<V: Display>(each: &Override<V>) -> Override<String> {
     Override { value: each.value.to_string(), by: each.by.clone(), set_at: each.set_at, expires_at: each.expires_at }
 }
 
-fn provenance<V>(each: &Override<V>) -> String {
+/// `set by ann (ticket 4711), until it expires`.
+pub(super) fn provenance<V>(each: &Override<V>) -> String {
     let Provenance { who, why } = &each.by;
     let who = if who.is_empty() { "somebody" } else { who };
     let end = if each.expires_at.is_some() { ", until it expires" } else { "" };

@@ -74,6 +74,8 @@ impl ListenerShard {
 pub struct PoolShard {
     /// Connections closed because no endpoint could be picked.
     pub no_endpoint: Counter,
+    /// Those of them that found every endpoint at its limit.
+    pub full: Counter,
     /// Connects tried on another endpoint after one failed.
     pub retries: Counter,
 }

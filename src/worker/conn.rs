@@ -17,6 +17,7 @@ use crate::{
     wire::{BlockPool, Wire},
     worker::{
         command::{ConnectionState, EndpointId, ListenerId, PoolId},
+        load::Place,
         supplies::Supplies,
         transport::{Read, Stream, Transport},
         tunnel::{Outcome, Tunnel},
@@ -42,6 +43,8 @@ pub(super) struct Conn<S> {
     pub(super) progressed_at: Instant,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) accelerate: Accelerate,
+    /// What consistent hashing knows the client by.
+    pub(super) hash: u64,
     pub(super) timer: Option<(TimerId, Instant)>,
     /// It waits on the run queue.
     pub(super) queued: bool,
@@ -59,9 +62,11 @@ pub(super) struct Origin {
 }
 
 /// Where a connection goes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) id: EndpointId,
+    /// Kept, so that the endpoint's load has this connection in it.
+    pub(super) _place: Place,
     pub(super) counters: Arc<EndpointShard>,
 }
 
@@ -139,6 +144,7 @@ impl<S: Stream> Conn<S> {
             progressed_at: now,
             idle_timeout,
             accelerate: Accelerate::Off,
+            hash: 0,
             timer: None,
             queued: false,
             fds: 1,

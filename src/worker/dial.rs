@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,7 +14,7 @@ use crate::{
     slots::SlotId,
     sys::socket::Socket,
     worker::{
-        command::EndpointSpec,
+        command::Nobody,
         conn::{Attempt, Conn, Dial, Endpoint, Stage},
         key::{Key, Side},
         run::Worker,
@@ -73,21 +74,25 @@ impl Worker {
     /// Tries endpoints until a connect is under way, or none is left.
     fn attempt_until_pending(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
         loop {
-            let Some(Conn { stage: Stage::Dial(dial), endpoint, .. }) = self.conns.get_mut(slot) else { return };
-            let step = match self.pools.pick(dial.pool, &dial.tried) {
-                None => {
+            let Some(Conn { stage: Stage::Dial(dial), endpoint, hash, .. }) = self.conns.get_mut(slot) else { return };
+            let picked = self.pools.pick(dial.pool, &dial.tried, *hash);
+            let picked = picked.map(|(each, place)| (each.address.clone(), Arc::clone(&each.counters), each.id, place));
+            let step = match picked {
+                Err(nobody) => {
+                    // A queue for connections of a full pool would hold this one here.
                     let step = dial.relay.failed(DialFailure::NoEndpoint);
                     if let (true, Some(counters)) = (dial.tried.is_empty(), self.pools.counters(dial.pool)) {
                         counters.no_endpoint.add(1);
+                        counters.full.add(u64::from(nobody == Nobody::Full));
                     }
                     step
                 }
-                Some(EndpointSpec { id, address, counters, .. }) => {
+                Ok((address, counters, id, place)) => {
                     if let (false, Some(pool)) = (dial.tried.is_empty(), self.pools.counters(dial.pool)) {
                         pool.retries.add(1);
                     }
                     counters.active.add(1);
-                    *endpoint = Some(Endpoint { id, counters });
+                    *endpoint = Some(Endpoint { id, _place: place, counters });
                     match self.begin_attempt(slot, address, turn) {
                         Ok(()) => return,
                         Err(error) => match self.note_failure(slot, &error, turn.now) {

@@ -10,7 +10,7 @@ use crate::{
         command::Selection,
         conn::{Conn, Endpoint, Origin, Stage},
         key::{Key, Side},
-        parcel::{Arrival, Parcel},
+        parcel::{Arrival, Parcel, Tally},
         query,
         run::Worker,
     },
@@ -67,7 +67,10 @@ impl Worker {
     fn unpack(&mut self, arrival: Arrival, turn: &mut Turn<'_>) -> Option<Parcel> {
         let Arrival { parcel, listener: counters, endpoint } = arrival;
         let origin = Origin { listener: parcel.listener, source: parcel.source, counters };
-        let endpoint = parcel.endpoint.zip(endpoint).map(|(id, counters)| Endpoint { id, counters });
+        // It is there already, whatever the endpoint's limit: nothing is asked.
+        let at =
+            |(id, Tally { counters, load }): (_, Tally)| Some(Endpoint { id, _place: load.enter(None)?, counters });
+        let endpoint = parcel.endpoint.zip(endpoint).and_then(at);
         let mut conn: Conn<Socket> = Conn::thaw(parcel, origin, endpoint, &mut self.supplies);
         // It exists: what is over the budget is made up for by those that end.
         self.fds.take_anyway(conn.fds);

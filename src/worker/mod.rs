@@ -22,11 +22,13 @@ mod handle;
 mod hold;
 mod ids;
 mod key;
+mod load;
 mod parcel;
 mod pools;
 mod query;
 mod retire;
 mod run;
+mod split;
 mod supplies;
 mod transport;
 mod tunnel;
@@ -34,12 +36,15 @@ mod walk;
 
 pub use budget::FdBudget;
 pub use command::{
-    Command, ConnectionInfo, ConnectionState, EndpointId, EndpointSpec, Filter, ListenerId, ListenerSpec, PoolId,
-    PoolSpec, Query, Reply, Resting, Selection,
+    Command, ConnectionInfo, ConnectionState, EndpointId, EndpointSpec, Filter, Foretell, Foretold, ListenerId,
+    ListenerSpec, Nobody, PoolId, PoolSpec, Query, Reply, Resting, Selection, Share,
 };
 pub use handle::{Handle, Overloaded, Settings};
 pub use ids::{MAX_WORKERS, worker_of};
-pub use parcel::{Arrival, FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage};
+pub use load::Load;
+pub use parcel::{
+    Arrival, FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage, Tally,
+};
 
 #[cfg(test)]
 mod script;

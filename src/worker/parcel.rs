@@ -12,7 +12,10 @@ use crate::{
     config::Accelerate,
     metrics::{EndpointShard, ListenerShard},
     protocol::DialFailure,
-    worker::command::{EndpointId, ListenerId, PoolId},
+    worker::{
+        command::{EndpointId, ListenerId, PoolId},
+        load::Load,
+    },
 };
 
 /// A connection that no worker drives. Dropping it closes its sockets.
@@ -36,6 +39,9 @@ pub struct Parcel<F = OwnedFd> {
     pub pool: Option<PoolId>,
     /// The endpoint it is, or is being, relayed to.
     pub endpoint: Option<EndpointId>,
+    /// What consistent hashing knows the client by, the same in every process;
+    /// 0 where nothing asks for it.
+    pub hash: u64,
     /// The client's side.
     pub downstream: ParcelSide<F>,
     /// What it was doing.
@@ -67,8 +73,17 @@ pub struct Arrival {
     pub parcel: Parcel,
     /// This worker's counters for its listener.
     pub listener: Arc<ListenerShard>,
-    /// This worker's counters for its endpoint, if it has one.
-    pub endpoint: Option<Arc<EndpointShard>>,
+    /// Who counts it at its endpoint, if it has one.
+    pub endpoint: Option<Tally>,
+}
+
+/// Where the connections of an endpoint are counted.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// This worker's counters for it.
+    pub counters: Arc<EndpointShard>,
+    /// Its connections, all workers together.
+    pub load: Arc<Load>,
 }
 
 /// What a connection was doing.

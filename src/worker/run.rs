@@ -15,12 +15,12 @@ use crate::{
     worker::{
         accept::Listener,
         budget::FdShare,
-        command::{Command, ListenerId, ListenerSpec},
+        command::{Command, Foretell, Foretold, ListenerId, ListenerSpec},
         conn::{Conn, Stage, Want},
         handle::Settings,
         ids::Ids,
         key::{Key, Side},
-        pools::Pools,
+        pools::{Pools, hash_of},
         supplies::Supplies,
         walk::{Walk, Walks},
     },
@@ -180,9 +180,17 @@ impl Worker {
         self.drive(slot, turn);
     }
 
+    /// What a connection would get that came now.
+    fn foretell(&self, ask: Foretell) -> Option<Foretold> {
+        let listener = self.listeners.get(*self.listener_slots.get(&ask.listener)?.first()?)?;
+        let pool = listener.foretell()?;
+        let hash = hash_of(&listener.spec.config, ask.source);
+        Some(Foretold { pool, endpoint: self.pools.foretell(pool, hash) })
+    }
+
     fn add_listener(&mut self, spec: ListenerSpec, socket: crate::listen::ListenSocket, turn: &mut Turn<'_>) {
         let id = spec.id;
-        let slot = self.listeners.insert_with(|_| Listener::new(spec, socket));
+        let slot = self.listeners.insert_with(|_| Listener::new(spec, socket, self.index));
         self.listener_slots.entry(id).or_default().push(slot);
         let Some(listener) = self.listeners.get(slot) else { return };
         match turn.watch_listener(&listener.socket.fd, Key::Listener(slot).token()) {
@@ -270,6 +278,7 @@ impl Handler for Worker {
             Command::Close(selection, reason, reply) => {
                 self.begin_walk(Walk::close(selection, reason, reply, self.ids.newest()), turn);
             }
+            Command::Foretell(ask, reply) => reply.send(self.foretell(ask)),
             Command::Ping(reply) => reply.send(()),
             Command::Stop => self.stop(turn),
         }

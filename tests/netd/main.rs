@@ -4,6 +4,7 @@ mod support;
 
 mod admin;
 mod bad_input;
+mod balancing;
 mod config;
 mod daemon;
 mod drain;

@@ -7,7 +7,7 @@ mod health;
 use crate::pb;
 
 use super::{
-    Look,
+    Look, choice,
     grid::{self, Column, Grid},
     units,
 };
@@ -44,8 +44,9 @@ pub(crate) fn listeners(listeners: &[pb::Listener], look: Look) -> String {
             grid::text(units::count(listener.accept_errors)),
         ]);
     }
-    let above = listeners.iter().filter_map(|listener| {
-        listener.r#override.as_ref().map(|above| (format!("listener/{}", listener.name), above))
+    let above = listeners.iter().flat_map(|listener| {
+        let both = listener.r#override.iter().chain(&listener.split_override);
+        both.map(|above| (format!("listener/{}", listener.name), above))
     });
     grid.render() + &overrides(above, look)
 }
@@ -59,7 +60,7 @@ pub(crate) fn pools(pools: &[pb::Pool], look: Look) -> String {
     let columns = [
         Text("POOL"),
         Text("STATE"),
-        Figure("WEIGHT"),
+        Text("POLICY, WEIGHT"),
         Figure("OPEN"),
         Figure("TOTAL"),
         Figure("BYTES IN"),
@@ -128,9 +129,10 @@ fn address(listener: &pb::Listener) -> String {
 }
 
 fn protocol(listener: &pb::Listener) -> String {
-    match listener.pool.as_str() {
-        "" => listener.protocol.clone(),
-        pool => format!("{} to {pool}", listener.protocol),
+    match (listener.pool.as_str(), listener.pools.as_slice()) {
+        ("", []) => listener.protocol.clone(),
+        ("", pools) => format!("{} to {}", listener.protocol, choice::shares(pools)),
+        (pool, _) => format!("{} to {pool}", listener.protocol),
     }
 }
 
@@ -154,7 +156,7 @@ fn pool_rows(pool: &pb::Pool, grid: &mut Grid) {
     grid.styled_row([
         grid::text(format!("{} ({users})", pool.name)),
         grid::state_with(&pool.state, &reachable(pool)),
-        grid::text(""),
+        grid::text(&pool.policy),
         grid::text(open),
         grid::text(total),
         grid::text(bytes_in),
@@ -163,7 +165,8 @@ fn pool_rows(pool: &pb::Pool, grid: &mut Grid) {
         grid::text(""),
     ]);
     for endpoint in &pool.endpoints {
-        let [open, total, bytes_in, bytes_out] = figures(endpoint.figures);
+        let [_, total, bytes_in, bytes_out] = figures(endpoint.figures);
+        let open = choice::load(endpoint.figures.unwrap_or_default().active, endpoint.max_connections);
         grid.styled_row([
             grid::text(format!("  {}", endpoint.address)),
             grid::state(&endpoint.state),
@@ -193,10 +196,11 @@ fn reachable(pool: &pb::Pool) -> String {
 
 /// The weight in force, and the file's where that is another.
 fn weight(endpoint: &pb::Endpoint) -> String {
+    let weight = choice::weight(endpoint.weight, endpoint.share_percent, endpoint.backup);
     if endpoint.weight == endpoint.configured_weight {
-        endpoint.weight.to_string()
+        weight
     } else {
-        format!("{} (file {})", endpoint.weight, endpoint.configured_weight)
+        format!("{weight} (file {})", endpoint.configured_weight)
     }
 }
 

@@ -125,6 +125,21 @@ fn an_endpoint_that_fails_its_checks_rests_until_they_succeed() {
 }
 
 #[test]
+fn who_recovers_starts_slowly() {
+    on_control_thread(async {
+        let slow_start = Some(Duration::from_secs(3600));
+        let slow = Pool { slow_start, ..(*db(&[A, B], health(check()))).clone() };
+        let world = World::serving(config(vec![Arc::new(slow)])).await;
+        world.prober.answer(A, Some("no"));
+        until(&world, SECOND, &[DOWN, UP]).await;
+        world.prober.answer(A, None);
+        until(&world, SECOND, &[UP, UP]).await;
+        let percents: Vec<u32> = view(&world, "db").await.endpoints.iter().map(|each| each.percent).collect();
+        assert!(percents[0] < 50 && percents[1] == 100, "{percents:?}");
+    });
+}
+
+#[test]
 fn an_operators_weight_stands_above_what_is_observed() {
     on_control_thread(async {
         let world = World::serving(config(vec![db(&[A, B], health(check()))])).await;
@@ -318,8 +333,7 @@ fn figures_are_published() {
 #[test]
 fn a_configuration_of_ten_thousand_is_followed_and_settled_quickly() {
     let pools = (0..10).map(|p| {
-        let endpoint =
-            |n: u32| Endpoint { address: format!("10.{p}.{}.{}:80", n / 250, n % 250).parse().unwrap(), weight: 1 };
+        let endpoint = |n: u32| Endpoint::new(format!("10.{p}.{}.{}:80", n / 250, n % 250).parse().unwrap(), 1);
         let endpoints = (0..1000).map(endpoint).collect();
         Arc::new(Pool { name: format!("p{p}"), endpoints, ..(*db(&[A], health(check()))).clone() })
     });

@@ -25,8 +25,8 @@ use crate::{
     metrics::{EndpointShard, WorkerShard},
     protocol::CloseReason,
     worker::{
-        Command, ConnectionInfo, ConnectionState, Filter, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec,
-        Resting, Selection, Settings,
+        Command, ConnectionInfo, ConnectionState, Filter, Foretell, Foretold, ListenerId, ListenerSpec, Nobody,
+        Overloaded, PoolId, PoolSpec, Resting, Selection, Settings,
     },
 };
 
@@ -346,7 +346,7 @@ impl FakeWorker {
     pub(in crate::control) fn accept(&self, listener: &str, id: u64) {
         let mut inner = self.inner();
         let spec = inner.listeners.values().find(|each| each.config.name == listener).unwrap().clone();
-        let endpoint = spec.pool.and_then(|pool| inner.pools.get(&pool)?.endpoints.first().cloned());
+        let endpoint = spec.pools.first().and_then(|share| inner.pools.get(&share.pool)?.endpoints.first().cloned());
         spec.counters.accepted.add(1);
         spec.counters.active.add(1);
         self.shard.accepted.add(1);
@@ -426,10 +426,18 @@ impl FakeWorker {
 }
 
 impl Inner {
+    /// The first pool that has a share, and the first endpoint that takes
+    /// connections.
+    fn foretell(&self, ask: Foretell) -> Option<Foretold> {
+        let share = self.listeners.get(&ask.listener)?.pools.iter().find(|share| share.weight > 0)?;
+        let endpoint = self.pools.get(&share.pool)?.endpoints.iter().find(|each| each.weight > 0);
+        Some(Foretold { pool: share.pool, endpoint: endpoint.map(|each| each.id).ok_or(Nobody::Taking) })
+    }
+
     fn obey(&mut self, order: Command) {
         match order {
             Command::SetPool(spec) => {
-                let weights: Vec<u16> = spec.endpoints.iter().map(|each| each.weight).collect();
+                let weights: Vec<u32> = spec.endpoints.iter().map(|each| each.weight).collect();
                 self.log.push(format!("set {} {weights:?}", spec.config.name));
                 self.pools.insert(spec.id, spec);
             }
@@ -437,6 +445,7 @@ impl Inner {
                 let name = self.pools.remove(&id).map(|spec| spec.config.name.clone());
                 self.log.push(format!("forget {}", name.unwrap_or_default()));
             }
+            Command::Foretell(ask, reply) => reply.send(self.foretell(ask)),
             Command::AddListener(spec, socket) => {
                 self.log.push(format!("add {}", spec.config.name));
                 self.sockets.push((spec.id, socket));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::{
     figures,
+    ramp::Ramp,
     told::{Told, ToldEndpoint, ToldListener},
 };
 use crate::{
@@ -31,6 +32,7 @@ impl Told {
             held: Vec::new(),
             shards: figures::listener_shards(workers),
             inherited: false,
+            split: Vec::new(),
         };
         self.retired_listeners.insert(name.to_owned(), told);
     }
@@ -47,6 +49,10 @@ impl Told {
             address,
             id: EndpointId(self.fresh()),
             weight: 0,
+            ramp: Ramp::Done,
+            backup: false,
+            max_connections: None,
+            load: Arc::default(),
             shards: (0..workers).map(|_| Arc::default()).collect(),
         };
         self.retired_endpoints.push(told);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::super::{
+    balancing::Split,
     history::{HistoryEntry, Origin},
     request::{EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target},
 };
@@ -227,6 +228,8 @@ pub struct Overrides {
     pub pools: Vec<(String, Override<PoolOverride>)>,
     /// Name of the pool, address of the endpoint.
     pub endpoints: Vec<((String, String), Override<EndpointOverride>)>,
+    /// Name of the listener; the shares of its pools.
+    pub splits: Vec<(String, Override<Split>)>,
 }
 
 /// Listening sockets of one listener.

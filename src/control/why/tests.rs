@@ -68,6 +68,10 @@ fn view(address: &str, state: EndpointState) -> EndpointView {
         configured_weight: 1,
         override_: None,
         weight: u16::from(matches!(state, EndpointState::Up | EndpointState::Failing)),
+        percent: 100,
+        backup: false,
+        max_connections: None,
+        load: 0,
         state,
         figures: Default::default(),
         connect_failures: 0,
@@ -117,6 +121,7 @@ fn each_layer_can_decide_about_an_endpoint() {
 fn whole(state: PoolState, endpoints: Vec<EndpointView>) -> PoolView {
     PoolView {
         name: "db".to_owned(),
+        policy: Default::default(),
         override_: None,
         state,
         endpoints,

@@ -72,6 +72,7 @@ pub(in super::super) fn to_connection<'a>(
         downstream: Some(downstream),
         fds: u32::try_from(fds.len() - before).unwrap_or(u32::MAX),
         stage: Some(stage),
+        hash: parcel.hash,
     }
 }
 
@@ -201,6 +202,7 @@ pub(in super::super) fn from_connection(
         accelerate,
         pool: message.pool.is_some().then_some(PoolId(UNKNOWN)),
         endpoint: endpoint.is_some().then_some(EndpointId(UNKNOWN)),
+        hash: message.hash,
         downstream,
         stage,
     };

@@ -10,10 +10,11 @@ use prost::Message as _;
 
 use super::*;
 use crate::{
+    config::PoolShare,
     control::{
         Change, ChangeKind, EndpointLedger, EndpointOverride, HistoryEntry, HistoryKind, Judgement, KeptGeneration,
         KnownHealth, Ledger, ListenerLedger, ListenerOverride, OpenDrain, Origin, Override, Overrides, PoolLedger,
-        PoolOverride, Target, Will, WorkerLedger,
+        PoolOverride, Split, Target, Will, WorkerLedger,
     },
     handover::{
         moment::Moments,
@@ -51,13 +52,22 @@ fn overrides() -> impl Strategy<Value = Overrides> {
         Just(EndpointOverride::Draining),
         Just(EndpointOverride::Maintenance)
     ]);
+    let share = (name(), any::<u16>()).prop_map(|(name, weight)| PoolShare { name, weight });
+    let split = vec(share, 0..3).prop_map(|shares| shares.into_iter().collect::<Split>());
     (
         option::of(listener()),
         vec((name(), listener()), 0..3),
         vec((name(), overriding(Just(PoolOverride::Draining))), 0..3),
         vec(((name(), name()), endpoint), 0..3),
+        vec((name(), overriding(split)), 0..3),
     )
-        .prop_map(|(daemon, listeners, pools, endpoints)| Overrides { daemon, listeners, pools, endpoints })
+        .prop_map(|(daemon, listeners, pools, endpoints, splits)| Overrides {
+            daemon,
+            listeners,
+            pools,
+            endpoints,
+            splits,
+        })
 }
 
 fn target() -> impl Strategy<Value = Target> {
@@ -273,6 +283,7 @@ fn a_connection_of_every_kind_there_and_back() {
         let moments = Moments::read();
         let message = to_connection(&moving, moments, &mut fds);
         assert_eq!((message.fds as usize, fds.len()), (moving.parcel.fds(), moving.parcel.fds()));
+        assert_eq!(message.hash, moving.parcel.hash);
         let own = |count: usize| fds.iter().take(count).map(|fd| fd.try_clone_to_owned().unwrap()).collect::<Vec<_>>();
         assert!(from_connection(message.clone(), moments, own(fds.len() - 1)).is_err());
         let mut many = own(fds.len());

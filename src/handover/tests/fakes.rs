@@ -66,6 +66,7 @@ pub(in crate::handover) fn connection(id: u64, stage: ParcelStage) -> (Moving, U
         accelerate: Accelerate::Auto,
         pool: Some(PoolId(1)),
         endpoint: endpoint.is_some().then_some(EndpointId(1)),
+        hash: 77,
         downstream,
         stage,
     };

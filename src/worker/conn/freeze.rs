@@ -31,6 +31,7 @@ impl<S: Stream> Conn<S> {
             accelerate: self.accelerate,
             pool: self.pool,
             endpoint: self.endpoint.map(|endpoint| endpoint.id),
+            hash: self.hash,
             downstream: self.downstream.freeze(),
             stage: self.stage.freeze(supplies),
         }
@@ -44,7 +45,7 @@ impl<S: Stream> Conn<S> {
         endpoint: Option<Endpoint>,
         supplies: &mut Supplies,
     ) -> Self {
-        let Parcel { id, since, progressed_at, idle_timeout, accelerate, pool, downstream, stage, .. } = parcel;
+        let Parcel { id, since, progressed_at, idle_timeout, accelerate, pool, hash, downstream, stage, .. } = parcel;
         let (socket, ledger) = downstream.split();
         let stage = Stage::thaw(stage, pool, accelerate, supplies);
         let mut conn = Self::new(id, origin, socket.into(), Session::Discard(Discard), pool, idle_timeout, since);
@@ -54,7 +55,7 @@ impl<S: Stream> Conn<S> {
             (conn.booked.to_upstream, conn.booked.from_upstream) = (upstream.sent, upstream.received);
         }
         (conn.stage, conn.endpoint) = (stage, endpoint);
-        (conn.progressed_at, conn.accelerate) = (progressed_at, accelerate);
+        (conn.progressed_at, conn.accelerate, conn.hash) = (progressed_at, accelerate, hash);
         conn.fds = if pool.is_some() { 2 } else { 1 };
         conn
     }

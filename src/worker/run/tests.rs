@@ -20,12 +20,13 @@ use std::{
 
 use super::*;
 use crate::{
+    balance::{Policy, Tables},
     config::{self, Address, Protocol},
     listen::{self, BindAddress, BindOptions, ListenSocket},
     metrics::{EndpointShard, ListenerShard, PoolShard},
     reactor::{Reactor, Sender},
     worker::{
-        EndpointId, EndpointSpec, FdBudget, PoolId, PoolSpec,
+        EndpointId, EndpointSpec, FdBudget, PoolId, PoolSpec, Share,
         command::{ConnectionInfo, Filter, Query, Reply},
     },
 };
@@ -122,11 +123,21 @@ impl Netd {
         let config = Arc::new(config::Pool {
             name: "pool".to_owned(),
             endpoints: Vec::new(),
+            policy: config::Policy::default(),
+            slow_start: None,
+            endpoint_max_connections: None,
             connect_timeout,
             retries,
             health: Default::default(),
         });
-        let spec = PoolSpec { id: PoolId(self.fresh_id()), config, endpoints, counters: Arc::<PoolShard>::default() };
+        let spec = PoolSpec {
+            id: PoolId(self.fresh_id()),
+            config,
+            policy: Policy::RoundRobin,
+            tables: Tables::default(),
+            endpoints,
+            counters: Arc::<PoolShard>::default(),
+        };
         self.order(Command::SetPool(spec.clone()));
         spec
     }
@@ -134,7 +145,15 @@ impl Netd {
     fn endpoint(&mut self, address: &Address) -> EndpointSpec {
         let counters = Arc::<EndpointShard>::default();
         self.endpoints.push(Arc::clone(&counters));
-        EndpointSpec { id: EndpointId(self.fresh_id()), address: address.clone(), weight: 1, counters }
+        EndpointSpec {
+            id: EndpointId(self.fresh_id()),
+            address: address.clone(),
+            weight: 1,
+            backup: false,
+            max_connections: None,
+            load: Arc::default(),
+            counters,
+        }
     }
 
     fn spec(&mut self, protocol: Protocol, pool: Option<PoolId>, idle_timeout: Option<Duration>) -> ListenerSpec {
@@ -152,7 +171,8 @@ impl Netd {
         };
         let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
         self.fronts.push(Arc::clone(&counters));
-        ListenerSpec { id: ListenerId(self.fresh_id()), config: Arc::new(config), pool, counters }
+        let pools = pool.into_iter().map(|pool| Share { pool, weight: 1 }).collect();
+        ListenerSpec { id: ListenerId(self.fresh_id()), config: Arc::new(config), pools, counters }
     }
 
     fn listen(&mut self, spec: ListenerSpec) -> Front {
@@ -174,7 +194,7 @@ impl Netd {
 
     /// A listener that relays to `pool`.
     fn relay(&mut self, pool: &PoolSpec) -> Front {
-        let spec = self.spec(Protocol::Tcp { pool: "pool".to_owned() }, Some(pool.id), None);
+        let spec = self.spec(Protocol::tcp("pool"), Some(pool.id), None);
         self.listen(spec)
     }
 

@@ -74,6 +74,7 @@ fn parcel(info: &ConnectionInfo) -> Parcel {
         accelerate: Accelerate::Off,
         pool: None,
         endpoint: info.endpoint,
+        hash: 0,
         downstream: ParcelSide {
             socket: OwnedFd::from(File::open("/dev/null").unwrap()),
             received: info.bytes_from_downstream,
@@ -110,10 +111,10 @@ fn arrive(inner: &mut Inner, arrival: Arrival) {
     inner.shard.active.add(1);
     inner.shard.moved_in.add(1);
     if let Some(endpoint) = &endpoint {
-        endpoint.active.add(1);
+        endpoint.counters.active.add(1);
     }
     // Any listener of the worker does for the config; the counters are its own.
     let config = inner.listeners.values().next().expect("a listener").config.clone();
-    let spec = ListenerSpec { id: parcel.listener, config, pool: None, counters: listener };
-    inner.connections.push(Connection { info, spec, endpoint });
+    let spec = ListenerSpec { id: parcel.listener, config, pools: Vec::new(), counters: listener };
+    inner.connections.push(Connection { info, spec, endpoint: endpoint.map(|each| each.counters) });
 }
