@@ -78,6 +78,7 @@ fn pool(origin: SocketAddr) -> PoolSpec {
         endpoint_max_connections: None,
         connect_timeout: Duration::from_secs(5),
         retries: 0,
+        health: config::PoolHealth::default(),
     };
     let endpoint = EndpointSpec {
         id: EndpointId(1),

@@ -24,7 +24,7 @@ $XDG_RUNTIME_DIR/netd/admin.sock or /tmp/netd-UID/admin.sock: the first that is
 given or, for /run, there.";
 
 /// Kinds of events, as the API names them.
-const EVENT_KINDS: [&str; 28] = [
+const EVENT_KINDS: [&str; 34] = [
     "started",
     "reloaded",
     "reload-refused",
@@ -44,6 +44,12 @@ const EVENT_KINDS: [&str; 28] = [
     "override-expired",
     "endpoint-failing",
     "endpoint-recovered",
+    "endpoint-healthy",
+    "endpoint-unhealthy",
+    "endpoint-ejected",
+    "endpoint-readmitted",
+    "pool-panic",
+    "pool-panic-ended",
     "connections-closed",
     "connections-moved",
     "workers-changed",

@@ -10,8 +10,9 @@ use std::{
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use crate::config::{
-    Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, HashKey, Listener, Log, LogFormat, LogLevel,
-    LogTarget, Metrics, Policy, Pool, PoolShare, Process, Protocol, Rebalance, Reload, Upgrade, Workers,
+    Accelerate, Address, Admin, AdminSocket, CheckKind, Config, Drain, Endpoint, HashKey, HealthCheck, Initial,
+    Listener, Log, LogFormat, LogLevel, LogTarget, Metrics, Outlier, Policy, Pool, PoolHealth, PoolShare, Process,
+    Protocol, Rebalance, Reload, Upgrade, Workers,
 };
 
 /// Any valid configuration. Names and addresses are made unique by number.
@@ -200,8 +201,8 @@ fn pool() -> impl Strategy<Value = Pool> {
     let endpoint = (address(), 0..=1000_u16, any::<bool>(), most())
         .prop_map(|(address, weight, backup, max_connections)| Endpoint { address, weight, backup, max_connections });
     let balancing = (select(Policy::ALL.to_vec()), option::of(duration(1000, 3_600_000)), most());
-    (name(), vec(endpoint, 1..6), balancing, duration(1, 3_600_000), 0..=16_u8).prop_map(
-        |(name, endpoints, (policy, slow_start, endpoint_max_connections), connect_timeout, retries)| Pool {
+    (name(), vec(endpoint, 1..6), balancing, duration(1, 3_600_000), 0..=16_u8, health()).prop_map(
+        |(name, endpoints, (policy, slow_start, endpoint_max_connections), connect_timeout, retries, health)| Pool {
             name,
             endpoints,
             policy,
@@ -209,8 +210,47 @@ fn pool() -> impl Strategy<Value = Pool> {
             endpoint_max_connections,
             connect_timeout,
             retries,
+            health,
         },
     )
+}
+
+fn health() -> impl Strategy<Value = PoolHealth> {
+    let outlier = (1..=1000_u16, duration(1000, 3_600_000), 0..=82_800_000_u64, 0..=100_u8).prop_map(
+        |(consecutive, base, more, max_share)| Outlier {
+            consecutive,
+            base,
+            max: base + Duration::from_millis(more),
+            max_share,
+        },
+    );
+    (option::of(check().prop_map(Arc::new)), option::of(outlier), 0..=100_u8)
+        .prop_map(|(check, outlier, panic_threshold)| PoolHealth { check, outlier, panic_threshold })
+}
+
+fn check() -> impl Strategy<Value = HealthCheck> {
+    let text = |pattern: &'static str| pattern.prop_map(|text| Arc::<str>::from(text.as_str()));
+    let kind = prop_oneof![
+        (text("(?s).{0,20}"), text("(?s).{0,20}")).prop_map(|(send, expect)| CheckKind::Tcp { send, expect }),
+        (text("/[!-~]{0,20}"), text("[!-~]{0,20}"), select(vec!["200", "200-299,404", "100-599"]))
+            .prop_map(|(path, host, status)| CheckKind::Http { path, host, status: status.parse().expect("statuses") }),
+        text("[!-~]{0,20}").prop_map(|service| CheckKind::Grpc { service }),
+        Just(CheckKind::Redis),
+        (text("[a-z$\"]{1,20}"), text("[a-zé ]{1,20}"))
+            .prop_map(|(user, database)| CheckKind::Postgres { user, database }),
+    ];
+    let times = (duration(100, 60_000), 0..3_000_000_u64, duration(1, 60_000));
+    let counts = (1..=100_u8, 1..=100_u8, 0..=50_u8, any::<bool>());
+    (kind, times, counts).prop_map(|(kind, (fast_interval, more, timeout), (rise, fall, jitter, used))| HealthCheck {
+        kind,
+        interval: fast_interval + Duration::from_millis(more),
+        fast_interval,
+        timeout,
+        rise,
+        fall,
+        jitter,
+        initial: if used { Initial::Used } else { Initial::Unused },
+    })
 }
 
 fn name() -> impl Strategy<Value = String> {

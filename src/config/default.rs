@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::
 
 use crate::config::{
     Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Policy, Pool, Process, Protocol, Rebalance, Reload, Upgrade, Workers,
+    Metrics, Policy, Pool, PoolHealth, Process, Protocol, Rebalance, Reload, Upgrade, Workers,
 };
 
 /// What a `respond` listener sends unless told otherwise.
@@ -114,6 +114,7 @@ pub(super) fn pool(name: &str, addresses: impl IntoIterator<Item = Address>) -> 
         endpoint_max_connections: None,
         connect_timeout: CONNECT_TIMEOUT,
         retries: RETRIES,
+        health: PoolHealth::default(),
     }
 }
 

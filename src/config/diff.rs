@@ -7,8 +7,9 @@ use std::{
 };
 
 use crate::config::{
-    Address, AdminSocket, Config, Endpoint, Listener, Pool, PoolShare, Protocol, format_duration, format_shares,
-    format_size,
+    Address, AdminSocket, Config, Endpoint, HealthCheck, Listener, Outlier, Pool, PoolHealth, PoolShare, Protocol,
+    format_duration, format_shares, format_size,
+    health::Setting,
     render::{log_format, log_target},
 };
 
@@ -204,9 +205,32 @@ fn changed_pool(old: &Arc<Pool>, new: &Arc<Pool>) -> Option<PoolChange> {
     details.compare("endpoint_max_connections", old_most, new_most, |most| or_none(*most));
     details.compare("connect_timeout", &old.connect_timeout, &new.connect_timeout, |timeout| format_duration(*timeout));
     details.compare("retries", &old.retries, &new.retries, |n| *n);
+    health(&mut details, &old.health, &new.health);
     let (details, endpoints) = (details.0, endpoints(&old.endpoints, &new.endpoints));
     let same = details.is_empty() && endpoints.is_empty();
     (!same).then(|| PoolChange::Changed { old: Arc::clone(old), new: Arc::clone(new), details, endpoints })
+}
+
+fn health(details: &mut Details, old: &PoolHealth, new: &PoolHealth) {
+    details.compare("panic_threshold", &old.panic_threshold, &new.panic_threshold, |n| *n);
+    let checks = [old, new].map(|each| each.check.as_deref().map(HealthCheck::settings));
+    let outliers = [old, new].map(|each| each.outlier.as_ref().map(Outlier::settings));
+    for (name, [old, new]) in [("health", checks), ("outlier", outliers)] {
+        let (old, new) = match (old, new) {
+            (Some(old), Some(new)) => (old, new),
+            (old, new) => {
+                details.compare(name, &old.is_some(), &new.is_some(), |is| if *is { "on" } else { "off" });
+                continue;
+            }
+        };
+        let value = |settings: &[(&str, Setting)], key: &str| {
+            settings.iter().find(|(each, _)| *each == key).map_or_else(|| NOT_SET.to_owned(), |(_, is)| is.to_string())
+        };
+        let gone = old.iter().filter(|(key, _)| new.iter().all(|(each, _)| each != key));
+        for (key, _) in new.iter().chain(gone) {
+            details.compare(&format!("{name}.{key}"), &value(&old, key), &value(&new, key), Clone::clone);
+        }
+    }
 }
 
 fn endpoints(old: &[Endpoint], new: &[Endpoint]) -> Vec<EndpointChange> {

@@ -7,6 +7,7 @@ use toml::{Spanned, de::DeValue};
 use crate::config::{
     Accelerate, Address, Endpoint, Listener, Policy, Pool, Protocol,
     check::{Facts, ListenerFacts, Place, PoolFacts},
+    checks::pool_health,
     default::{
         BACKLOG, BACKLOG_RANGE, CONNECT_TIMEOUT, CONNECT_TIMEOUT_RANGE, DEFAULT_TEXT, IDLE_TIMEOUT, IDLE_TIMEOUT_RANGE,
         MAX_CONNECTIONS_RANGE, MAX_ENDPOINTS, MAX_LISTENERS, MAX_POOLS, MAX_TEXT, RETRIES, RETRIES_RANGE,
@@ -31,8 +32,18 @@ pub(super) const LISTENER_KEYS: &[&str] = &[
     "mode",
     "accelerate",
 ];
-pub(super) const POOL_KEYS: &[&str] =
-    &["name", "endpoints", "policy", "slow_start", "endpoint_max_connections", "connect_timeout", "retries"];
+pub(super) const POOL_KEYS: &[&str] = &[
+    "name",
+    "endpoints",
+    "policy",
+    "slow_start",
+    "endpoint_max_connections",
+    "connect_timeout",
+    "retries",
+    "panic_threshold",
+    "health",
+    "outlier",
+];
 const ENDPOINT_KEYS: &[&str] = &["address", "weight", "backup", "max_connections"];
 const ENDPOINTS_EXAMPLE: &str = r#"["127.0.0.1:9000", "127.0.0.1:9001"]"#;
 
@@ -249,6 +260,7 @@ fn pool(
     });
     let retries =
         section.optional(reader, "retries", u64::from(RETRIES), |reader, value| reader.integer(value, &RETRIES_RANGE));
+    let health = pool_health(reader, &section);
     let policy = section.optional(reader, "policy", Policy::default(), |reader, value| reader.parsed(value, policy));
     let slow_start =
         section.optional(reader, "slow_start", None, |reader, value| reader.duration_or_off(value, &SLOW_START_RANGE));
@@ -266,6 +278,7 @@ fn pool(
             endpoint_max_connections,
             connect_timeout,
             retries: u8::try_from(retries).ok()?,
+            health,
         })
     };
     (pool(), facts)

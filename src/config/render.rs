@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::config::{
-    Address, AdminSocket, Config, Listener, LogFormat, LogTarget, Pool, PoolShare, Protocol, format_duration,
-    format_size, substitute::escape,
+    Address, AdminSocket, Config, HealthCheck, Listener, LogFormat, LogTarget, Outlier, Pool, PoolHealth, PoolShare,
+    Protocol, format_duration, format_size, health::Setting, substitute::escape,
 };
 
 impl Config {
@@ -129,6 +129,24 @@ impl Writer {
         }
         self.text("connect_timeout", &format_duration(pool.connect_timeout));
         self.pair("retries", pool.retries);
+        self.health(&pool.health);
+    }
+
+    fn health(&mut self, health: &PoolHealth) {
+        self.pair("panic_threshold", health.panic_threshold);
+        for (name, settings) in [
+            ("health", health.check.as_deref().map(HealthCheck::settings)),
+            ("outlier", health.outlier.as_ref().map(Outlier::settings)),
+        ] {
+            let Some(settings) = settings else { continue };
+            let _ = writeln!(self.0, "[pool.{name}]");
+            for (key, setting) in settings {
+                match setting {
+                    Setting::Number(number) => self.pair(key, number),
+                    Setting::Text(text) => self.text(key, &text),
+                }
+            }
+        }
     }
 
     fn shares(&mut self, pools: &[PoolShare]) {

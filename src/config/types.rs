@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::config::{HashKey, Policy, PoolShare};
+use crate::config::{HashKey, Policy, PoolHealth, PoolShare};
 
 /// A whole, valid configuration. Crosses threads as an immutable `Arc`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -353,6 +353,8 @@ pub struct Pool {
     /// Further endpoints tried after a failed connect, before the client sees
     /// anything. 0 to 16, default 2.
     pub retries: u8,
+    /// Whether its endpoints can be used.
+    pub health: PoolHealth,
 }
 
 /// One upstream address.

@@ -13,7 +13,7 @@ use super::{
     why,
 };
 use crate::{
-    config::{Listener, PoolShare},
+    config::{Address, Listener, PoolShare},
     worker::{Foretell, Foretold},
 };
 
@@ -125,7 +125,9 @@ impl<P: WorkerPort> Controller<P> {
     fn pool_choice(&self, pool: &ToldPool, workers: &[WorkerChoice]) -> PoolChoice {
         let whole = self.state.pool_override(&pool.config.name);
         let own = |address: &str| self.state.endpoint_override(&pool.config.name, address);
-        reasons::pool(pool, whole, own, workers)
+        let (state, health, name) = (&self.state, &self.health, pool.config.name.as_str());
+        let rests = |address: &Address| state.rests(name, address).then(|| health.standing(name, address));
+        reasons::pool(pool, whole, own, rests, workers)
     }
 
     /// The listener's pools with both shares.

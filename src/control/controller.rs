@@ -21,6 +21,7 @@ use super::{
     gather::{Gather, workers_named},
     generations::Generations,
     guard::Recent,
+    health::{Health, Probes},
     history::{Origin, Returns, Terms},
     journal::Journal,
     lifecycle::{Effect, Input, Lifecycle},
@@ -28,6 +29,7 @@ use super::{
     names,
     observe::Observer,
     port::WorkerPort,
+    refuse::refuse,
     removed::Removed,
     request::{
         Candidate, DaemonState, DrainOutcome, DrainPlan, DrainRequest, DrainSnapshot, Event, EventKind, Provenance,
@@ -83,6 +85,8 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) recent: Recent,
     pub(super) removed: Removed,
     pub(super) returns: Returns,
+    pub(super) health: Health,
+    pub(super) probes: Probes,
     pub(super) log_level: LogLevel,
     pub(super) last_reload: Option<Result<(), String>>,
     pub(super) upgrades: Upgrades,
@@ -147,7 +151,8 @@ impl<P: WorkerPort> Controller<P> {
         requests: mpsc::Receiver<Request>,
         events: broadcast::Sender<Event>,
     ) -> Self {
-        let Prepared { start, started, sockets, adoption, legacy, log_level, .. } = prepared;
+        let fds = fleet.workers().next().map(|worker| worker.settings().fds.clone());
+        let Prepared { start, started, sockets, adoption, legacy, log_level, health, .. } = prepared;
         let (mut legacy, mut parse) = (legacy, start.parse);
         let mut generations = Generations::new(state.generation(), state.config(), state.applied_at());
         let mut origin = Origin::Own;
@@ -157,6 +162,7 @@ impl<P: WorkerPort> Controller<P> {
             origin.clone_from(&legacy.origin);
         }
         let upgrades = Upgrades::new(start.story, legacy);
+        let probes = Probes::new(start.prober, fds);
         Self {
             busy: upgrades.is_moving(),
             upgrades,
@@ -181,6 +187,8 @@ impl<P: WorkerPort> Controller<P> {
             recent: Recent::default(),
             removed: Removed::default(),
             returns: Returns::default(),
+            health,
+            probes,
             log_destination: start.log_destination,
             last_reload: None,
             reloads: (0, 0),
@@ -216,6 +224,7 @@ impl<P: WorkerPort> Controller<P> {
         let mut tick = interval(self.pace.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.stopped {
+            let pause = self.probe_pause();
             tokio::select! {
                 biased;
                 Some(signal) = signals.recv() => self.signal(signal),
@@ -225,6 +234,8 @@ impl<P: WorkerPort> Controller<P> {
                 },
                 order = next(&mut self.upgrades.orders) => self.order(order),
                 _ = tick.tick() => self.tick(),
+                Some(ended) = self.probes.next() => self.probed(ended),
+                () = sleep(pause.unwrap_or_default()), if pause.is_some() => self.begin_probes(),
                 Some(request) = self.requests.recv() => self.request(request),
             }
         }
@@ -332,6 +343,7 @@ impl<P: WorkerPort> Controller<P> {
 
     /// Makes `next` the state; `opened` has the sockets that it needs.
     pub(super) fn carry_out(&mut self, mut next: State, delta: Delta, opened: BTreeMap<String, Opened>) -> Commit {
+        self.follow_health(&mut next);
         let lifted = next.set_workers(self.workers_of(next.config()));
         self.state = next;
         for each in lifted {
@@ -339,6 +351,8 @@ impl<P: WorkerPort> Controller<P> {
             self.journal.seen(EventKind::OverrideCleared, &each.object, &text);
         }
         let commit = self.fleet.carry_out(&self.state, delta, opened);
+        // Who rests may be others now in pools that are otherwise as they were.
+        self.fleet.reweigh(&self.state);
         self.end_lifted_drains();
         commit
     }
@@ -598,6 +612,7 @@ impl<P: WorkerPort> Controller<P> {
         self.expire();
         self.look_at_trial();
         self.look_at_removed();
+        self.look_at_health();
         for turn in self.observer.look(self.fleet.told()) {
             self.journal.seen(turn.kind, &turn.object, &turn.text);
         }
@@ -674,22 +689,6 @@ impl<P: WorkerPort> std::fmt::Debug for Controller<P> {
 
 fn by_signal(signal: &str) -> Provenance {
     Provenance { who: "signal".to_owned(), why: signal.to_owned() }
-}
-
-fn refuse(change: Request, refusal: Refusal) {
-    match change {
-        Request::Reload(_, reply) => answer(reply, Err(refusal)),
-        Request::Rollback(_, reply) => answer(reply, Err(refusal)),
-        Request::Drain(_, reply) => answer(reply, Err(refusal)),
-        Request::Undrain(_, _, reply) | Request::StopListener(_, reply) => answer(reply, Err(refusal)),
-        Request::StartListener(_, _, reply) => answer(reply, Err(refusal)),
-        Request::SetEndpoint(_, reply) => answer(reply, Err(refusal)),
-        Request::SetSplit(_, reply) => answer(reply, Err(refusal)),
-        Request::Upgrade(_, reply) => answer(reply, Err(refusal)),
-        Request::Rebalance(_, reply) => answer(reply, Err(refusal)),
-        // No other request changes anything; its asker sees a dropped answer.
-        _ => {}
-    }
 }
 
 #[cfg(test)]

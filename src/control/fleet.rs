@@ -133,6 +133,14 @@ impl<P: WorkerPort> Fleet<P> {
         Commit { confirm, pools_removed }
     }
 
+    /// Tells all workers other weights of endpoints, for what is observed of
+    /// them. Nothing depends on when they know.
+    pub(super) fn reweigh(&mut self, state: &State) {
+        for pool in self.told.reweigh(state, self.workers.len()) {
+            self.set_pool(&pool);
+        }
+    }
+
     /// Goes on with slow starts.
     pub(super) fn go_on(&mut self, now: Instant) {
         for pool in self.told.go_on(now) {

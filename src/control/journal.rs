@@ -38,7 +38,12 @@ impl Journal {
         let text = &one_line(text);
         let (event, about) = (kind.as_str(), some(object));
         match kind {
-            EventKind::ListenerPaused | EventKind::EndpointFailing | EventKind::ReloadReverted => {
+            EventKind::ListenerPaused
+            | EventKind::EndpointFailing
+            | EventKind::EndpointUnhealthy
+            | EventKind::EndpointEjected
+            | EventKind::PoolPanic
+            | EventKind::ReloadReverted => {
                 tracing::warn!(event, object = about, "{text}");
             }
             _ => tracing::info!(event, object = about, "{text}"),

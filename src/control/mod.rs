@@ -6,8 +6,8 @@
 //! all sockets that it needs are there (`sockets`). So reload, drain, stop,
 //! start, endpoint settings and expiries are one mechanism. Decisions are pure
 //! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`, `generations`,
-//! `trial`, `guard`, `removed`, `ramp`, `rebalance`); the edges are async
-//! (`controller`, `gather`). Connections go from worker to worker, and workers come
+//! `trial`, `guard`, `removed`, `ramp`, `health`, `rebalance`); the edges are
+//! async (`controller`, `gather`). Connections go from worker to worker, and workers come
 //! and go, by `moves`.
 
 mod balancing;
@@ -23,6 +23,7 @@ mod drain;
 mod drain_plan;
 mod drains;
 mod estimate;
+mod event;
 mod figures;
 mod fleet;
 mod gather;
@@ -31,6 +32,7 @@ mod gone;
 mod gradual;
 mod guard;
 mod handle;
+mod health;
 mod history;
 mod journal;
 mod lane;
@@ -40,14 +42,17 @@ mod names;
 mod observe;
 mod plan;
 mod port;
+mod prober;
 mod ramp;
 mod rebalance;
+mod refuse;
 mod reload;
 mod removed;
 mod request;
 mod revert;
 mod shelf;
 mod sockets;
+mod standing;
 mod start;
 mod state;
 #[cfg(test)]
@@ -64,6 +69,7 @@ pub use controller::{Controller, End};
 pub use handle::Handle;
 pub use history::*;
 pub use port::WorkerPort;
+pub use prober::{Answer, Asking, Outcome, Prober, Question};
 pub use request::*;
 pub use sockets::{Binder, SystemBinder};
 pub use start::{ApplyLog, Hook, Keep, Pace, Parse, Prepared, Signal, Source, Start, Usage};

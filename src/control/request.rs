@@ -9,10 +9,13 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use super::standing::*;
+
 use super::balancing::{ChoiceView, ExplainRequest, SetSplit, ShareView, Split};
 use super::history::{ConfirmRequest, HistoryEntry, Pending, Returns, RollbackOutcome, RollbackRequest, Terms};
 use super::upgrade::{Receipt, UpgradeProgress, UpgradeRequest, Verdict};
 
+pub use super::event::{Event, EventKind};
 use crate::{
     config::{Config, Listener, LogLevel, Policy},
     metrics::HistogramSnapshot,
@@ -288,6 +291,13 @@ pub enum EndpointState {
     Up,
     /// Takes connections, but the last connect failed.
     Failing,
+    /// Its checks fail: takes none, unless an operator set its weight or the
+    /// pool uses all.
+    Unhealthy,
+    /// Its connections fail: as above.
+    Ejected,
+    /// Was not asked yet, and is not used until then.
+    Unknown,
     /// Takes none: weight 0, drained, or its pool is.
     Draining,
     /// Takes none: maintenance.
@@ -302,15 +312,13 @@ impl EndpointState {
         match self {
             Self::Up => "up",
             Self::Failing => "failing",
+            Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
+            Self::Unknown => "unknown",
             Self::Draining => "draining",
             Self::Maintenance => "maintenance",
             Self::Removed => "removed",
         }
-    }
-
-    /// Whether it is given new connections.
-    pub fn takes(self) -> bool {
-        matches!(self, Self::Up | Self::Failing)
     }
 }
 
@@ -383,12 +391,14 @@ pub struct PoolView {
     pub figures: Figures,
     /// Names of the listeners that relay to it.
     pub listeners: Vec<String>,
+    /// Observed: too few of its endpoints are healthy, so all are used.
+    pub panics: bool,
 }
 
 impl PoolView {
     /// Endpoints that are given new connections.
     pub fn taking(&self) -> usize {
-        self.endpoints.iter().filter(|each| each.state.takes()).count()
+        self.endpoints.iter().filter(|each| each.weight > 0).count()
     }
 
     /// Endpoints that take connections and are not failing.
@@ -427,6 +437,8 @@ pub struct EndpointView {
     pub last_failure: Option<(String, SystemTime)>,
     /// Mean time to connect.
     pub mean_connect_time: Option<Duration>,
+    /// Observed; `None`: the pool neither checks nor ejects.
+    pub health: Option<HealthView>,
 }
 
 /// Which connections. Every field that is set must match.
@@ -775,120 +787,6 @@ pub struct Moved {
     pub count: u64,
 }
 
-/// Something that happened.
-#[derive(Debug, Clone)]
-pub struct Event {
-    /// When.
-    pub at: SystemTime,
-    /// See [`EventKind`].
-    pub kind: EventKind,
-    /// `listener/web` ...; empty: the daemon.
-    pub object: String,
-    /// One line.
-    pub text: String,
-    /// Who asked for it.
-    pub by: Option<Provenance>,
-}
-
-/// Kind of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the words of the API, see WatchEvents in the proto file")]
-pub enum EventKind {
-    Started,
-    Reloaded,
-    ReloadRefused,
-    LameDuck,
-    ReloadConfirmed,
-    ReloadReverted,
-    RolledBack,
-    DrainStarted,
-    DrainEnded,
-    Undrained,
-    ListenerStarted,
-    ListenerStopped,
-    ListenerPaused,
-    ListenerResumed,
-    OverrideSet,
-    OverrideCleared,
-    OverrideExpired,
-    EndpointFailing,
-    EndpointRecovered,
-    ConnectionsClosed,
-    ConnectionsMoved,
-    WorkersChanged,
-    LogLevel,
-    Shutdown,
-    UpgradeStarted,
-    Upgraded,
-    UpgradeFailed,
-}
-
-impl EventKind {
-    /// Every kind.
-    pub const ALL: [Self; 27] = [
-        Self::Started,
-        Self::Reloaded,
-        Self::ReloadRefused,
-        Self::LameDuck,
-        Self::ReloadConfirmed,
-        Self::ReloadReverted,
-        Self::RolledBack,
-        Self::DrainStarted,
-        Self::DrainEnded,
-        Self::Undrained,
-        Self::ListenerStarted,
-        Self::ListenerStopped,
-        Self::ListenerPaused,
-        Self::ListenerResumed,
-        Self::OverrideSet,
-        Self::OverrideCleared,
-        Self::OverrideExpired,
-        Self::EndpointFailing,
-        Self::EndpointRecovered,
-        Self::ConnectionsClosed,
-        Self::ConnectionsMoved,
-        Self::WorkersChanged,
-        Self::LogLevel,
-        Self::Shutdown,
-        Self::UpgradeStarted,
-        Self::Upgraded,
-        Self::UpgradeFailed,
-    ];
-
-    /// The word of the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Started => "started",
-            Self::Reloaded => "reloaded",
-            Self::ReloadRefused => "reload-refused",
-            Self::LameDuck => "lame-duck",
-            Self::ReloadConfirmed => "reload-confirmed",
-            Self::ReloadReverted => "reload-reverted",
-            Self::RolledBack => "rolled-back",
-            Self::DrainStarted => "drain-started",
-            Self::DrainEnded => "drain-ended",
-            Self::Undrained => "undrained",
-            Self::ListenerStarted => "listener-started",
-            Self::ListenerStopped => "listener-stopped",
-            Self::ListenerPaused => "listener-paused",
-            Self::ListenerResumed => "listener-resumed",
-            Self::OverrideSet => "override-set",
-            Self::OverrideCleared => "override-cleared",
-            Self::OverrideExpired => "override-expired",
-            Self::EndpointFailing => "endpoint-failing",
-            Self::EndpointRecovered => "endpoint-recovered",
-            Self::ConnectionsClosed => "connections-closed",
-            Self::ConnectionsMoved => "connections-moved",
-            Self::WorkersChanged => "workers-changed",
-            Self::LogLevel => "log-level",
-            Self::Shutdown => "shutdown",
-            Self::UpgradeStarted => "upgrade-started",
-            Self::Upgraded => "upgraded",
-            Self::UpgradeFailed => "upgrade-failed",
-        }
-    }
-}
-
 /// All figures at one moment, for the metrics page. Worker by worker where a
 /// worker's own figure matters, else summed.
 #[derive(Debug, Clone)]
@@ -957,6 +855,10 @@ pub struct PoolSnapshot {
     pub full: u64,
     /// Connects tried on another endpoint.
     pub retries: u64,
+    /// What its health checks took; `None`: it neither checks nor ejects.
+    pub probe_time: Option<HistogramSnapshot>,
+    /// It uses all endpoints because too few are healthy.
+    pub panics: bool,
     /// Its endpoints.
     pub endpoints: Vec<EndpointSnapshot>,
 }
@@ -990,6 +892,10 @@ pub struct EndpointSnapshot {
     pub bytes_from_upstream: u64,
     /// Failed connects.
     pub connect_failures: u64,
+    /// Connections that it ended soon and without a byte.
+    pub early_resets: u64,
+    /// `None`: the pool neither checks nor ejects.
+    pub health: Option<HealthSnapshot>,
     /// Time to connect.
     pub connect_time: HistogramSnapshot,
 }

@@ -13,13 +13,14 @@ use std::{
 use super::{
     balancing::Split,
     crew::Crew,
+    health::Resting,
     names,
     request::{
         EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target, WorkerOverride,
     },
     upgrade::Overrides,
 };
-use crate::config::{Config, Endpoint, Listener, Pool};
+use crate::config::{Address, Config, Endpoint, Listener, Pool};
 
 /// Longest `who` kept, in bytes.
 const WHO: usize = 128;
@@ -37,6 +38,8 @@ pub(super) struct State {
     listeners: BTreeMap<String, Override<ListenerOverride>>,
     pools: BTreeMap<String, Override<PoolOverride>>,
     endpoints: BTreeMap<(String, String), Override<EndpointOverride>>,
+    /// What is observed; no operator sets it.
+    resting: Resting,
     /// Shares of pools, by listener.
     splits: BTreeMap<String, Override<Split>>,
     crew: Crew,
@@ -62,6 +65,7 @@ impl State {
             listeners: BTreeMap::new(),
             pools: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            resting: Resting::new(),
             splits: BTreeMap::new(),
             crew: Crew::default(),
         }
@@ -178,15 +182,37 @@ impl State {
         self.listener_override(listener).is_none() && self.listener(listener).is_ok()
     }
 
-    /// The endpoint's weight in force.
+    /// The endpoint's weight in force: an endpoint that rests has none, unless
+    /// an operator has set its weight.
+    pub(super) fn weight_in_force(&self, pool: &str, endpoint: &Endpoint) -> u16 {
+        match self.weight(pool, endpoint) {
+            0 => 0,
+            _ if self.rests(pool, &endpoint.address) && self.own(pool, endpoint).is_none() => 0,
+            weight => weight,
+        }
+    }
+
+    /// Whether it is observed that the endpoint had better get no connections.
+    pub(super) fn rests(&self, pool: &str, address: &Address) -> bool {
+        self.resting.get(pool).is_some_and(|resting| resting.contains(address))
+    }
+
+    /// All that rest.
+    pub(super) fn resting(&self) -> &Resting {
+        &self.resting
+    }
+
+    /// Others rest from now on.
+    pub(super) fn let_rest(&mut self, resting: Resting) {
+        self.resting = resting;
+    }
+
+    /// The endpoint's weight as far as file and operators are concerned.
     pub(super) fn weight(&self, pool: &str, endpoint: &Endpoint) -> u16 {
         if self.pools.contains_key(pool) {
             return 0;
         }
-        if self.endpoints.is_empty() {
-            return endpoint.weight;
-        }
-        match self.endpoint_override(pool, &endpoint.address.to_string()).map(|each| each.value) {
+        match self.own(pool, endpoint).map(|each| each.value) {
             Some(EndpointOverride::Weight(weight)) => weight,
             Some(EndpointOverride::Draining | EndpointOverride::Maintenance) => 0,
             None => endpoint.weight,
@@ -224,6 +250,11 @@ impl State {
 
     pub(super) fn endpoint_override(&self, pool: &str, address: &str) -> Option<&Override<EndpointOverride>> {
         self.endpoints.get(&(pool.to_owned(), address.to_owned()))
+    }
+
+    fn own(&self, pool: &str, endpoint: &Endpoint) -> Option<&Override<EndpointOverride>> {
+        // Without any there is nothing to look up, for thousands of endpoints.
+        if self.endpoints.is_empty() { None } else { self.endpoint_override(pool, &endpoint.address.to_string()) }
     }
 
     /// Overrides in force.

@@ -8,8 +8,8 @@ pub(super) use world::{FakeWorker, World, on_control_thread, quick};
 
 use super::request::Provenance;
 use crate::config::{
-    Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics, Pool, Process,
-    Protocol, Rebalance, Reload, Workers,
+    Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics, Pool,
+    PoolHealth, Process, Protocol, Rebalance, Reload, Workers,
 };
 
 /// Nothing but two workers.
@@ -63,6 +63,7 @@ pub(super) fn pool(name: &str, endpoints: &[(&str, u16)]) -> Arc<Pool> {
         endpoint_max_connections: None,
         connect_timeout: Duration::from_secs(5),
         retries: 2,
+        health: PoolHealth::default(),
     })
 }
 

@@ -216,6 +216,15 @@ impl Told {
         self.pools.entry(name.clone()).or_insert(told)
     }
 
+    /// Notes other weights of endpoints, for what is observed of them; answers
+    /// the pools that have some.
+    pub(super) fn reweigh(&mut self, state: &State, workers: usize) -> Vec<String> {
+        let pools = state.resting().keys().filter_map(|name| self.pools.get(name));
+        let others = pools.filter(|told| !is_in_force(told, &told.config, state));
+        let others: Vec<Arc<Pool>> = others.map(|told| told.config.clone()).collect();
+        others.into_iter().map(|pool| self.pool(&pool, state, workers).config.name.clone()).collect()
+    }
+
     /// Goes on with slow starts; answers the pools whose weights are others
     /// now.
     pub(super) fn go_on(&mut self, now: Instant) -> Vec<String> {
@@ -333,7 +342,7 @@ impl Told {
             shards: (0..workers).map(|_| Arc::default()).collect(),
         });
         ToldEndpoint {
-            weight: state.weight(&pool.name, config),
+            weight: state.weight_in_force(&pool.name, config),
             backup: config.backup,
             max_connections: config.max_connections.or(pool.endpoint_max_connections),
             ..told
@@ -401,7 +410,11 @@ impl ToldListener {
 
 fn is_in_force(told: &ToldPool, pool: &Arc<Pool>, state: &State) -> bool {
     told.config == *pool
-        && told.endpoints.iter().zip(&pool.endpoints).all(|(told, each)| told.weight == state.weight(&pool.name, each))
+        && told
+            .endpoints
+            .iter()
+            .zip(&pool.endpoints)
+            .all(|(told, each)| told.weight == state.weight_in_force(&pool.name, each))
 }
 
 /// Whether the change needs other sockets.

@@ -8,8 +8,8 @@ use super::{
     port::WorkerPort,
     request::{
         ConfigView, EndpointOverride, EndpointSnapshot, EndpointState, EndpointView, Explanation, Figures,
-        ListenerSnapshot, ListenerState, ListenerView, PoolSnapshot, PoolState, PoolView, Refusal, Snapshot, Status,
-        WorkerSnapshot, WorkerView,
+        ListenerSnapshot, ListenerState, ListenerView, PoolSnapshot, PoolState, PoolView, Refusal, Snapshot, Standing,
+        Status, WorkerSnapshot, WorkerView,
     },
     told::{ToldEndpoint, ToldListener},
     trial::Trial,
@@ -80,12 +80,13 @@ impl<P: WorkerPort> Controller<P> {
             percent: known.map_or(100, |each| each.ramp.percent()),
             configured_weight: config.weight,
             override_: self.state.endpoint_override(pool, &address).cloned(),
-            weight: self.state.weight(pool, config),
-            state: self.endpoint_state(pool, config),
+            weight: self.state.weight_in_force(pool, config),
+            state: self.endpoint_state(pool, config, known),
             figures: figures::endpoint(shards),
             connect_failures: figures::connect_failures(shards),
             last_failure: figures::last_failure(shards, self.started.wall),
             mean_connect_time: figures::connect_time(shards).mean(),
+            health: self.health.view(pool, &config.address, self.clock.now()),
             address,
         }
     }
@@ -178,7 +179,7 @@ impl<P: WorkerPort> Controller<P> {
         let state = match self.state.pool_override(&config.name) {
             Some(_) => PoolState::Draining,
             None if endpoints.iter().any(|each| each.state == EndpointState::Up) => PoolState::Up,
-            None if endpoints.iter().any(|each| each.state.takes()) => PoolState::Failing,
+            None if endpoints.iter().any(|each| each.weight > 0) => PoolState::Failing,
             None => PoolState::Down,
         };
         let relaying = self.state.config().listeners.iter();
@@ -191,6 +192,7 @@ impl<P: WorkerPort> Controller<P> {
             figures: sum(&endpoints),
             endpoints,
             listeners: relaying.map(|each| each.name.clone()).collect(),
+            panics: self.health.panics(&config.name),
         }
     }
 
@@ -205,6 +207,7 @@ impl<P: WorkerPort> Controller<P> {
             figures: sum(&endpoints),
             endpoints,
             listeners: Vec::new(),
+            panics: false,
         }
     }
 
@@ -225,11 +228,12 @@ impl<P: WorkerPort> Controller<P> {
             connect_failures: figures::connect_failures(&each.shards),
             last_failure: figures::last_failure(&each.shards, self.started.wall),
             mean_connect_time: figures::connect_time(&each.shards).mean(),
+            health: None,
         });
         views.filter(|view| view.figures.active > 0)
     }
 
-    fn endpoint_state(&self, pool: &str, config: &Endpoint) -> EndpointState {
+    fn endpoint_state(&self, pool: &str, config: &Endpoint, known: Option<&ToldEndpoint>) -> EndpointState {
         let own = self.state.endpoint_override(pool, &config.address.to_string());
         if own.is_some_and(|each| each.value == EndpointOverride::Maintenance) {
             return EndpointState::Maintenance;
@@ -237,7 +241,12 @@ impl<P: WorkerPort> Controller<P> {
         if self.state.weight(pool, config) == 0 {
             return EndpointState::Draining;
         }
-        let known = self.fleet.told().find(pool, &config.address);
+        match self.health.standing(pool, &config.address) {
+            Standing::Unhealthy => return EndpointState::Unhealthy,
+            Standing::Ejected => return EndpointState::Ejected,
+            Standing::Unknown if self.state.rests(pool, &config.address) => return EndpointState::Unknown,
+            Standing::Unknown | Standing::Healthy | Standing::Unchecked => {}
+        }
         if known.is_some_and(|each| figures::is_failing(&each.shards)) {
             return EndpointState::Failing;
         }
@@ -255,7 +264,16 @@ impl<P: WorkerPort> Controller<P> {
                 no_endpoint: pool.shards.iter().map(|shard| shard.no_endpoint.get()).sum(),
                 full: pool.shards.iter().map(|shard| shard.full.get()).sum(),
                 retries: pool.shards.iter().map(|shard| shard.retries.get()).sum(),
-                endpoints: pool.endpoints.iter().map(|each| endpoint_snapshot(each, each.weight)).collect(),
+                probe_time: self.health.probe_time(name),
+                panics: self.health.panics(name),
+                endpoints: pool
+                    .endpoints
+                    .iter()
+                    .map(|each| EndpointSnapshot {
+                        health: self.health.figures(name, &each.address),
+                        ..endpoint_snapshot(each, each.weight)
+                    })
+                    .collect(),
             })
             .collect();
         for each in &told.retired_endpoints {
@@ -267,6 +285,8 @@ impl<P: WorkerPort> Controller<P> {
                     no_endpoint: 0,
                     full: 0,
                     retries: 0,
+                    probe_time: None,
+                    panics: false,
                     endpoints: vec![snapshot],
                 }),
             }
@@ -353,6 +373,8 @@ fn endpoint_snapshot(told: &ToldEndpoint, weight: u16) -> EndpointSnapshot {
         bytes_to_upstream: figures.bytes_from_downstream,
         bytes_from_upstream: figures.bytes_to_downstream,
         connect_failures: figures::connect_failures(&told.shards),
+        early_resets: told.shards.iter().map(|shard| shard.early_resets.get()).sum(),
+        health: None,
         connect_time: figures::connect_time(&told.shards),
     }
 }

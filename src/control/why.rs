@@ -1,5 +1,7 @@
 //! Which layer decides about an object, and why. Pure.
 
+mod health;
+
 use std::{
     fmt::Display,
     time::{Duration, SystemTime},
@@ -163,6 +165,9 @@ pub(super) fn pool(view: &PoolView, now: SystemTime) -> Explanation {
     if reachable < taking {
         text.push_str(&format!(", of which {reachable} can be reached"));
     }
+    if view.panics {
+        text.push_str("; so few are healthy that all are used");
+    }
     let own = configured.iter().any(|each| each.override_.is_some());
     let (decided_by, effective, sentence) = match &view.override_ {
         Some(each) => (
@@ -173,6 +178,7 @@ pub(super) fn pool(view: &PoolView, now: SystemTime) -> Explanation {
         None => {
             let layer = match view.state {
                 PoolState::Failing => Layer::Observed,
+                _ if configured.iter().any(|each| health::trouble(each, now).is_some()) => Layer::Observed,
                 _ if own => Layer::Override,
                 _ => Layer::Configured,
             };
@@ -204,6 +210,7 @@ pub(super) fn endpoint(
     let subject = format!("endpoint `{address}` of pool `{pool}`");
     let own = view.override_.as_ref();
     let failed = failure(view, now).filter(|_| view.state == EndpointState::Failing);
+    let trouble = health::trouble(view, now);
     let (decided_by, mut sentence) = match (whole, own) {
         (Some(each), _) => (
             Layer::Override,
@@ -216,6 +223,10 @@ pub(super) fn endpoint(
         (None, None) if failed.is_some() => {
             (Layer::Observed, format!("{subject} has weight {weight}, as the file says"))
         }
+        (None, None) if *configured_weight > 0 && trouble.is_some() => {
+            let trouble = trouble.as_deref().unwrap_or_default();
+            (Layer::Observed, health::sentence(&subject, *weight, trouble))
+        }
         (None, None) if *weight == 0 => {
             (Layer::Configured, format!("{subject} takes no new connections: its weight in the file is 0"))
         }
@@ -224,6 +235,16 @@ pub(super) fn endpoint(
         }
     };
     let mut observed = view.state.as_str().to_owned();
+    if own.is_some()
+        && *weight > 0
+        && let Some(trouble) = &trouble
+    {
+        sentence.push_str(&format!(", although it is {trouble}"));
+    }
+    if let Some(last) = health::last(view, now) {
+        sentence.push_str(&format!("; {last}"));
+        observed.push_str(&format!("; {last}"));
+    }
     if let Some(failed) = failed {
         sentence.push_str(&format!(", but the last connect to it failed {failed}"));
         observed.push_str(&format!(": the last connect failed {failed}"));
@@ -242,6 +263,9 @@ pub(super) fn endpoint(
 /// Why an endpoint does not take connections as the file says it should.
 fn remark(view: &EndpointView, now: SystemTime) -> Option<String> {
     let address = &view.address;
+    if let Some(trouble) = health::trouble(view, now) {
+        return Some(format!("`{address}` is {trouble}"));
+    }
     let over = view.override_.as_ref().map(|each| {
         let what = match each.value {
             EndpointOverride::Weight(weight) => format!("has weight {weight}"),

@@ -33,6 +33,7 @@ use crate::{
     },
     handover::Signpost,
     logging::Logging,
+    probe::SystemProber,
     process::{
         activation::{self, Activation},
         daemonize::{self, Ready, Side, StartedBy, Waiter},
@@ -410,6 +411,7 @@ fn start(
         }),
         hooks: supervisor.hooks(),
         binder: Box::new(SystemBinder),
+        prober: Box::new(SystemProber),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         first_sequence: u64::try_from(since_epoch.as_micros()).unwrap_or(0),
         story: Box::new(drop),

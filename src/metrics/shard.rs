@@ -102,6 +102,8 @@ pub struct EndpointShard {
     /// When the last connect succeeded: milliseconds since the daemon's start;
     /// 0: none did.
     pub last_success_at: Counter,
+    /// Connections that it ended soon and without having sent a byte.
+    pub early_resets: Counter,
     /// From connect to established.
     pub connect_time: Histogram,
 }

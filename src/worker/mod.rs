@@ -17,6 +17,7 @@ mod by_id;
 mod command;
 mod conn;
 mod dial;
+mod early;
 mod export;
 mod handle;
 mod hold;

@@ -110,6 +110,7 @@ impl Worker {
         }
         if let Some(endpoint) = &conn.endpoint {
             endpoint.counters.active.sub(1);
+            endpoint.counters.early_resets.add(u64::from(conn.was_cut_short(reason, turn.now)));
         }
         let counters = &conn.origin.counters;
         counters.duration.record(turn.now.saturating_duration_since(conn.since));

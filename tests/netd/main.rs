@@ -8,6 +8,7 @@ mod balancing;
 mod config;
 mod daemon;
 mod drain;
+mod health;
 mod limits;
 mod metrics;
 mod protocols;

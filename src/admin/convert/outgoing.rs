@@ -2,6 +2,7 @@
 
 pub(in crate::admin) mod balancing;
 pub(in crate::admin) mod generations;
+mod health;
 
 use std::{
     collections::BTreeSet,
@@ -152,6 +153,7 @@ pub(in crate::admin) fn pool(view: control::PoolView) -> pb::Pool {
         endpoints: view.endpoints.into_iter().map(endpoint).collect(),
         figures: Some(figures(view.figures)),
         listeners: view.listeners,
+        panic: view.panics,
     }
 }
 
@@ -175,6 +177,7 @@ pub(in crate::admin) fn endpoint(view: control::EndpointView) -> pb::Endpoint {
         last_failure: last_failure.unwrap_or_default(),
         last_failure_at: last_failure_at.and_then(at),
         mean_connect_time: view.mean_connect_time.and_then(lasting),
+        health: view.health.map(health::of_endpoint),
         backup: view.backup,
         max_connections: view.max_connections.unwrap_or_default(),
         load: view.load,

@@ -33,6 +33,7 @@ pub(super) fn families(snapshots: &[PoolSnapshot]) -> Vec<Family> {
     }
     let mut families = vec![reachable, no_endpoint, full, retries];
     families.extend(endpoints(&pools));
+    families.extend(super::health::families(&pools));
     families
 }
 
@@ -88,11 +89,15 @@ fn merged(snapshots: &[PoolSnapshot]) -> Vec<PoolSnapshot> {
             no_endpoint: 0,
             full: 0,
             retries: 0,
+            probe_time: None,
+            panics: false,
             endpoints: Vec::new(),
         });
         sum.no_endpoint += each.no_endpoint;
         sum.full += each.full;
         sum.retries += each.retries;
+        sum.panics |= each.panics;
+        sum.probe_time = sum.probe_time.take().or_else(|| each.probe_time.clone());
         sum.endpoints.extend(each.endpoints.iter().cloned());
     }
     let mut pools: Vec<PoolSnapshot> = by_name.into_values().collect();
@@ -126,5 +131,7 @@ fn add(sum: &mut EndpointSnapshot, other: &EndpointSnapshot) {
     sum.bytes_to_upstream += other.bytes_to_upstream;
     sum.bytes_from_upstream += other.bytes_from_upstream;
     sum.connect_failures += other.connect_failures;
+    sum.early_resets += other.early_resets;
+    sum.health = sum.health.or(other.health);
     sum.connect_time.add(&other.connect_time);
 }

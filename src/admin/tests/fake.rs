@@ -242,6 +242,8 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
             no_endpoint: 1,
             full: 1,
             retries: 2,
+            probe_time: Some(times.clone()),
+            panics: true,
             endpoints: vec![EndpointSnapshot {
                 address: "10.0.0.1:5432".into(),
                 weight: 3,
@@ -256,6 +258,8 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
                 bytes_to_upstream: 6,
                 bytes_from_upstream: 7,
                 connect_failures: 8,
+                early_resets: 9,
+                health: Some(HealthSnapshot { healthy: true, ejections: 10, probes: Some([11, 12, 13, 14]) }),
                 connect_time: times.clone(),
             }],
         }],
@@ -317,6 +321,7 @@ fn pool() -> PoolView {
         endpoints: vec![endpoint()],
         figures: Figures::default(),
         listeners: vec!["web".into()],
+        panics: true,
     }
 }
 
@@ -335,6 +340,20 @@ fn endpoint() -> EndpointView {
         connect_failures: 1,
         last_failure: Some(("connection refused".into(), epoch(6))),
         mean_connect_time: Some(Duration::from_micros(250)),
+        health: Some(HealthView {
+            standing: Standing::Unhealthy,
+            why: "3 http checks in a row failed".into(),
+            since: epoch(5),
+            healthy_at: Some(epoch(4)),
+            check: Some("http"),
+            last: Some(LastProbe {
+                at: epoch(6),
+                took: Duration::from_millis(2),
+                failure: Some("it answered status 503".into()),
+            }),
+            ejections: 1,
+            ejected_until: Some(epoch(7)),
+        }),
     }
 }
 

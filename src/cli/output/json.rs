@@ -42,7 +42,8 @@ fields!(pb::WorkerChoice: worker, pool, endpoint, why);
 fields!(pb::PoolChoice: pool, policy, endpoints, more, open);
 fields!(pb::EndpointChoice: address, weight, share_percent, backup, load, max_connections, out);
 fields!(pb::ListPoolsResponse: pools);
-fields!(pb::Pool: name, policy, endpoints, r#override, state, reachable, figures, listeners);
+fields!(pb::Pool: name, policy, endpoints, r#override, state, reachable, figures, listeners, panic);
+fields!(pb::EndpointHealth: standing, why, since, healthy_at, check, last, ejections, ejected_until);
 fields!(pb::CloseConnectionResponse: closed, unknown_ids);
 fields!(pb::GetConfigResponse: toml, generation, path, candidate_by, applied_at);
 fields!(pb::PlanResponse: changes, generation, obstacles, notes);
@@ -143,7 +144,14 @@ impl ToJson for pb::Endpoint {
             "last_failure": self.last_failure,
             "last_failure_at": self.last_failure_at.to_json(),
             "mean_connect_time_seconds": self.mean_connect_time.to_json(),
+            "health": self.health.to_json(),
         })
+    }
+}
+
+impl ToJson for pb::Probe {
+    fn to_json(&self) -> Value {
+        json!({ "at": self.at.to_json(), "took_seconds": self.took.to_json(), "failure": self.failure })
     }
 }
 

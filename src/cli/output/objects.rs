@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+mod health;
+
 use crate::pb;
 
 use super::{
@@ -77,7 +79,7 @@ pub(crate) fn pools(pools: &[pb::Pool], look: Look) -> String {
         });
         pool.r#override.iter().map(move |above| (format!("pool/{}", pool.name), above)).chain(endpoints)
     });
-    grid.render() + &overrides(above, look) + &failures(pools, look)
+    grid.render() + &overrides(above, look) + &section("Health:", health::lines(pools, look)) + &failures(pools, look)
 }
 
 /// The answer to `netctl set`.
@@ -183,6 +185,9 @@ fn pool_rows(pool: &pb::Pool, grid: &mut Grid) {
 /// can.
 fn reachable(pool: &pb::Pool) -> String {
     let configured = pool.endpoints.iter().filter(|endpoint| endpoint.state != "removed").count();
+    if pool.panic {
+        return format!(", {} of {configured}, panic: all are used", pool.reachable);
+    }
     if pool.reachable as usize == configured || pool.state == "removed" {
         return String::new();
     }

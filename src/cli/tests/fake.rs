@@ -410,6 +410,16 @@ fn pool() -> pb::Pool {
                 state: "up".to_owned(),
                 figures: figures(800, 3_777_704, 858_993_459, 2_433_814_801),
                 mean_connect_time: span(0, 1),
+                health: Some(pb::EndpointHealth {
+                    standing: "healthy".to_owned(),
+                    why: "2 http checks in a row succeeded".to_owned(),
+                    since: at(-3600),
+                    healthy_at: at(-3600),
+                    check: "http".to_owned(),
+                    last: Some(pb::Probe { at: at(-2), took: span(0, 1), failure: String::new() }),
+                    ejections: 1,
+                    ejected_until: None,
+                }),
                 ..pb::Endpoint::default()
             },
             pb::Endpoint {
@@ -431,6 +441,7 @@ fn pool() -> pb::Pool {
         reachable: 1,
         figures: figures(1234, 5_666_556, 1_288_490_189, 3_650_499_992),
         listeners: vec!["web".to_owned()],
+        panic: false,
     }
 }
 

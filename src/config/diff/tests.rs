@@ -115,6 +115,28 @@ fn a_pool_that_changed() {
 }
 
 #[test]
+fn health_that_changed() {
+    let details = |before: &str, after: &str| {
+        let with = |keys: &str| config(&format!("[[pool]]\nname = \"p\"\nendpoints = [\"127.0.0.1:1\"]\n{keys}"));
+        match diff(&with(before), &with(after)).pools.as_slice() {
+            [PoolChange::Changed { details, .. }] => details.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(details("", "[pool.health]"), ["health: off -> on"]);
+    assert_eq!(details("[pool.outlier]", "panic_threshold = 5"), ["panic_threshold: 20 -> 5", "outlier: on -> off"]);
+    assert_eq!(
+        details("[pool.health]\nsend = \"x\\n\"", "[pool.health]\nkind = \"redis\"\ninterval = \"2s\""),
+        [
+            "health.kind: \"tcp\" -> \"redis\"",
+            "health.interval: \"5s\" -> \"2s\"",
+            "health.send: \"x\\n\" -> (not set)",
+            "health.expect: \"\" -> (not set)"
+        ]
+    );
+}
+
+#[test]
 fn balancing_that_changed() {
     let difference = changed(
         "[\"127.0.0.1:1\", \"127.0.0.1:2\"]",

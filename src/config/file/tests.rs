@@ -1,8 +1,8 @@
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::config::{
-    Address, AdminSocket, Config, Errors, HashKey, LogFormat, LogLevel, LogTarget, Policy, PoolShare, Protocol,
-    Rebalance, default::bare, parse,
+    Address, AdminSocket, CheckKind, Config, Errors, HashKey, HealthCheck, Initial, LogFormat, LogLevel, LogTarget,
+    Outlier, Policy, PoolHealth, PoolShare, Protocol, Rebalance, default::bare, parse,
 };
 
 mod rules;
@@ -97,6 +97,24 @@ fn reads_every_key() {
     let expected = [("127.0.0.1:9000", 1), ("127.0.0.1:9001", 0), ("unix:/run/app.sock", 3)];
     assert_eq!(endpoints, expected.map(|(address, weight)| (address.to_owned(), weight)));
     assert_eq!((pool.connect_timeout, pool.retries), (Duration::from_millis(250), 0));
+    let check = HealthCheck {
+        kind: CheckKind::Http {
+            path: "/healthz".into(),
+            host: "app.example".into(),
+            status: "200-299,404".parse().unwrap(),
+        },
+        interval: Duration::from_secs(10),
+        fast_interval: Duration::from_secs(2),
+        timeout: Duration::from_millis(500),
+        rise: 3,
+        fall: 4,
+        jitter: 20,
+        initial: Initial::Unused,
+    };
+    let (base, max) = (Duration::from_secs(10), Duration::from_secs(60));
+    let outlier = Outlier { consecutive: 7, base, max, max_share: 40 };
+    let health = PoolHealth { check: Some(Arc::new(check)), outlier: Some(outlier), panic_threshold: 30 };
+    assert_eq!(pool.health, health);
     assert_eq!((pool.policy, pool.slow_start), (Policy::LeastConnections, Some(Duration::from_secs(30))));
     assert_eq!(pool.endpoint_max_connections, Some(500));
     let last = &pool.endpoints[2];

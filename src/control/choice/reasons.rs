@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use crate::{
-    config::{HashKey, Policy},
+    config::{Address, HashKey, Policy},
     control::{
         balancing::{EndpointChoice, PoolChoice, ShareView, WorkerChoice},
         names,
         ramp::Ramp,
-        request::{EndpointOverride, Override, PoolOverride},
+        request::{EndpointOverride, Override, PoolOverride, Standing},
         told::{ToldEndpoint, ToldPool},
         why::provenance,
     },
@@ -60,6 +60,7 @@ pub(super) fn pool<'a>(
     told: &ToldPool,
     whole: Option<&Override<PoolOverride>>,
     own: impl Fn(&str) -> Option<&'a Override<EndpointOverride>>,
+    rests: impl Fn(&Address) -> Option<Standing>,
     workers: &[WorkerChoice],
 ) -> PoolChoice {
     let has_room = |each: &ToldEndpoint| each.max_connections.is_none_or(|most| each.load.get() < u64::from(most));
@@ -70,7 +71,11 @@ pub(super) fn pool<'a>(
             return Some(match (whole, own(address)) {
                 (Some(whole), _) => format!("its pool is {}, {}", whole.value, provenance(whole)),
                 (None, Some(own)) => format!("{}, {}", own.value, provenance(own)),
-                (None, None) => "its weight in the file is 0".to_owned(),
+                (None, None) => match rests(&each.address) {
+                    Some(Standing::Unknown) => "it was not asked yet how it is".to_owned(),
+                    Some(standing) => format!("it is {}", standing.as_str()),
+                    None => "its weight in the file is 0".to_owned(),
+                },
             });
         }
         if !has_room(each) {

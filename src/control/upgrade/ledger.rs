@@ -77,6 +77,7 @@ fn endpoint(told: &ToldEndpoint, epoch: SystemTime) -> EndpointLedger {
         bytes_to_upstream: figures.bytes_from_downstream,
         bytes_from_upstream: figures.bytes_to_downstream,
         connect_failures: figures::connect_failures(&told.shards),
+        early_resets: told.shards.iter().map(|shard| shard.early_resets.get()).sum(),
         last_failure: failed.map(|shard| (shard.last_failure.get(), at(shard.last_failure_at.get()))),
         last_success_at: succeeded.map(at),
         connect_time: figures::connect_time(&told.shards),
@@ -146,6 +147,7 @@ fn endpoint_since(now: &EndpointLedger, before: &EndpointLedger) -> EndpointLedg
         bytes_to_upstream: now.bytes_to_upstream.saturating_sub(before.bytes_to_upstream),
         bytes_from_upstream: now.bytes_from_upstream.saturating_sub(before.bytes_from_upstream),
         connect_failures: now.connect_failures.saturating_sub(before.connect_failures),
+        early_resets: now.early_resets.saturating_sub(before.early_resets),
         last_failure: now.last_failure,
         last_success_at: now.last_success_at,
         connect_time: now.connect_time.since(&before.connect_time),
@@ -248,6 +250,7 @@ fn add_endpoint(shard: &EndpointShard, each: &EndpointLedger, epoch: SystemTime)
     shard.bytes_to_upstream.add(each.bytes_to_upstream);
     shard.bytes_from_upstream.add(each.bytes_from_upstream);
     shard.connect_failures.add(each.connect_failures);
+    shard.early_resets.add(each.early_resets);
     shard.connect_time.absorb(&each.connect_time);
     if let Some((errno, at)) = each.last_failure
         && millis(at) > shard.last_failure_at.get()

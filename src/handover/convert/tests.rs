@@ -13,8 +13,8 @@ use crate::{
     config::PoolShare,
     control::{
         Change, ChangeKind, EndpointLedger, EndpointOverride, HistoryEntry, HistoryKind, Judgement, KeptGeneration,
-        Ledger, ListenerLedger, ListenerOverride, OpenDrain, Origin, Override, Overrides, PoolLedger, PoolOverride,
-        Split, Target, Will, WorkerLedger,
+        KnownHealth, Ledger, ListenerLedger, ListenerOverride, OpenDrain, Origin, Override, Overrides, PoolLedger,
+        PoolOverride, Split, Target, Will, WorkerLedger,
     },
     handover::{
         moment::Moments,
@@ -109,15 +109,18 @@ fn ledger() -> impl Strategy<Value = Ledger> {
         },
     );
     let pool = any::<[u64; 3]>().prop_map(|[no_endpoint, full, retries]| PoolLedger { no_endpoint, full, retries });
-    let endpoint = (any::<[u64; 4]>(), option::of((any::<u64>(), time())), option::of(time()), histogram()).prop_map(
-        |([connected, to, from, connect_failures], last_failure, last_success_at, connect_time)| EndpointLedger {
-            connected,
-            bytes_to_upstream: to,
-            bytes_from_upstream: from,
-            connect_failures,
-            last_failure,
-            last_success_at,
-            connect_time,
+    let endpoint = (any::<[u64; 5]>(), option::of((any::<u64>(), time())), option::of(time()), histogram()).prop_map(
+        |([connected, to, from, connect_failures, early_resets], last_failure, last_success_at, connect_time)| {
+            EndpointLedger {
+                connected,
+                bytes_to_upstream: to,
+                bytes_from_upstream: from,
+                connect_failures,
+                early_resets,
+                last_failure,
+                last_success_at,
+                connect_time,
+            }
         },
     );
     (
@@ -183,6 +186,21 @@ fn entry() -> impl Strategy<Value = HistoryEntry> {
     )
 }
 
+fn health() -> impl Strategy<Value = KnownHealth> {
+    let left = option::of(any::<u64>().prop_map(Duration::from_nanos));
+    (name(), name(), option::of(any::<bool>()), left, any::<u32>(), time(), ".*").prop_map(
+        |(pool, address, healthy, ejected, ejections, since, why)| KnownHealth {
+            pool,
+            address,
+            healthy,
+            ejected,
+            ejections,
+            since,
+            why,
+        },
+    )
+}
+
 /// Origin, history, kept generations.
 fn past() -> impl Strategy<Value = (Origin, Vec<HistoryEntry>, Vec<KeptGeneration>)> {
     let kept = (1..9u64, 1..9u64, any::<bool>(), name()).prop_map(|(number, root, reverted, text)| KeptGeneration {
@@ -214,12 +232,13 @@ proptest! {
         log_level in option::of(name()),
         ledger in ledger(),
         (origin, history, generations) in past(),
+        health in vec(health(), 0..3),
     ) {
         let (applied_at, started_at) = times;
         let (receipts, upgrades) = (Vec::new(), vec![(crate::control::Verdict::Refused, generation)]);
         let will = Will {
             generation, applied_at, started_at, overrides, drains, log_level, ledger, receipts, upgrades,
-            origin, history, generations,
+            origin, history, generations, health,
         };
         let bytes = to_will(&will).encode_to_vec();
         let back = from_will(pb::Will::decode(bytes.as_slice()).unwrap()).unwrap();

@@ -12,7 +12,8 @@ use super::{
 use crate::{
     config::PoolShare,
     control::{
-        EndpointOverride, ListenerOverride, OpenDrain, Override, Overrides, PoolOverride, Split, Target, Verdict, Will,
+        EndpointOverride, KnownHealth, ListenerOverride, OpenDrain, Override, Overrides, PoolOverride, Split, Target,
+        Verdict, Will,
     },
     pb::handover as pb,
 };
@@ -43,7 +44,32 @@ pub(in super::super) fn to_will(will: &Will) -> pb::Will {
         origin: Some(to_origin(&will.origin)),
         history: will.history.iter().map(to_entry).collect(),
         generations: will.generations.iter().map(to_kept).collect(),
+        health: will.health.iter().map(to_health).collect(),
     }
+}
+
+fn to_health(each: &KnownHealth) -> pb::KnownHealth {
+    pb::KnownHealth {
+        pool: each.pool.clone(),
+        address: each.address.clone(),
+        healthy: each.healthy,
+        nanos_ejected: each.ejected.map(nanos),
+        ejections: each.ejections,
+        since: Some(each.since.into()),
+        why: each.why.clone(),
+    }
+}
+
+fn from_health(each: pb::KnownHealth) -> Result<KnownHealth, Wrong> {
+    Ok(KnownHealth {
+        pool: each.pool,
+        address: each.address,
+        healthy: each.healthy,
+        ejected: each.nanos_ejected.map(Duration::from_nanos),
+        ejections: each.ejections,
+        since: from_time(each.since, "since when an endpoint stands so")?,
+        why: each.why,
+    })
 }
 
 fn to_count(verdict: Verdict, count: u64) -> pb::UpgradeCount {
@@ -79,6 +105,8 @@ pub(in super::super) fn from_will(will: pb::Will) -> Result<Will, Wrong> {
         origin: from_origin(will.origin.unwrap_or_default()),
         history: will.history.into_iter().filter_map(|each| from_entry(each).ok()).collect(),
         generations: will.generations.into_iter().map(from_kept).collect(),
+        // Without one of these the successor finds out by itself.
+        health: will.health.into_iter().filter_map(|each| from_health(each).ok()).collect(),
     })
 }
 

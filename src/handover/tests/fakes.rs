@@ -146,6 +146,7 @@ pub(in crate::handover) fn will() -> Will {
         origin: crate::control::Origin::Candidate { who: "ann".to_owned() },
         history: Vec::new(),
         generations: Vec::new(),
+        health: Vec::new(),
     }
 }
 

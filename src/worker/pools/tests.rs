@@ -29,6 +29,7 @@ fn spec(policy: Policy, endpoints: Vec<EndpointSpec>) -> PoolSpec {
         endpoint_max_connections: None,
         connect_timeout: std::time::Duration::from_secs(1),
         retries: 0,
+        health: Default::default(),
     };
     PoolSpec {
         id: ID,

@@ -2,6 +2,7 @@
 //! conditions, never for a time to pass; how long they wait at most is
 //! generous.
 
+mod early;
 mod handover;
 mod limits;
 mod moves;
@@ -127,6 +128,7 @@ impl Netd {
             endpoint_max_connections: None,
             connect_timeout,
             retries,
+            health: Default::default(),
         });
         let spec = PoolSpec {
             id: PoolId(self.fresh_id()),
