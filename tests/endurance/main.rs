@@ -190,3 +190,15 @@ fn eight_thousand_connections_move_within_a_second() {
     let bound = if cfg!(debug_assertions) { 10 } else { 1 };
     assert!(moved.moving < Duration::from_secs(bound), "{moved:?}");
 }
+
+/// In a virtual machine, where a process may have so many files open. There
+/// is no bound on time: it may be an emulated one.
+#[test]
+#[ignore = "needs 110,000 open files a process, and net.ipv4.ip_local_port_range of 1024 to 65535"]
+fn fifty_thousand_connections_move_and_none_is_lost() {
+    let _alone = alone();
+    let moved = move_at_once(50_000);
+    println!("{HEADING}{}", moved.row(50_000));
+    assert_eq!((moved.receipt["lost"].as_u64(), moved.receipt["drained"].as_u64()), (Some(0), Some(0)));
+    assert!(moved.receipt["moved"].as_u64() >= Some(50_000), "{}", moved.receipt);
+}
