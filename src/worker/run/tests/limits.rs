@@ -119,10 +119,12 @@ fn a_silent_connection_ends_at_the_idle_timeout() {
 #[test]
 fn bytes_that_nobody_takes_end_in_a_reset() {
     let mut netd = Netd::start();
-    let spec = netd.spec(Protocol::Echo, None, Some(SHORT));
+    // Long after the client has found that nobody takes any more, however
+    // little of the machine either has.
+    let spec = netd.spec(Protocol::Echo, None, Some(Duration::from_secs(3)));
     let front = netd.listen(spec);
     let mut client = front.connect();
-    client.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+    client.set_write_timeout(Some(Duration::from_millis(700))).unwrap();
     while client.write(&[7; 100_000]).is_ok() {}
     front.wait_until_closed(CloseReason::IDLE, 1);
     expect_reset(&mut client);
