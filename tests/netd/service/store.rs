@@ -81,6 +81,7 @@ fn what_waits_when_netd_is_killed_is_served_by_the_next() {
     daemon.ask(&["start", "more"]);
     keeper.keeps(4);
     daemon.signal(Signal::SIGSTOP);
+    eventually("it has stopped", || daemon.process.is_stopped().then_some(()));
     let mut waiting: Vec<Client> = (0..10).map(|_| Client::connect(web)).collect();
     waiting.iter_mut().for_each(|client| client.send(b"early"));
     daemon.signal(Signal::SIGKILL);
