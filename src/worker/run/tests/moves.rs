@@ -58,6 +58,8 @@ impl Pair {
     /// Ends both workers: connections that moved are counted by one as accepted,
     /// by the other as closed.
     fn end(self, front: &Front) {
+        // Both, before the books of either are looked at: they share some.
+        self.netds.iter().for_each(Netd::wait_until_idle);
         let shards = [front.spec.counters.clone(), self.listener.clone()];
         let workers = [self.netds[0].shard.clone(), self.netds[1].shard.clone()];
         for mut netd in self.netds {
