@@ -7,7 +7,7 @@ use std::{convert::Infallible, fmt::Write, hint::black_box, time::Duration, time
 
 use criterion::{BatchSize, Criterion, Throughput};
 use netd::{
-    balance::{Ask, Balancer, Candidate, Policy},
+    balance::{Ask, Balancer, Candidate, Policy, Tables},
     config,
     metrics::{Bounds, Counter, Family, Format, Histogram, HistogramSnapshot},
     protocol::{Echo, Exchange, Session},
@@ -92,9 +92,9 @@ fn wheel(criterion: &mut Criterion<CpuTime>) {
 fn pick(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("pick");
     for endpoints in [1_u32, 10, 100] {
-        let candidate = |key| Candidate { key, name: u64::from(key), weight: 1 + key % 3, backup: false };
+        let candidate = |key| Candidate { key, weight: 1 + key % 3, backup: false };
         let candidates: Vec<_> = (0..endpoints).map(candidate).collect();
-        let mut balancer = Balancer::new(Policy::RoundRobin, &candidates, 0);
+        let mut balancer = Balancer::new(Policy::RoundRobin, &candidates, &Tables::default(), 0);
         let ask = || Ask { tried: black_box(&[][..]), hash: 0, load: |_| 0, full: |_| false };
         group.bench_function(endpoints.to_string(), |bencher| bencher.iter(|| balancer.pick(&ask())));
     }

@@ -6,10 +6,10 @@
 //! | layer | rooms | what lives there |
 //! | --- | --- | --- |
 //! | 0 tools | [`sys`], [`wire`], [`time`], [`slots`], [`pb`] | system calls (all `unsafe`), byte buffers, the timer wheel, the slab, generated gRPC types |
-//! | 1 logic | [`protocol`], [`balance`], [`limit`], [`config`], [`metrics`] | decisions: bytes, events and time in; values out. No socket, no clock |
+//! | 1 logic | [`protocol`], [`balance`], [`health`], [`limit`], [`config`], [`metrics`] | decisions: bytes, events and time in; values out. No socket, no clock |
 //! | 2 loop | [`reactor`], [`listen`] | one core's poll loop; listening sockets |
 //! | 3 planes | [`worker`], [`process`] | the data plane's connections; the daemon as a Unix process |
-//! | 4 control | [`control`] | the part that decides: requests in, worker commands out |
+//! | 4 control | [`control`], [`probe`] | the part that decides: requests in, worker commands out; how endpoints are asked |
 //! | 5 edges | [`admin`], [`cli`], [`handover`] | gRPC and metrics HTTP; `netctl`; the protocol of an upgrade |
 //! | 6 root | [`daemon`], [`logging`], `bin/*` | the program's story |
 
@@ -22,6 +22,7 @@ pub mod wire;
 // layer 1
 pub mod balance;
 pub mod config;
+pub mod health;
 pub mod limit;
 pub mod metrics;
 pub mod protocol;
@@ -33,6 +34,7 @@ pub mod process;
 pub mod worker;
 // layer 4
 pub mod control;
+pub mod probe;
 // layer 5
 pub mod admin;
 pub mod cli;

@@ -62,6 +62,15 @@ impl ListenSocket {
         }
     }
 
+    /// Takes back [`refuse_new`](Self::refuse_new), of whichever process; not
+    /// for Unix-domain sockets.
+    ///
+    /// # Errors
+    /// What the system says; the socket is of no use then.
+    pub fn accept_new(&self) -> io::Result<()> {
+        sys::socket::let_new_handshakes_in(self.fd.as_fd())
+    }
+
     /// Whether connections may still come in after
     /// [`refuse_new`](Self::refuse_new), from handshakes under way.
     pub fn needs_grace(&self) -> bool {

@@ -8,13 +8,14 @@ use std::{
 };
 
 use netd::{
+    balance::{Policy, Tables},
     config::{self, Accelerate, Address, Protocol},
     listen::{self, BindAddress, BindOptions},
     metrics::{EndpointShard, ListenerShard, PoolShard},
     protocol::CloseReason,
     worker::{
         AccessLog, Command, EndpointId, EndpointSpec, FdBudget, Handle, ListenerGate, ListenerId, ListenerSpec,
-        PoolGate, PoolId, PoolSpec, ProcessGate, Settings,
+        PoolGate, PoolId, PoolSpec, ProcessGate, Settings, Share,
     },
 };
 
@@ -81,14 +82,28 @@ fn pool(origin: SocketAddr) -> PoolSpec {
     let config = config::Pool {
         name: "pool".to_owned(),
         endpoints: Vec::new(),
+        policy: config::Policy::default(),
+        slow_start: None,
+        endpoint_max_connections: None,
         connect_timeout: Duration::from_secs(5),
         retries: 0,
         limits: Default::default(),
+        health: config::PoolHealth::default(),
     };
-    let endpoint = EndpointSpec { id: EndpointId(1), address, weight: 1, counters: Arc::<EndpointShard>::default() };
+    let endpoint = EndpointSpec {
+        id: EndpointId(1),
+        address,
+        weight: 1,
+        backup: false,
+        max_connections: None,
+        load: Arc::default(),
+        counters: Arc::<EndpointShard>::default(),
+    };
     PoolSpec {
         id: POOL,
         config: Arc::new(config),
+        policy: Policy::RoundRobin,
+        tables: Tables::default(),
         endpoints: vec![endpoint],
         counters: Arc::<PoolShard>::default(),
         gate: PoolGate::new(&ProcessGate::new()),
@@ -99,7 +114,7 @@ fn listener(address: SocketAddr) -> ListenerSpec {
     let config = config::Listener {
         name: "front".to_owned(),
         address: Address::Inet(address),
-        protocol: Protocol::Tcp { pool: "pool".to_owned() },
+        protocol: Protocol::tcp("pool"),
         backlog: 4096,
         v6only: true,
         idle_timeout: Some(Duration::from_secs(3600)),
@@ -112,7 +127,7 @@ fn listener(address: SocketAddr) -> ListenerSpec {
     ListenerSpec {
         id: ListenerId(1),
         config: Arc::new(config),
-        pool: Some(POOL),
+        pools: vec![Share { pool: POOL, weight: 1 }],
         counters,
         gate: ListenerGate::new(&Default::default(), None),
     }

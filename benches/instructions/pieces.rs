@@ -10,7 +10,7 @@ use std::{
 };
 
 use netd::{
-    balance::{Ask, Balancer, Candidate, Policy},
+    balance::{Ask, Balancer, Candidate, Policy, Tables},
     metrics::{Bounds, Counter, Family, Format, Histogram, HistogramSnapshot},
     protocol::{DialFailure, Echo, Exchange, Relay, Session},
     slots::Slots,
@@ -66,9 +66,9 @@ pub(crate) const PIECES: &[Piece] = &[
 ];
 
 fn pick(endpoints: u32, times: u64) {
-    let candidate = |key| Candidate { key, name: u64::from(key), weight: 1 + key % 3, backup: false };
+    let candidate = |key| Candidate { key, weight: 1 + key % 3, backup: false };
     let candidates: Vec<_> = (0..endpoints).map(candidate).collect();
-    let mut balancer = Balancer::new(Policy::RoundRobin, &candidates, 0);
+    let mut balancer = Balancer::new(Policy::RoundRobin, &candidates, &Tables::default(), 0);
     for _ in 0..times {
         let ask = Ask { tried: black_box(&[][..]), hash: 0, load: |_| 0, full: |_| false };
         black_box(balancer.pick(&ask));

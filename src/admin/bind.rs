@@ -109,7 +109,7 @@ impl AdminListeners {
         });
         let tcp = options.tcp.map(|address| {
             let given = given_tcp.take().map(TcpListener::from);
-            let given = given.filter(|given| given.local_addr().is_ok_and(|bound| bound == address));
+            let given = given.filter(|given| given.local_addr().is_ok_and(|bound| is_for(bound, address)));
             let bound = given.map_or_else(|| bind_tcp(address), Ok);
             let listener = bound.map_err(|error| at(&address.to_string(), &error))?;
             Ok::<_, io::Error>((listener, Gate::new("admin", TCP_LIMIT, Reserve::new(TCP_RESERVE)?)))
@@ -222,6 +222,12 @@ fn adopt_unix(fd: OwnedFd, path: &Path) -> io::Result<(UnixListener, SocketFile)
     Ok((listener, file))
 }
 
+/// Whether a socket is bound to what is asked for: any port will do where the
+/// kernel chooses it.
+pub(super) fn is_for(bound: SocketAddr, asked: SocketAddr) -> bool {
+    bound == asked || (asked.port() == 0 && bound.ip() == asked.ip())
+}
+
 fn make_directory(path: &Path, owner: Option<u32>) -> io::Result<()> {
     let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) else { return Ok(()) };
     if directory.exists() {
@@ -298,6 +304,16 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).expect("exists").mode() & 0o7777
+    }
+
+    #[test]
+    fn a_given_socket_is_taken_on_whatever_port_the_kernel_had_chosen() {
+        let options = |address: &str| AdminOptions { tcp: Some(address.parse().unwrap()), ..Default::default() };
+        let first = AdminListeners::bind(&options("127.0.0.1:0")).unwrap();
+        let again = AdminListeners::adopt(&options("127.0.0.1:0"), first.duplicates().unwrap()).unwrap();
+        assert_eq!(again.addresses(), first.addresses());
+        let other = AdminListeners::adopt(&options("127.0.0.2:0"), first.duplicates().unwrap()).unwrap();
+        assert_ne!(other.addresses(), first.addresses());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod drains;
 mod generations;
+mod health;
 mod listeners;
 mod pools;
 mod upgrades;

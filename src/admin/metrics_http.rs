@@ -90,7 +90,7 @@ impl MetricsListener {
     /// As [`bind`](Self::bind).
     pub fn adopt(address: SocketAddr, given: Option<OwnedFd>) -> io::Result<Self> {
         let given = given.map(net::TcpListener::from);
-        match given.filter(|given| given.local_addr().is_ok_and(|bound| bound == address)) {
+        match given.filter(|given| given.local_addr().is_ok_and(|bound| super::bind::is_for(bound, address))) {
             Some(listener) => Self::on(listener),
             None => Self::bind(address),
         }

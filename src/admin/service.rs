@@ -175,6 +175,19 @@ impl Admin for Service {
         Ok(Response::new(pb::SetEndpointResponse { endpoint: Some(outgoing::endpoint(view)) }))
     }
 
+    async fn set_split(&self, request: Request<pb::SetSplitRequest>) -> Answer<pb::SetSplitResponse> {
+        let (peer, request) = split(request);
+        let request = checked(incoming::balancing::set_split(request, peer.name()))?;
+        let view = self.ask(|reply| control::Request::SetSplit(request, reply)).await?;
+        Ok(Response::new(pb::SetSplitResponse { listener: Some(outgoing::listener(view)) }))
+    }
+
+    async fn explain(&self, request: Request<pb::ExplainRequest>) -> Answer<pb::ExplainResponse> {
+        let request = checked(incoming::balancing::explain(request.into_inner()))?;
+        let choice = self.ask(|reply| control::Request::Explain(request, reply)).await?;
+        Ok(Response::new(outgoing::balancing::choice(choice)))
+    }
+
     async fn rebalance(&self, request: Request<pb::RebalanceRequest>) -> Answer<pb::RebalanceResponse> {
         let (peer, request) = split(request);
         let request = checked(incoming::rebalance(request, peer.name()))?;

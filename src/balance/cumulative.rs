@@ -6,7 +6,7 @@ use super::random::Random;
 const DRAWS: usize = 8;
 
 /// Sums of weights, each the sum up to and with its own.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Sums(Vec<u64>);
 
 impl FromIterator<u32> for Sums {

@@ -1,6 +1,8 @@
 //! Consistent hashing with a table (Eisenbud and others: Maglev: a fast and
 //! reliable software network load balancer, NSDI 2016, section 3.4).
 
+use std::{cmp::Reverse, collections::BinaryHeap};
+
 use super::random::mix;
 
 /// Sizes of tables: primes. The paper wants at least a hundred places an
@@ -48,27 +50,31 @@ fn fill(members: &[(u64, u32)], size: u32) -> Box<[u32]> {
         return table;
     };
     let m = u64::from(size);
-    // Where each member goes next, how far it jumps, and its credit for a turn.
-    let mut walks: Vec<(u64, u64, u64)> =
-        members.iter().map(|(name, _)| (mix(*name) % m, mix(name ^ 0x6d61_676c_6576) % (m - 1) + 1, 0)).collect();
-    let mut left = size;
-    while left > 0 {
-        for (member, (next, skip, credit)) in walks.iter_mut().enumerate() {
-            // A lighter member takes its turn less often.
-            *credit += u64::from(members[member].1);
-            if *credit < u64::from(heaviest) {
-                continue;
-            }
-            *credit -= u64::from(heaviest);
-            while table[*next as usize] != EMPTY {
-                *next = (*next + *skip) % m;
-            }
-            table[*next as usize] = member as u32;
-            left -= 1;
-            if left == 0 {
-                break;
-            }
+    // Where each member goes next, and how far it jumps.
+    let mut walks: Vec<(u64, u64)> =
+        members.iter().map(|(name, _)| (mix(*name) % m, mix(name ^ 0x6d61_676c_6576) % (m - 1) + 1)).collect();
+    let mut place = |member: usize| {
+        let (next, skip) = &mut walks[member];
+        while table[*next as usize] != EMPTY {
+            *next = (*next + *skip) % m;
         }
+        table[*next as usize] = member as u32;
+    };
+    if members.iter().all(|(_, weight)| *weight == heaviest) {
+        (0..members.len()).cycle().take(size as usize).for_each(&mut place);
+        return table;
+    }
+    // A lighter member takes its turn less often: its n-th comes in the first
+    // round in which it has earned it.
+    let round = |turn: u64, weight: u32| (turn * u64::from(heaviest)).div_ceil(u64::from(weight));
+    let taking = members.iter().enumerate().filter(|(_, (_, weight))| *weight > 0);
+    let mut turns: BinaryHeap<_> =
+        taking.map(|(member, (_, weight))| Reverse((round(1, *weight), member, 1_u64))).collect();
+    for _ in 0..size {
+        let Some(mut first) = turns.peek_mut() else { break };
+        let Reverse((_, member, turn)) = *first;
+        place(member);
+        *first = Reverse((round(turn + 1, members[member].1), member, turn + 1));
     }
     table
 }
@@ -104,6 +110,38 @@ mod tests {
             // The paper: with a hundred places a member, over- and
             // under-provisioning stay near one per cent.
             assert!(places.iter().all(|&n| (f64::from(n) / mean - 1.0).abs() < 0.02), "{count}: {places:?}");
+        }
+    }
+
+    /// As the paper has it: round after round, everyone in turn, lighter ones
+    /// when they have earned it.
+    fn filled_in_rounds(members: &[(u64, u32)], size: u32) -> Vec<u32> {
+        let (mut table, m) = (vec![EMPTY; size as usize], u64::from(size));
+        let heaviest = members.iter().map(|(_, weight)| *weight).max().unwrap();
+        let mut credits = vec![0; members.len()];
+        let mut next: Vec<u64> = members.iter().map(|(name, _)| mix(*name) % m).collect();
+        while table.contains(&EMPTY) {
+            for (member, (name, weight)) in members.iter().enumerate() {
+                credits[member] += weight;
+                if credits[member] < heaviest || !table.contains(&EMPTY) {
+                    continue;
+                }
+                credits[member] -= heaviest;
+                while table[next[member] as usize] != EMPTY {
+                    next[member] = (next[member] + mix(name ^ 0x6d61_676c_6576) % (m - 1) + 1) % m;
+                }
+                table[next[member] as usize] = member as u32;
+            }
+        }
+        table
+    }
+
+    #[test]
+    fn turns_come_as_in_rounds() {
+        for weights in [&[1, 1, 1][..], &[5, 2, 1, 1], &[1000, 1, 999, 3, 500], &[7]] {
+            let mut names = members(weights.len());
+            names.iter_mut().zip(weights).for_each(|(name, weight)| name.1 = *weight);
+            assert_eq!(fill(&names, 1021).to_vec(), filled_in_rounds(&names, 1021), "{weights:?}");
         }
     }
 

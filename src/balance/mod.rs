@@ -8,12 +8,14 @@ mod cumulative;
 mod maglev;
 mod random;
 mod round_robin;
+mod tables;
 
-use std::hash::Hash;
+use std::{hash::Hash, sync::Arc};
 
 pub use maglev::{Maglev, stable_hash};
 use random::Random;
 use round_robin::RoundRobin;
+pub use tables::Tables;
 
 /// How a pool chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,9 +42,6 @@ pub enum Policy {
 pub struct Candidate<K> {
     /// Its identity.
     pub key: K,
-    /// [`stable_hash`] of its name: the same in every process and on every
-    /// machine.
-    pub name: u64,
     /// Its share of new connections; 0 takes none.
     pub weight: u32,
     /// Takes connections only if no other does.
@@ -62,8 +61,9 @@ pub struct Ask<'a, K, L, F> {
     pub full: F,
 }
 
-/// Chooses among candidates.
-#[derive(Debug)]
+/// Chooses among candidates. A clone goes on from the same place: what it picks
+/// is what the original would have picked.
+#[derive(Debug, Clone)]
 pub struct Balancer<K> {
     policy: Policy,
     primary: Tier<K>,
@@ -73,8 +73,9 @@ pub struct Balancer<K> {
     start: usize,
 }
 
-/// Candidates of one rank that take connections.
-#[derive(Debug)]
+/// Candidates of one rank that take connections. Only what the policy needs is
+/// kept: a large pool changes on a worker's thread.
+#[derive(Debug, Clone)]
 struct Tier<K> {
     members: Vec<Member<K>>,
     /// For round robin.
@@ -82,7 +83,7 @@ struct Tier<K> {
     /// Sums of weights, for lots.
     sums: cumulative::Sums,
     /// For Maglev.
-    table: Option<Maglev>,
+    table: Option<Arc<Maglev>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -92,15 +93,15 @@ struct Member<K> {
 }
 
 impl<K: Copy + Eq + Hash> Balancer<K> {
-    /// A balancer over `candidates`. Workers pass different `offset`s, so that
-    /// they do not all begin with the same endpoint, and do not draw the same
-    /// lots.
-    pub fn new(policy: Policy, candidates: &[Candidate<K>], offset: usize) -> Self {
+    /// A balancer over `candidates`; `tables` are theirs under this policy.
+    /// Workers pass different `offset`s, so that they do not all begin with the
+    /// same endpoint, and do not draw the same lots.
+    pub fn new(policy: Policy, candidates: &[Candidate<K>], tables: &Tables, offset: usize) -> Self {
         let (primary, backup) = split(candidates);
         Self {
             policy,
-            primary: Tier::new(policy, &primary, offset),
-            backup: Tier::new(policy, &backup, offset),
+            primary: Tier::new(policy, &primary, tables.primary.as_ref(), offset),
+            backup: Tier::new(policy, &backup, tables.backup.as_ref(), offset),
             lot: Random::new(offset as u64),
             start: offset,
         }
@@ -108,11 +109,11 @@ impl<K: Copy + Eq + Hash> Balancer<K> {
 
     /// Takes on new weights and endpoints; in a round, endpoints that stay
     /// keep their place.
-    pub fn update(&mut self, policy: Policy, candidates: &[Candidate<K>]) {
+    pub fn update(&mut self, policy: Policy, candidates: &[Candidate<K>], tables: &Tables) {
         let (primary, backup) = split(candidates);
         self.policy = policy;
-        self.primary.update(policy, &primary);
-        self.backup.update(policy, &backup);
+        self.primary.update(policy, &primary, tables.primary.as_ref());
+        self.backup.update(policy, &backup, tables.backup.as_ref());
     }
 
     /// The next endpoint; `None` if no other takes connections.
@@ -124,28 +125,29 @@ impl<K: Copy + Eq + Hash> Balancer<K> {
 }
 
 impl<K: Copy + Eq + Hash> Tier<K> {
-    fn new(policy: Policy, candidates: &[Candidate<K>], offset: usize) -> Self {
+    fn new(policy: Policy, candidates: &[Candidate<K>], table: Option<&Arc<Maglev>>, offset: usize) -> Self {
+        let round = if policy == Policy::RoundRobin { candidates } else { &[] };
         let mut tier = Self {
             members: Vec::new(),
-            round: RoundRobin::new(candidates, offset),
+            round: RoundRobin::new(round, offset),
             sums: cumulative::Sums::default(),
             table: None,
         };
-        tier.arrange(policy, candidates);
+        tier.arrange(policy, candidates, table);
         tier
     }
 
-    fn update(&mut self, policy: Policy, candidates: &[Candidate<K>]) {
-        self.round.update(candidates);
-        self.arrange(policy, candidates);
+    fn update(&mut self, policy: Policy, candidates: &[Candidate<K>], table: Option<&Arc<Maglev>>) {
+        self.round.update(if policy == Policy::RoundRobin { candidates } else { &[] });
+        self.arrange(policy, candidates, table);
     }
 
-    fn arrange(&mut self, policy: Policy, candidates: &[Candidate<K>]) {
+    fn arrange(&mut self, policy: Policy, candidates: &[Candidate<K>], table: Option<&Arc<Maglev>>) {
         let taking = || candidates.iter().filter(|candidate| candidate.weight > 0);
+        let draws = matches!(policy, Policy::Random | Policy::TwoChoices);
         self.members = taking().map(|each| Member { key: each.key, weight: each.weight }).collect();
-        self.sums = taking().map(|each| each.weight).collect();
-        let names = || taking().map(|each| (each.name, each.weight)).collect::<Vec<_>>();
-        self.table = (policy == Policy::Maglev && !self.members.is_empty()).then(|| Maglev::new(&names()));
+        self.sums = taking().filter(|_| draws).map(|each| each.weight).collect();
+        self.table = table.cloned();
     }
 
     fn pick<L: Fn(K) -> u64, F: Fn(K) -> bool>(
@@ -170,17 +172,40 @@ impl<K: Copy + Eq + Hash> Tier<K> {
             }
             Policy::LeastConnections => {
                 *start = start.wrapping_add(1);
-                let (head, tail) = members.split_at(*start % members.len().max(1));
-                let open = tail.iter().chain(head).filter(|member| !is_out(member.key));
-                let least = open.reduce(|best, next| if lighter(next, best, &ask.load) { next } else { best });
-                least.map(|member| member.key)
+                let begin = *start % members.len().max(1);
+                least(members, begin, open, &ask.load).map(|index| members[index].key)
             }
             Policy::Maglev => {
-                let table = self.table.as_ref()?;
+                let table = self.table.as_deref()?;
                 table.pick(ask.hash, members.len(), open).map(|index| members[index].key)
             }
         }
     }
+}
+
+/// The one with the fewest connections for its weight; of equals the first
+/// from `begin` on. Every load is asked for once.
+fn least<K: Copy>(
+    members: &[Member<K>],
+    begin: usize,
+    open: impl Fn(usize) -> bool,
+    load: &impl Fn(K) -> u64,
+) -> Option<usize> {
+    let mut best: Option<(usize, u64, u64)> = None;
+    for index in (begin..members.len()).chain(0..begin) {
+        if !open(index) {
+            continue;
+        }
+        let member = &members[index];
+        // Both have 32 bits, so that a product has 64: no process has that many
+        // connections.
+        let load = load(member.key).saturating_add(1).min(u64::from(u32::MAX));
+        let weight = u64::from(member.weight);
+        if best.is_none_or(|(_, least, of)| load * of < least * weight) {
+            best = Some((index, load, weight));
+        }
+    }
+    best.map(|(index, ..)| index)
 }
 
 /// Whether `a` would have fewer connections for its weight than `b`, with one

@@ -8,7 +8,7 @@ use std::hash::Hash;
 use super::Candidate;
 
 /// One tier's round.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct RoundRobin<K> {
     shares: Vec<Share<K>>,
     /// All weights are the same.
@@ -17,7 +17,7 @@ pub(super) struct RoundRobin<K> {
     next: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Share<K> {
     key: K,
     weight: u32,

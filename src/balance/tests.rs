@@ -3,9 +3,20 @@ use proptest::prelude::*;
 use super::*;
 
 fn candidates(weights: &[u32]) -> Vec<Candidate<usize>> {
-    let each =
-        |(key, &weight): (usize, &u32)| Candidate { key, name: stable_hash(&key.to_be_bytes()), weight, backup: false };
+    let each = |(key, &weight): (usize, &u32)| Candidate { key, weight, backup: false };
     weights.iter().enumerate().map(each).collect()
+}
+
+fn tables(policy: Policy, candidates: &[Candidate<usize>]) -> Tables {
+    Tables::of(policy, candidates, |key| stable_hash(&key.to_be_bytes()))
+}
+
+fn made(policy: Policy, candidates: &[Candidate<usize>], offset: usize) -> Balancer<usize> {
+    Balancer::new(policy, candidates, &tables(policy, candidates), offset)
+}
+
+fn update(balancer: &mut Balancer<usize>, policy: Policy, candidates: &[Candidate<usize>]) {
+    balancer.update(policy, candidates, &tables(policy, candidates));
 }
 
 fn pick(balancer: &mut Balancer<usize>, tried: &[usize]) -> Option<usize> {
@@ -13,7 +24,7 @@ fn pick(balancer: &mut Balancer<usize>, tried: &[usize]) -> Option<usize> {
 }
 
 fn round_robin(weights: &[u32], offset: usize) -> Balancer<usize> {
-    Balancer::new(Policy::RoundRobin, &candidates(weights), offset)
+    made(Policy::RoundRobin, &candidates(weights), offset)
 }
 
 fn picks(balancer: &mut Balancer<usize>, count: usize) -> Vec<usize> {
@@ -48,7 +59,7 @@ fn heavy_endpoints_do_not_come_in_bursts() {
 #[test]
 fn a_retry_leaves_out_what_was_tried_under_every_policy() {
     for policy in ALL {
-        let mut balancer = Balancer::new(policy, &candidates(&[1, 1, 0]), 0);
+        let mut balancer = made(policy, &candidates(&[1, 1, 0]), 0);
         let first = pick(&mut balancer, &[]).unwrap();
         let second = pick(&mut balancer, &[first]).unwrap();
         assert_ne!(first, second, "{policy:?}");
@@ -59,7 +70,7 @@ fn a_retry_leaves_out_what_was_tried_under_every_policy() {
 #[test]
 fn what_is_full_is_left_out_under_every_policy() {
     for policy in ALL {
-        let mut balancer = Balancer::new(policy, &candidates(&[3, 1, 2]), 1);
+        let mut balancer = made(policy, &candidates(&[3, 1, 2]), 1);
         for hash in 0..50 {
             let ask = Ask { tried: &[], hash, load: |_| 0, full: |key| key != 1 };
             assert_eq!(balancer.pick(&ask), Some(1), "{policy:?}");
@@ -72,12 +83,12 @@ fn backups_wait_until_no_other_takes_connections() {
     for policy in ALL {
         let mut all = candidates(&[1, 1, 1, 1]);
         (all[2].backup, all[3].backup) = (true, true);
-        let mut balancer = Balancer::new(policy, &all, 0);
+        let mut balancer = made(policy, &all, 0);
         assert!((0..20).all(|_| pick(&mut balancer, &[]).unwrap() < 2), "{policy:?}");
         let fallback = pick(&mut balancer, &[0, 1]).unwrap();
         assert!(fallback >= 2, "{policy:?}");
         (all[0].weight, all[1].weight) = (0, 0);
-        balancer.update(policy, &all);
+        update(&mut balancer, policy, &all);
         assert!((0..20).all(|_| pick(&mut balancer, &[]).unwrap() >= 2), "{policy:?}");
     }
 }
@@ -85,9 +96,9 @@ fn backups_wait_until_no_other_takes_connections() {
 #[test]
 fn weight_zero_drains_and_comes_back() {
     let mut balancer = round_robin(&[1, 1], 0);
-    balancer.update(Policy::RoundRobin, &candidates(&[0, 1]));
+    update(&mut balancer, Policy::RoundRobin, &candidates(&[0, 1]));
     assert!((0..10).all(|_| pick(&mut balancer, &[]) == Some(1)));
-    balancer.update(Policy::RoundRobin, &candidates(&[1, 1]));
+    update(&mut balancer, Policy::RoundRobin, &candidates(&[1, 1]));
     let back = picks(&mut balancer, 20);
     assert_eq!(back.iter().filter(|&&key| key == 0).count(), 10, "no debt is paid back in a burst");
 }
@@ -96,22 +107,22 @@ fn weight_zero_drains_and_comes_back() {
 fn lighter_weights_do_not_begin_with_a_burst() {
     let mut balancer = round_robin(&[1000, 1], 0);
     picks(&mut balancer, 500);
-    balancer.update(Policy::RoundRobin, &candidates(&[2, 1]));
+    update(&mut balancer, Policy::RoundRobin, &candidates(&[2, 1]));
     let after = picks(&mut balancer, 30);
     assert!(after.iter().filter(|&&key| key == 1).count() <= 13, "{after:?}");
 }
 
 #[test]
 fn the_first_with_room_takes_it() {
-    let mut balancer = Balancer::new(Policy::FirstAvailable, &candidates(&[1, 5, 1]), 2);
+    let mut balancer = made(Policy::FirstAvailable, &candidates(&[1, 5, 1]), 2);
     assert_eq!(pick(&mut balancer, &[]), Some(0));
     assert_eq!(pick(&mut balancer, &[0]), Some(1));
 }
 
 #[test]
 fn a_key_stays_with_its_endpoint() {
-    let mut balancer = Balancer::new(Policy::Maglev, &candidates(&[1; 10]), 3);
-    let mut other = Balancer::new(Policy::Maglev, &candidates(&[1; 10]), 7);
+    let mut balancer = made(Policy::Maglev, &candidates(&[1; 10]), 3);
+    let mut other = made(Policy::Maglev, &candidates(&[1; 10]), 7);
     for hash in 0..1000 {
         let ask = Ask { tried: &[], hash, load: |_| 0, full: |_| false };
         assert_eq!(balancer.pick(&ask), other.pick(&ask), "all workers agree");
@@ -122,7 +133,7 @@ fn a_key_stays_with_its_endpoint() {
 fn loaded(policy: Policy, weights: &[u32], count: usize) -> Vec<u64> {
     let loads = std::cell::RefCell::new(vec![0u64; weights.len()]);
     // Two workers that take turns, over the loads of both.
-    let mut workers = [0, 1].map(|offset| Balancer::new(policy, &candidates(weights), offset));
+    let mut workers = [0, 1].map(|offset| made(policy, &candidates(weights), offset));
     for turn in 0..count {
         let ask = Ask { tried: &[], hash: turn as u64, load: |key: usize| loads.borrow()[key], full: |_| false };
         let key = workers[turn % 2].pick(&ask).unwrap();
@@ -152,6 +163,18 @@ fn lots_are_by_weight() {
     let expected = weights.map(|weight| f64::from(weight) * 10_000.0);
     let chi: f64 = loads.iter().zip(expected).map(|(&n, e)| (n as f64 - e).powi(2) / e).sum();
     assert!(chi < 21.1, "{loads:?}: {chi}");
+}
+
+#[test]
+fn a_clone_foretells_and_changes_nothing() {
+    for policy in ALL {
+        let mut balancer = made(policy, &candidates(&[1, 2, 3]), 5);
+        for hash in 0..50 {
+            let ask = Ask { tried: &[], hash, load: |key| key as u64 % 2, full: |_| false };
+            let foretold = balancer.clone().pick(&ask);
+            assert_eq!(balancer.pick(&ask), foretold, "{policy:?}");
+        }
+    }
 }
 
 proptest! {
@@ -187,8 +210,8 @@ proptest! {
             all.iter_mut().zip(list).for_each(|(each, (_, backup))| each.backup = *backup);
             all
         };
-        let mut balancer = Balancer::new(policy, &build(&before), 1);
-        balancer.update(policy, &build(&after));
+        let mut balancer = made(policy, &build(&before), 1);
+        update(&mut balancer, policy, &build(&after));
         for (tried, hash, full) in asks {
             let picked = balancer.pick(&Ask { tried: &tried, hash, load: |key| key as u64, full: |key| key == full });
             let open = |key: usize| after[key].0 > 0 && !tried.contains(&key) && key != full;

@@ -24,7 +24,7 @@ $XDG_RUNTIME_DIR/netd/admin.sock or /tmp/netd-UID/admin.sock: the first that is
 given or, for /run, there.";
 
 /// Kinds of events, as the API names them.
-const EVENT_KINDS: [&str; 30] = [
+const EVENT_KINDS: [&str; 36] = [
     "started",
     "reloaded",
     "reload-refused",
@@ -44,6 +44,12 @@ const EVENT_KINDS: [&str; 30] = [
     "override-expired",
     "endpoint-failing",
     "endpoint-recovered",
+    "endpoint-healthy",
+    "endpoint-unhealthy",
+    "endpoint-ejected",
+    "endpoint-readmitted",
+    "pool-panic",
+    "pool-panic-ended",
     "connections-closed",
     "connections-refused",
     "overload",
@@ -173,6 +179,17 @@ pub enum Command {
     },
     /// Override an endpoint's weight or state
     Set(SetArgs),
+    /// Set the shares of a listener's pools, for example for a canary
+    SetSplit(SetSplitArgs),
+    /// Say where a connection would go that came now, and why; change nothing
+    Explain {
+        /// Client's address, IP or IP:PORT [default: over a Unix socket]
+        #[arg(long, value_name = "ADDRESS")]
+        from: Option<String>,
+        /// Name of the listener
+        #[arg(long, value_name = "NAME")]
+        listener: String,
+    },
     /// Move open connections between workers until all have as many
     Rebalance {
         /// Most connections that move [default: as many as it takes]
@@ -378,6 +395,29 @@ pub struct SetArgs {
     /// The override ends by itself after this [default: never]
     #[arg(long = "for", value_name = "DURATION", value_parser = positive_duration)]
     pub expires_in: Option<Duration>,
+}
+
+/// Arguments of `set-split`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["shares", "clear"]))]
+pub struct SetSplitArgs {
+    /// Name of the listener
+    pub listener: String,
+    /// Share of a pool, 0 to 1000; pools that are not named keep theirs
+    #[arg(value_name = "POOL=WEIGHT", num_args = 0..=64, value_parser = share)]
+    pub shares: Vec<(String, u32)>,
+    /// Back to what the file says
+    #[arg(long, conflicts_with = "expires_in")]
+    pub clear: bool,
+    /// The override ends by itself after this [default: never]
+    #[arg(long = "for", value_name = "DURATION", value_parser = positive_duration)]
+    pub expires_in: Option<Duration>,
+}
+
+fn share(text: &str) -> Result<(String, u32), String> {
+    let read = text.split_once('=').and_then(|(pool, weight)| Some((pool.to_owned(), weight.parse::<u32>().ok()?)));
+    read.filter(|(pool, weight)| !pool.is_empty() && *weight <= 1000)
+        .ok_or_else(|| "write a pool and its share, 0 to 1000, as in `canary=5`".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -10,9 +10,9 @@ use std::{
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use crate::config::{
-    Accelerate, AccessLog, AccessOnly, AccessTarget, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener,
-    Log, LogFormat, LogLevel, LogTarget, Metrics, Pool, Process, Protocol, Rebalance, Reload, Sample, Upgrade, Workers,
-    arbitrary_limits,
+    Accelerate, AccessLog, AccessOnly, AccessTarget, Address, Admin, AdminSocket, CheckKind, Config, Drain, Endpoint,
+    HashKey, HealthCheck, Initial, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics, Outlier, Policy, Pool,
+    PoolHealth, PoolShare, Process, Protocol, Rebalance, Reload, Sample, Upgrade, Workers, arbitrary_limits,
 };
 
 /// Any valid configuration. Names and addresses are made unique by number.
@@ -38,10 +38,13 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
             let listeners = listeners.into_iter().enumerate().map(|(number, (mut listener, index))| {
                 listener.name = format!("{}.{number}", &listener.name[..listener.name.len().min(60)]);
                 renumber(&mut listener.address, 10_000 + number as u16);
-                if let Protocol::Tcp { pool } = &mut listener.protocol {
-                    match pools.is_empty() {
-                        true => (listener.protocol, listener.accelerate) = (Protocol::Echo, Accelerate::Auto),
-                        false => *pool = pools[index.index(pools.len())].name.clone(),
+                if let Protocol::Tcp { pools: shares, .. } = &mut listener.protocol {
+                    shares.truncate(pools.len());
+                    for (number, share) in shares.iter_mut().enumerate() {
+                        share.name = pools[(index.index(pools.len()) + number) % pools.len()].name.clone();
+                    }
+                    if shares.is_empty() {
+                        (listener.protocol, listener.accelerate) = (Protocol::Echo, Accelerate::Auto);
                     }
                 }
                 Arc::new(listener)
@@ -79,10 +82,8 @@ pub(crate) fn pair() -> impl Strategy<Value = (Config, Config)> {
             name: old.name.clone(),
             ..other.clone()
         });
-        let known = |listener: &Listener| match listener.protocol.pool() {
-            Some(name) => pools.iter().any(|pool| pool.name == name),
-            None => true,
-        };
+        let is_known = |share: &PoolShare| pools.iter().any(|pool| pool.name == share.name);
+        let known = |listener: &Listener| listener.protocol.pools().iter().all(is_known);
         let mut listeners: Vec<Arc<Listener>> = mixed(&old.listeners, &other.listeners, &listeners, |old, other| {
             Listener { name: old.name.clone(), ..other.clone() }
         });
@@ -122,7 +123,7 @@ fn mixed_endpoints(old: &[Endpoint], other: &[Endpoint], fates: &[Fate]) -> Vec<
     let places = 0..old.len().max(other.len());
     let place = |place: usize| match (old.get(place), other.get(place), fates[place % fates.len()]) {
         (Some(old), _, Fate::Kept) => Some(old.clone()),
-        (Some(old), Some(other), Fate::Changed) => Some(Endpoint { weight: other.weight, ..old.clone() }),
+        (Some(old), Some(other), Fate::Changed) => Some(Endpoint { address: old.address.clone(), ..other.clone() }),
         (_, other, _) => other.cloned(),
     };
     let endpoints: Vec<Endpoint> = places.filter_map(place).collect();
@@ -198,7 +199,11 @@ fn reload() -> impl Strategy<Value = Reload> {
 
 fn listener() -> impl Strategy<Value = Listener> {
     let protocol = prop_oneof![
-        Just(Protocol::Tcp { pool: String::new() }),
+        (vec(1..=1000_u16, 1..4), 0..=1000_u16, select(HashKey::ALL.to_vec())).prop_map(|(weights, last, hash)| {
+            let share = |weight| PoolShare { name: String::new(), weight };
+            let pools = weights.into_iter().chain([last]).map(share).collect();
+            Protocol::Tcp { pools, hash }
+        }),
         Just(Protocol::Echo),
         Just(Protocol::Discard),
         "(?s).{0,40}|[$\\{}\"\\\\\n]{0,20}".prop_map(|text| Protocol::Respond { text: Arc::from(text.as_bytes()) }),
@@ -239,16 +244,70 @@ fn listener() -> impl Strategy<Value = Listener> {
 }
 
 fn pool() -> impl Strategy<Value = Pool> {
-    let endpoint = (address(), 0..=1000_u16).prop_map(|(address, weight)| Endpoint { address, weight });
-    (name(), vec(endpoint, 1..6), duration(1, 3_600_000), 0..=16_u8, arbitrary_limits::pool()).prop_map(
-        |(name, endpoints, connect_timeout, retries, limits)| Pool {
-            name,
-            endpoints,
-            connect_timeout,
-            retries,
-            limits,
+    let most = || option::of(1..=1_000_000_u32);
+    let endpoint = (address(), 0..=1000_u16, any::<bool>(), most())
+        .prop_map(|(address, weight, backup, max_connections)| Endpoint { address, weight, backup, max_connections });
+    let balancing = (select(Policy::ALL.to_vec()), option::of(duration(1000, 3_600_000)), most());
+    (name(), vec(endpoint, 1..6), balancing, duration(1, 3_600_000), 0..=16_u8, health(), arbitrary_limits::pool())
+        .prop_map(
+            |(
+                name,
+                endpoints,
+                (policy, slow_start, endpoint_max_connections),
+                connect_timeout,
+                retries,
+                health,
+                limits,
+            )| Pool {
+                name,
+                endpoints,
+                policy,
+                slow_start: slow_start.filter(|_| policy.can_start_slowly()),
+                endpoint_max_connections,
+                connect_timeout,
+                retries,
+                limits,
+                health,
+            },
+        )
+}
+
+fn health() -> impl Strategy<Value = PoolHealth> {
+    let outlier = (1..=1000_u16, duration(1000, 3_600_000), 0..=82_800_000_u64, 0..=100_u8).prop_map(
+        |(consecutive, base, more, max_share)| Outlier {
+            consecutive,
+            base,
+            max: base + Duration::from_millis(more),
+            max_share,
         },
-    )
+    );
+    (option::of(check().prop_map(Arc::new)), option::of(outlier), 0..=100_u8)
+        .prop_map(|(check, outlier, panic_threshold)| PoolHealth { check, outlier, panic_threshold })
+}
+
+fn check() -> impl Strategy<Value = HealthCheck> {
+    let text = |pattern: &'static str| pattern.prop_map(|text| Arc::<str>::from(text.as_str()));
+    let kind = prop_oneof![
+        (text("(?s).{0,20}"), text("(?s).{0,20}")).prop_map(|(send, expect)| CheckKind::Tcp { send, expect }),
+        (text("/[!-~]{0,20}"), text("[!-~]{0,20}"), select(vec!["200", "200-299,404", "100-599"]))
+            .prop_map(|(path, host, status)| CheckKind::Http { path, host, status: status.parse().expect("statuses") }),
+        text("[!-~]{0,20}").prop_map(|service| CheckKind::Grpc { service }),
+        Just(CheckKind::Redis),
+        (text("[a-z$\"]{1,20}"), text("[a-zé ]{1,20}"))
+            .prop_map(|(user, database)| CheckKind::Postgres { user, database }),
+    ];
+    let times = (duration(100, 60_000), 0..3_000_000_u64, duration(1, 60_000));
+    let counts = (1..=100_u8, 1..=100_u8, 0..=50_u8, any::<bool>());
+    (kind, times, counts).prop_map(|(kind, (fast_interval, more, timeout), (rise, fall, jitter, used))| HealthCheck {
+        kind,
+        interval: fast_interval + Duration::from_millis(more),
+        fast_interval,
+        timeout,
+        rise,
+        fall,
+        jitter,
+        initial: if used { Initial::Used } else { Initial::Unused },
+    })
 }
 
 fn name() -> impl Strategy<Value = String> {

@@ -22,7 +22,8 @@ pub(super) enum Place {
     Listener(usize),
     ListenerName(usize),
     ListenerAddress(usize),
-    ListenerPool(usize),
+    /// A listener's pool, by its position among them.
+    ListenerPool(usize, usize),
     Pool(usize),
     PoolName(usize),
     Endpoint(usize, usize),
@@ -60,7 +61,7 @@ pub(super) struct ListenerFacts {
     pub(super) name: Option<String>,
     pub(super) address: Option<Address>,
     pub(super) v6only: bool,
-    pub(super) pool: Option<String>,
+    pub(super) pools: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +80,7 @@ impl Facts {
                     name: Some(listener.name.clone()),
                     address: Some(listener.address.clone()),
                     v6only: listener.v6only,
-                    pool: listener.protocol.pool().map(str::to_owned),
+                    pools: listener.protocol.pools().iter().map(|share| share.name.clone()).collect(),
                 })
                 .collect(),
             pools: config
@@ -264,8 +265,10 @@ fn references(facts: &Facts, findings: &mut Vec<Finding>) {
     const MAX_SUGGESTIONS: usize = 20;
     let mut suggestions = 0;
     let pools: HashMap<&str, ()> = facts.pools.iter().filter_map(|pool| Some((pool.name.as_deref()?, ()))).collect();
-    for (index, listener) in facts.listeners.iter().enumerate() {
-        let Some(pool) = listener.pool.as_deref().filter(|pool| !pools.contains_key(pool)) else { continue };
+    let all = facts.listeners.iter().enumerate().flat_map(|(index, listener)| {
+        listener.pools.iter().enumerate().map(move |(position, pool)| (Place::ListenerPool(index, position), pool))
+    });
+    for (place, pool) in all.filter(|(_, pool)| !pools.contains_key(pool.as_str())) {
         let names = || facts.pools.iter().filter_map(|pool| pool.name.as_deref());
         suggestions += 1;
         let near = if suggestions <= MAX_SUGGESTIONS { nearest(pool, names()) } else { None };
@@ -275,7 +278,7 @@ fn references(facts: &Facts, findings: &mut Vec<Finding>) {
             None => format!("pools are {}", list(names(), "and")),
         };
         let message = format!("there is no pool {}", quote(pool));
-        findings.push(Finding { absence: true, ..finding(Place::ListenerPool(index), message, help) });
+        findings.push(Finding { absence: true, ..finding(place, message, help) });
     }
 }
 
@@ -284,7 +287,7 @@ fn references(facts: &Facts, findings: &mut Vec<Finding>) {
 fn loops(facts: &Facts, findings: &mut Vec<Finding>) {
     let mut relaying: HashMap<&str, Vec<(usize, &ListenerFacts)>> = HashMap::new();
     for (index, listener) in facts.listeners.iter().enumerate() {
-        if let Some(pool) = listener.pool.as_deref() {
+        for pool in &listener.pools {
             relaying.entry(pool).or_default().push((index, listener));
         }
     }

@@ -4,15 +4,17 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::
 
 use crate::config::{
     Accelerate, AccessLog, Address, Admin, AdminSocket, Config, Drain, Endpoint, Limits, Listener, Log, LogFormat,
-    LogLevel, LogTarget, Metrics, Pool, Process, Protocol, Rebalance, Reload, Upgrade, Workers,
+    LogLevel, LogTarget, Metrics, Policy, Pool, PoolHealth, Process, Protocol, Rebalance, Reload, Upgrade, Workers,
 };
 
 /// What a `respond` listener sends unless told otherwise.
 pub const DEFAULT_TEXT: &str = "Hello from daemon\n";
 
 pub(super) const MAX_LISTENERS: usize = 1024;
-pub(super) const MAX_POOLS: usize = 1024;
-pub(super) const MAX_ENDPOINTS: usize = 1000;
+pub(super) const MAX_POOLS: usize = 2048;
+pub(super) const MAX_ENDPOINTS: usize = 10_000;
+/// Pools of one listener.
+pub(super) const MAX_SHARES: usize = 64;
 pub(super) const MAX_TEXT: usize = 64 * 1024;
 
 pub(super) const BUFFER_SIZE_RANGE: RangeInclusive<u64> = 4096..=1_048_576;
@@ -22,6 +24,8 @@ pub(super) const WEIGHT_RANGE: RangeInclusive<u64> = 0..=1000;
 pub(super) const IDLE_TIMEOUT_RANGE: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(365 * 86_400);
 pub(super) const CONNECT_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
+pub(super) const MAX_CONNECTIONS_RANGE: RangeInclusive<u64> = 1..=1_000_000;
+pub(super) const SLOW_START_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 pub(super) const LAME_DUCK_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 pub(super) const GRADUAL_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
 pub(super) const DRAIN_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 86_400);
@@ -43,7 +47,7 @@ impl Config {
         let hello = [loopback(8081), loopback(8082)];
         Self {
             listeners: vec![
-                Arc::new(listener("web", loopback(8080), Protocol::Tcp { pool: "hello".to_owned() })),
+                Arc::new(listener("web", loopback(8080), Protocol::tcp("hello"))),
                 Arc::new(listener("hello-1", hello[0].clone(), respond())),
                 Arc::new(listener("hello-2", hello[1].clone(), respond())),
             ],
@@ -108,10 +112,14 @@ pub(super) fn listener(name: &str, address: Address, protocol: Protocol) -> List
 pub(super) fn pool(name: &str, addresses: impl IntoIterator<Item = Address>) -> Pool {
     Pool {
         name: name.to_owned(),
-        endpoints: addresses.into_iter().map(|address| Endpoint { address, weight: WEIGHT }).collect(),
+        endpoints: addresses.into_iter().map(|address| Endpoint::new(address, WEIGHT)).collect(),
+        policy: Policy::default(),
+        slow_start: None,
+        endpoint_max_connections: None,
         connect_timeout: CONNECT_TIMEOUT,
         retries: RETRIES,
         limits: Default::default(),
+        health: PoolHealth::default(),
     }
 }
 

@@ -1,9 +1,15 @@
 //! What is different between two configurations, object by object.
 
-use std::{collections::HashMap, fmt::Display, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Display,
+    sync::Arc,
+};
 
 use crate::config::{
-    Address, AdminSocket, Config, Endpoint, Listener, Pool, Protocol, diff_limits, format_duration, format_size,
+    Address, AdminSocket, Config, Endpoint, HealthCheck, Listener, Outlier, Pool, PoolHealth, PoolShare, Protocol,
+    diff_limits, format_duration, format_shares, format_size,
+    health::Setting,
     render::{log_format, log_target},
 };
 
@@ -70,18 +76,18 @@ pub struct EndpointChange {
 }
 
 /// How an endpoint changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EndpointChangeKind {
     /// New.
     Added,
     /// Gone.
     Removed,
-    /// Another weight.
-    Reweighted {
-        /// Before.
-        from: u16,
-        /// After.
+    /// Other settings.
+    Changed {
+        /// The weight that it has then.
         to: u16,
+        /// One line a setting: `weight: 1 -> 2`.
+        details: Vec<String>,
     },
 }
 
@@ -148,8 +154,9 @@ fn changed_listener(old: &Arc<Listener>, new: &Arc<Listener>) -> Option<Listener
         (Protocol::Respond { text: old }, Protocol::Respond { text: new }) => {
             details.compare("text", old, new, |text| excerpt(text));
         }
-        (old, new) => details.compare("pool", &old.pool(), &new.pool(), |pool| pool.unwrap_or(NOT_SET).to_owned()),
+        (old, new) => details.compare("pool", &old.pools(), &new.pools(), |pools| shares(pools)),
     }
+    details.compare("hash", &old.protocol.hash(), &new.protocol.hash(), |key| key.as_str());
     details.compare("accelerate", &old.accelerate, &new.accelerate, |word| word.as_str());
     details.compare("access_log", &old.access_log, &new.access_log, |flag| *flag);
     details.compare("idle_timeout", &old.idle_timeout, &new.idle_timeout, |timeout| {
@@ -163,6 +170,15 @@ fn changed_listener(old: &Arc<Listener>, new: &Arc<Listener>) -> Option<Listener
         rebind,
         details,
     })
+}
+
+/// `app`, or `app=95 canary=5`.
+fn shares(pools: &[PoolShare]) -> String {
+    match pools {
+        [] => NOT_SET.to_owned(),
+        [only] if only.weight == 1 => only.name.clone(),
+        pools => format_shares(pools),
+    }
 }
 
 fn pools(old: &Config, new: &Config) -> Vec<PoolChange> {
@@ -183,31 +199,69 @@ fn pools(old: &Config, new: &Config) -> Vec<PoolChange> {
 
 fn changed_pool(old: &Arc<Pool>, new: &Arc<Pool>) -> Option<PoolChange> {
     let mut details = Details::default();
+    details.compare("policy", &old.policy, &new.policy, |policy| policy.as_str());
+    details.compare("slow_start", &old.slow_start, &new.slow_start, |time| {
+        time.map_or_else(|| "off".to_owned(), format_duration)
+    });
+    let (old_most, new_most) = (&old.endpoint_max_connections, &new.endpoint_max_connections);
+    details.compare("endpoint_max_connections", old_most, new_most, |most| or_none(*most));
     details.compare("connect_timeout", &old.connect_timeout, &new.connect_timeout, |timeout| format_duration(*timeout));
     details.compare("retries", &old.retries, &new.retries, |n| *n);
     diff_limits::pool(&mut details, &old.limits, &new.limits);
+    health(&mut details, &old.health, &new.health);
     let (details, endpoints) = (details.0, endpoints(&old.endpoints, &new.endpoints));
     let same = details.is_empty() && endpoints.is_empty();
     (!same).then(|| PoolChange::Changed { old: Arc::clone(old), new: Arc::clone(new), details, endpoints })
 }
 
+fn health(details: &mut Details, old: &PoolHealth, new: &PoolHealth) {
+    details.compare("panic_threshold", &old.panic_threshold, &new.panic_threshold, |n| *n);
+    let checks = [old, new].map(|each| each.check.as_deref().map(HealthCheck::settings));
+    let outliers = [old, new].map(|each| each.outlier.as_ref().map(Outlier::settings));
+    for (name, [old, new]) in [("health", checks), ("outlier", outliers)] {
+        let (old, new) = match (old, new) {
+            (Some(old), Some(new)) => (old, new),
+            (old, new) => {
+                details.compare(name, &old.is_some(), &new.is_some(), |is| if *is { "on" } else { "off" });
+                continue;
+            }
+        };
+        let value = |settings: &[(&str, Setting)], key: &str| {
+            settings.iter().find(|(each, _)| *each == key).map_or_else(|| NOT_SET.to_owned(), |(_, is)| is.to_string())
+        };
+        let gone = old.iter().filter(|(key, _)| new.iter().all(|(each, _)| each != key));
+        for (key, _) in new.iter().chain(gone) {
+            details.compare(&format!("{name}.{key}"), &value(&old, key), &value(&new, key), Clone::clone);
+        }
+    }
+}
+
 fn endpoints(old: &[Endpoint], new: &[Endpoint]) -> Vec<EndpointChange> {
-    let before: HashMap<&Address, u16> = old.iter().map(|endpoint| (&endpoint.address, endpoint.weight)).collect();
-    let after: HashMap<&Address, u16> = new.iter().map(|endpoint| (&endpoint.address, endpoint.weight)).collect();
+    let before: HashMap<&Address, &Endpoint> = old.iter().map(|endpoint| (&endpoint.address, endpoint)).collect();
+    let after: HashSet<&Address> = new.iter().map(|endpoint| &endpoint.address).collect();
     let change = |endpoint: &Endpoint, kind| EndpointChange { address: endpoint.address.clone(), kind };
     let mut changes: Vec<EndpointChange> = new
         .iter()
         .filter_map(|endpoint| match before.get(&endpoint.address) {
             None => Some(change(endpoint, EndpointChangeKind::Added)),
-            Some(&from) if from != endpoint.weight => {
-                Some(change(endpoint, EndpointChangeKind::Reweighted { from, to: endpoint.weight }))
+            Some(old) if *old != endpoint => {
+                let details = endpoint_details(old, endpoint);
+                Some(change(endpoint, EndpointChangeKind::Changed { to: endpoint.weight, details }))
             }
             Some(_) => None,
         })
         .collect();
-    let gone = old.iter().filter(|endpoint| !after.contains_key(&endpoint.address));
+    let gone = old.iter().filter(|endpoint| !after.contains(&endpoint.address));
     changes.extend(gone.map(|endpoint| change(endpoint, EndpointChangeKind::Removed)));
     changes
+}
+
+fn endpoint_details(old: &Endpoint, new: &Endpoint) -> Vec<String> {
+    let mut details = Details::default();
+    details.compare("weight", &old.weight, &new.weight, |weight| *weight);
+    details.compare("backup", &old.backup, &new.backup, |flag| *flag);
+    details.compare("max_connections", &old.max_connections, &new.max_connections, |most| or_none(*most));
+    details.0
 }
 
 fn settings(old: &Config, new: &Config) -> Vec<SettingChange> {
@@ -331,6 +385,10 @@ pub(super) const NOT_SET: &str = "(not set)";
 
 fn or_not_set(text: &Option<String>) -> String {
     text.clone().unwrap_or_else(|| NOT_SET.to_owned())
+}
+
+fn or_none(most: Option<u32>) -> String {
+    most.map_or_else(|| NOT_SET.to_owned(), |most| most.to_string())
 }
 
 fn or_off(value: Option<&impl Display>) -> String {

@@ -98,7 +98,7 @@ fn serve(config: &mut Config, flags: &Flags) -> Result<(), String> {
         ));
     }
     let protocol = match word {
-        Word::Tcp => Protocol::Tcp { pool: UPSTREAM.to_owned() },
+        Word::Tcp => Protocol::tcp(UPSTREAM),
         Word::Echo => Protocol::Echo,
         Word::Discard => Protocol::Discard,
         Word::Respond => respond(),
@@ -185,7 +185,7 @@ fn flag_of(place: Place, flags: &Flags) -> Option<String> {
         Place::Listener(index)
         | Place::ListenerName(index)
         | Place::ListenerAddress(index)
-        | Place::ListenerPool(index) => flags.listen.get(index).map(|address| format!("--listen {address}")),
+        | Place::ListenerPool(index, _) => flags.listen.get(index).map(|address| format!("--listen {address}")),
         Place::Endpoint(_, index) => flags.upstream.get(index).map(|address| format!("--upstream {address}")),
         Place::Pool(_) | Place::PoolName(_) => None,
         Place::AdminUnix => setting("--admin", &flags.admin),

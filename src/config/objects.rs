@@ -5,15 +5,18 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 use toml::{Spanned, de::DeValue};
 
 use crate::config::{
-    Accelerate, Address, Endpoint, Listener, Pool, Protocol,
+    Accelerate, Address, Endpoint, Listener, Policy, Pool, Protocol,
     check::{Facts, ListenerFacts, Place, PoolFacts},
+    checks::pool_health,
     default::{
         BACKLOG, BACKLOG_RANGE, CONNECT_TIMEOUT, CONNECT_TIMEOUT_RANGE, DEFAULT_TEXT, IDLE_TIMEOUT, IDLE_TIMEOUT_RANGE,
-        MAX_ENDPOINTS, MAX_LISTENERS, MAX_POOLS, MAX_TEXT, RETRIES, RETRIES_RANGE, SOCKET_MODE, WEIGHT, WEIGHT_RANGE,
+        MAX_CONNECTIONS_RANGE, MAX_ENDPOINTS, MAX_LISTENERS, MAX_POOLS, MAX_TEXT, RETRIES, RETRIES_RANGE,
+        SLOW_START_RANGE, SOCKET_MODE, WEIGHT, WEIGHT_RANGE,
     },
     limit_keys,
     reader::{Reader, Section, Value},
-    values::{Word, Wrong, accelerate, address, name, protocol, quote},
+    relaying::{TCP_KEYS, relaying},
+    values::{Word, Wrong, accelerate, address, name, policy, protocol, quote},
 };
 
 pub(super) const LISTENER_KEYS: &[&str] = &[
@@ -21,6 +24,8 @@ pub(super) const LISTENER_KEYS: &[&str] = &[
     "address",
     "protocol",
     "pool",
+    "pools",
+    "hash",
     "backlog",
     "v6only",
     "idle_timeout",
@@ -45,9 +50,22 @@ pub(super) const LISTENER_KEYS: &[&str] = &[
     "lifetime_jitter",
     "refuse",
 ];
-pub(super) const POOL_KEYS: &[&str] =
-    &["name", "endpoints", "connect_timeout", "retries", "max_connections", "queue", "retry_budget"];
-const ENDPOINT_KEYS: &[&str] = &["address", "weight"];
+pub(super) const POOL_KEYS: &[&str] = &[
+    "name",
+    "endpoints",
+    "policy",
+    "slow_start",
+    "endpoint_max_connections",
+    "connect_timeout",
+    "retries",
+    "max_connections",
+    "queue",
+    "retry_budget",
+    "panic_threshold",
+    "health",
+    "outlier",
+];
+const ENDPOINT_KEYS: &[&str] = &["address", "weight", "backup", "max_connections"];
 const ENDPOINTS_EXAMPLE: &str = r#"["127.0.0.1:9000", "127.0.0.1:9001"]"#;
 
 /// Where everything was written that the cross-field rules may name.
@@ -140,16 +158,12 @@ fn listener(
 ) -> (Option<Listener>, ListenerFacts) {
     let mut facts = ListenerFacts { v6only: true, ..ListenerFacts::default() };
     let Some((section, name)) = open(reader, "listener", element, LISTENER_KEYS) else { return (None, facts) };
-    for (key, place) in [
-        ("name", Place::ListenerName(index)),
-        ("address", Place::ListenerAddress(index)),
-        ("pool", Place::ListenerPool(index)),
-    ] {
+    for (key, place) in [("name", Place::ListenerName(index)), ("address", Place::ListenerAddress(index))] {
         places.extend(section.get(key).map(|value| (place, value.span)));
     }
     let address =
         section.required(reader, "address", "\"0.0.0.0:8080\"", |reader, value| reader.parsed(value, address));
-    let protocol = listener_protocol(reader, &section);
+    let protocol = listener_protocol(reader, &section, index, places);
     let backlog =
         section.optional(reader, "backlog", u64::from(BACKLOG), |reader, value| reader.integer(value, &BACKLOG_RANGE));
     let v6only = section.optional(reader, "v6only", true, Reader::boolean);
@@ -168,7 +182,7 @@ fn listener(
         name: name.clone(),
         address: address.clone(),
         v6only,
-        pool: protocol.as_ref().and_then(Protocol::pool).map(str::to_owned),
+        pools: protocol.iter().flat_map(Protocol::pools).map(|share| share.name.clone()).collect(),
     };
     let listener = || {
         let backlog = u32::try_from(backlog).ok()?;
@@ -189,10 +203,14 @@ fn listener(
 }
 
 /// The protocol with what belongs to it; what belongs to another is a problem.
-fn listener_protocol(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Protocol> {
-    let example = if section.get("pool").is_some() { "\"tcp\"" } else { "\"echo\"" };
+fn listener_protocol(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    index: usize,
+    places: &mut Places,
+) -> Option<Protocol> {
+    let example = if section.get("pool").or_else(|| section.get("pools")).is_some() { "\"tcp\"" } else { "\"echo\"" };
     let word = section.required(reader, "protocol", example, |reader, value| reader.parsed(value, protocol));
-    let pool = section.get("pool").and_then(|value| reader.text(&value));
     let text = section.optional(reader, "text", DEFAULT_TEXT.to_owned(), |reader, value| {
         let read = |text: &str| match text.len() {
             0..=MAX_TEXT => Ok(text.to_owned()),
@@ -201,29 +219,21 @@ fn listener_protocol(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<P
         reader.parsed(value, read)
     });
     let word = word?;
-    if let Some(value) = section.get("pool").filter(|_| word != Word::Tcp) {
-        let help = "remove this line, or relay with `protocol = \"tcp\"`";
-        reader.problem(value.key_span, "`pool` belongs to protocol `tcp` only", help.to_owned());
-    }
-    if let Some(value) = section.get("accelerate").filter(|_| word != Word::Tcp) {
-        let help = "remove this line; only `protocol = \"tcp\"` relays";
-        reader.problem(value.key_span, "`accelerate` belongs to protocol `tcp` only", help.to_owned());
+    for key in TCP_KEYS {
+        if let Some(value) = section.get(key).filter(|_| word != Word::Tcp) {
+            let help = match key {
+                "pool" | "pools" => "remove this line, or relay with `protocol = \"tcp\"`",
+                _ => "remove this line; only `protocol = \"tcp\"` relays",
+            };
+            reader.problem(value.key_span, format!("`{key}` belongs to protocol `tcp` only"), help.to_owned());
+        }
     }
     if let Some(value) = section.get("text").filter(|_| word != Word::Respond) {
         let help = "remove this line, or send the text with `protocol = \"respond\"`";
         reader.problem(value.key_span, "`text` belongs to protocol `respond` only", help.to_owned());
     }
     match word {
-        Word::Tcp => {
-            if !section.has("pool") {
-                reader.missing(
-                    section.span.clone(),
-                    format!("{} has no `pool` to relay to", section.title),
-                    "add a line such as `pool = \"web\"`, and a [[pool]] of that name".to_owned(),
-                );
-            }
-            pool.map(|pool| Protocol::Tcp { pool })
-        }
+        Word::Tcp => relaying(reader, section, index, places),
         Word::Echo => Some(Protocol::Echo),
         Word::Discard => Some(Protocol::Discard),
         Word::Respond => Some(Protocol::Respond { text: Arc::from(text.as_bytes()) }),
@@ -276,20 +286,44 @@ fn pool(
     let retries =
         section.optional(reader, "retries", u64::from(RETRIES), |reader, value| reader.integer(value, &RETRIES_RANGE));
     let limits = limit_keys::pool(reader, &section);
+    let health = pool_health(reader, &section);
+    let policy = section.optional(reader, "policy", Policy::default(), |reader, value| reader.parsed(value, policy));
+    let slow_start =
+        section.optional(reader, "slow_start", None, |reader, value| reader.duration_or_off(value, &SLOW_START_RANGE));
+    if let Some(value) = section.get("slow_start").filter(|_| slow_start.is_some() && !policy.can_start_slowly()) {
+        let message = format!("`slow_start` does not go with policy `{}`", policy.as_str());
+        reader.problem(value.key_span, message, "remove this line, or use another policy".to_owned());
+    }
+    let endpoint_max_connections = section.optional(reader, "endpoint_max_connections", None, most);
     let pool = || {
-        let retries = u8::try_from(retries).ok()?;
-        Some(Pool { name: name?, endpoints: endpoints?, connect_timeout, retries, limits })
+        Some(Pool {
+            name: name?,
+            endpoints: endpoints?,
+            policy,
+            slow_start,
+            endpoint_max_connections,
+            connect_timeout,
+            retries: u8::try_from(retries).ok()?,
+            limits,
+            health,
+        })
     };
     (pool(), facts)
 }
 
-/// `"ADDRESS"`, or a table with an address and a weight.
+/// A limit of connections.
+fn most(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Option<u32>> {
+    let number = reader.integer(value, &MAX_CONNECTIONS_RANGE)?;
+    u32::try_from(number).ok().map(Some)
+}
+
+/// `"ADDRESS"`, or a table with an address and more.
 fn endpoint(reader: &mut Reader<'_>, element: &Spanned<DeValue<'_>>) -> Option<Endpoint> {
     let span = element.span();
     let value = Value { key: "endpoints", key_span: span.clone(), node: element.get_ref(), span };
     let table = match value.node {
         DeValue::String(_) => {
-            return reader.parsed(&value, address).map(|address| Endpoint { address, weight: WEIGHT });
+            return reader.parsed(&value, address).map(|address| Endpoint::new(address, WEIGHT));
         }
         DeValue::Table(table) => table,
         _ => {
@@ -302,5 +336,7 @@ fn endpoint(reader: &mut Reader<'_>, element: &Spanned<DeValue<'_>>) -> Option<E
         section.required(reader, "address", "\"127.0.0.1:9000\"", |reader, value| reader.parsed(value, address));
     let weight =
         section.optional(reader, "weight", u64::from(WEIGHT), |reader, value| reader.integer(value, &WEIGHT_RANGE));
-    Some(Endpoint { address: address?, weight: u16::try_from(weight).ok()? })
+    let backup = section.optional(reader, "backup", false, Reader::boolean);
+    let max_connections = section.optional(reader, "max_connections", None, most);
+    Some(Endpoint { address: address?, weight: u16::try_from(weight).ok()?, backup, max_connections })
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::config::{
-    Address, AdminSocket, Config, Listener, LogFormat, LogTarget, Pool, Protocol, format_duration, format_size,
-    substitute::escape,
+    Address, AdminSocket, Config, HealthCheck, Listener, LogFormat, LogTarget, Outlier, Pool, PoolHealth, PoolShare,
+    Protocol, format_duration, format_size, health::Setting, substitute::escape,
 };
 
 impl Config {
@@ -93,8 +93,12 @@ impl Writer {
         self.text("address", &listener.address.to_string());
         self.text("protocol", listener.protocol.as_str());
         match &listener.protocol {
-            Protocol::Tcp { pool } => {
-                self.text("pool", pool);
+            Protocol::Tcp { pools, hash } => {
+                match pools.as_slice() {
+                    [only] if only.weight == 1 => self.text("pool", &only.name),
+                    pools => self.shares(pools),
+                }
+                self.text("hash", hash.as_str());
                 self.text("accelerate", listener.accelerate.as_str());
             }
             Protocol::Respond { text } => self.text("text", &String::from_utf8_lossy(text)),
@@ -117,12 +121,53 @@ impl Writer {
         self.0.push_str("endpoints = [\n");
         for endpoint in &pool.endpoints {
             let address = quoted(&endpoint.address.to_string());
-            let _ = writeln!(self.0, "  {{ address = {address}, weight = {} }},", endpoint.weight);
+            let _ = write!(self.0, "  {{ address = {address}, weight = {}", endpoint.weight);
+            if endpoint.backup {
+                self.0.push_str(", backup = true");
+            }
+            if let Some(most) = endpoint.max_connections {
+                let _ = write!(self.0, ", max_connections = {most}");
+            }
+            self.0.push_str(" },\n");
         }
         self.0.push_str("]\n");
+        self.text("policy", pool.policy.as_str());
+        if pool.policy.can_start_slowly() {
+            self.text("slow_start", &pool.slow_start.map_or_else(|| "off".to_owned(), format_duration));
+        }
+        match pool.endpoint_max_connections {
+            Some(most) => self.pair("endpoint_max_connections", most),
+            None => self.0.push_str("# endpoint_max_connections is not set\n"),
+        }
         self.text("connect_timeout", &format_duration(pool.connect_timeout));
         self.pair("retries", pool.retries);
         self.pool_limits(&pool.limits);
+        self.health(&pool.health);
+    }
+
+    fn health(&mut self, health: &PoolHealth) {
+        self.pair("panic_threshold", health.panic_threshold);
+        for (name, settings) in [
+            ("health", health.check.as_deref().map(HealthCheck::settings)),
+            ("outlier", health.outlier.as_ref().map(Outlier::settings)),
+        ] {
+            let Some(settings) = settings else { continue };
+            let _ = writeln!(self.0, "[pool.{name}]");
+            for (key, setting) in settings {
+                match setting {
+                    Setting::Number(number) => self.pair(key, number),
+                    Setting::Text(text) => self.text(key, &text),
+                }
+            }
+        }
+    }
+
+    fn shares(&mut self, pools: &[PoolShare]) {
+        self.0.push_str("pools = [\n");
+        for PoolShare { name, weight } in pools {
+            let _ = writeln!(self.0, "  {{ name = {}, weight = {weight} }},", quoted(name));
+        }
+        self.0.push_str("]\n");
     }
 
     fn section(&mut self, note: &str, name: &str) {

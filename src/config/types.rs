@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::config::{
-    AccessLog,
+    AccessLog, HashKey, Policy, PoolHealth, PoolShare,
     limits::{Limits, ListenerLimits, PoolLimits},
 };
 
@@ -292,10 +292,12 @@ impl Accelerate {
 /// What a listener speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Protocol {
-    /// Relay to a pool of the same configuration.
+    /// Relay to pools of the same configuration.
     Tcp {
-        /// Name of the pool.
-        pool: String,
+        /// 1 to 64, in the order of the file; names are unique.
+        pools: Vec<PoolShare>,
+        /// What a pool with [`Policy::Maglev`] knows a client by.
+        hash: HashKey,
     },
     /// RFC 862: sends back what it gets.
     Echo,
@@ -309,6 +311,11 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// Relay to this pool alone.
+    pub fn tcp(pool: impl Into<String>) -> Self {
+        Self::Tcp { pools: vec![PoolShare { name: pool.into(), weight: 1 }], hash: HashKey::default() }
+    }
+
     /// The word used in files, flags, the API and metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -319,11 +326,19 @@ impl Protocol {
         }
     }
 
-    /// The pool it relays to.
-    pub fn pool(&self) -> Option<&str> {
+    /// The pools it relays to, with their shares in the file.
+    pub fn pools(&self) -> &[PoolShare] {
         match self {
-            Self::Tcp { pool } => Some(pool),
-            _ => None,
+            Self::Tcp { pools, .. } => pools,
+            _ => &[],
+        }
+    }
+
+    /// What consistent hashing knows a client by.
+    pub fn hash(&self) -> HashKey {
+        match self {
+            Self::Tcp { hash, .. } => *hash,
+            _ => HashKey::default(),
         }
     }
 }
@@ -333,8 +348,17 @@ impl Protocol {
 pub struct Pool {
     /// Unique; as for a listener.
     pub name: String,
-    /// In the order of the file; addresses are unique; 1 to 1000.
+    /// In the order of the file; addresses are unique; 1 to 10,000.
     pub endpoints: Vec<Endpoint>,
+    /// How it chooses. Default round-robin.
+    pub policy: Policy,
+    /// So long an endpoint that is added or comes back takes less than its
+    /// share. 1 s to 1 h; `None` (the default): it takes its share at once, as
+    /// it does under policies that cannot start slowly.
+    pub slow_start: Option<Duration>,
+    /// Most connections of one endpoint that has no limit of its own. 1 to
+    /// 1,000,000; `None` (the default): no limit.
+    pub endpoint_max_connections: Option<u32>,
     /// For one attempt. 1 ms to 1 h, default 5 s.
     pub connect_timeout: Duration,
     /// Further endpoints tried after a failed connect, before the client sees
@@ -342,6 +366,8 @@ pub struct Pool {
     pub retries: u8,
     /// What it takes.
     pub limits: PoolLimits,
+    /// Whether its endpoints can be used.
+    pub health: PoolHealth,
 }
 
 /// One upstream address.
@@ -351,6 +377,18 @@ pub struct Endpoint {
     pub address: Address,
     /// Share of new connections, 0 to 1000, default 1; 0 drains.
     pub weight: u16,
+    /// Takes connections only if no other does. Default false.
+    pub backup: bool,
+    /// Most connections at a time, all workers together. 1 to 1,000,000;
+    /// `None`: the pool's `endpoint_max_connections`.
+    pub max_connections: Option<u32>,
+}
+
+impl Endpoint {
+    /// An endpoint with every other setting at its default.
+    pub fn new(address: Address, weight: u16) -> Self {
+        Self { address, weight, backup: false, max_connections: None }
+    }
 }
 
 /// A stream socket's address.

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::config::{
-    Accelerate, Address, AdminSocket, LogFormat, LogLevel, LogTarget, Rebalance,
+    Accelerate, Address, AdminSocket, HashKey, LogFormat, LogLevel, LogTarget, Policy, Rebalance,
     suggest::nearest,
     units::{format_duration, parse_duration},
 };
@@ -207,6 +207,16 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, Wrong> {
 /// How a relay moves bytes.
 pub(super) fn accelerate(text: &str) -> Result<Accelerate, Wrong> {
     choice(text, &[("auto", Accelerate::Auto), ("splice", Accelerate::Splice), ("off", Accelerate::Off)])
+}
+
+/// How a pool chooses.
+pub(super) fn policy(text: &str) -> Result<Policy, Wrong> {
+    choice(text, &Policy::ALL.map(|policy| (policy.as_str(), policy)))
+}
+
+/// What consistent hashing knows a client by.
+pub(super) fn hash_key(text: &str) -> Result<HashKey, Wrong> {
+    choice(text, &HashKey::ALL.map(|key| (key.as_str(), key)))
 }
 
 /// Whether connections are evened over the workers.

@@ -95,7 +95,7 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     /// Changes the state and tells the workers, or does neither.
-    fn change(&mut self, alter: impl FnOnce(&mut State) -> Result<(), Refusal>) -> Result<Commit, Refusal> {
+    pub(super) fn change(&mut self, alter: impl FnOnce(&mut State) -> Result<(), Refusal>) -> Result<Commit, Refusal> {
         let mut next = self.state.clone();
         alter(&mut next)?;
         self.transition(next)

@@ -21,6 +21,7 @@ use super::{
     gather::{Gather, workers_named},
     generations::Generations,
     guard::Recent,
+    health::{Health, Probes},
     history::{Origin, Returns, Terms},
     journal::Journal,
     lifecycle::{Effect, Input, Lifecycle},
@@ -30,11 +31,13 @@ use super::{
     overload::Shedding,
     port::WorkerPort,
     refusals::RefusalWatch,
+    refuse::refuse,
     removed::Removed,
     request::{
         Candidate, DaemonState, DrainOutcome, DrainPlan, DrainRequest, DrainSnapshot, Event, EventKind, Provenance,
         Refusal, ReloadRequest, Reply, Request, ShutdownRequest, Target,
     },
+    shelf::Shelf,
     sockets::{Opened, Sockets},
     start::{ApplyAccess, ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Usage},
     state::State,
@@ -89,6 +92,8 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) shedding: Shedding,
     pub(super) refusals: RefusalWatch,
     pub(super) returns: Returns,
+    pub(super) health: Health,
+    pub(super) probes: Probes,
     pub(super) log_level: LogLevel,
     pub(super) last_reload: Option<Result<(), String>>,
     pub(super) upgrades: Upgrades,
@@ -104,6 +109,7 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) usage: Box<dyn Fn() -> Usage + Send>,
     pub(super) hands: Hands<P>,
     hooks: Box<dyn FnMut(Hook) + Send>,
+    pub(super) shelf: Shelf,
     pub(super) version: String,
     requests: mpsc::Receiver<Request>,
     waiting: VecDeque<Pending>,
@@ -154,7 +160,8 @@ impl<P: WorkerPort> Controller<P> {
         requests: mpsc::Receiver<Request>,
         events: broadcast::Sender<Event>,
     ) -> Self {
-        let Prepared { start, started, sockets, adoption, legacy, log_level, .. } = prepared;
+        let fds = fleet.workers().next().map(|worker| worker.settings().fds.clone());
+        let Prepared { start, started, sockets, adoption, legacy, log_level, health, .. } = prepared;
         let (mut legacy, mut parse) = (legacy, start.parse);
         let mut generations = Generations::new(state.generation(), state.config(), state.applied_at());
         let mut origin = Origin::Own;
@@ -164,6 +171,7 @@ impl<P: WorkerPort> Controller<P> {
             origin.clone_from(&legacy.origin);
         }
         let upgrades = Upgrades::new(start.story, legacy);
+        let probes = Probes::new(start.prober, fds);
         Self {
             busy: upgrades.is_moving(),
             upgrades,
@@ -190,6 +198,8 @@ impl<P: WorkerPort> Controller<P> {
             shedding: Shedding::default(),
             refusals: RefusalWatch::default(),
             returns: Returns::default(),
+            health,
+            probes,
             log_destination: start.log_destination,
             last_reload: None,
             reloads: (0, 0),
@@ -202,6 +212,7 @@ impl<P: WorkerPort> Controller<P> {
             usage: start.usage,
             hands,
             hooks: start.hooks,
+            shelf: Shelf::new(start.keep),
             version: start.version,
             requests,
             waiting: VecDeque::new(),
@@ -226,6 +237,7 @@ impl<P: WorkerPort> Controller<P> {
         let mut tick = interval(self.pace.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.stopped {
+            let pause = self.probe_pause();
             tokio::select! {
                 biased;
                 Some(signal) = signals.recv() => self.signal(signal),
@@ -235,6 +247,8 @@ impl<P: WorkerPort> Controller<P> {
                 },
                 order = next(&mut self.upgrades.orders) => self.order(order),
                 _ = tick.tick() => self.tick(),
+                Some(ended) = self.probes.next() => self.probed(ended),
+                () = sleep(pause.unwrap_or_default()), if pause.is_some() => self.begin_probes(),
                 Some(request) = self.requests.recv() => self.request(request),
             }
         }
@@ -342,6 +356,7 @@ impl<P: WorkerPort> Controller<P> {
 
     /// Makes `next` the state; `opened` has the sockets that it needs.
     pub(super) fn carry_out(&mut self, mut next: State, delta: Delta, opened: BTreeMap<String, Opened>) -> Commit {
+        self.follow_health(&mut next);
         let lifted = next.set_workers(self.workers_of(next.config()));
         self.state = next;
         for each in lifted {
@@ -349,6 +364,8 @@ impl<P: WorkerPort> Controller<P> {
             self.journal.seen(EventKind::OverrideCleared, &each.object, &text);
         }
         let commit = self.fleet.carry_out(&self.state, delta, opened);
+        // Who rests may be others now in pools that are otherwise as they were.
+        self.fleet.reweigh(&self.state);
         self.end_lifted_drains();
         commit
     }
@@ -483,6 +500,7 @@ impl<P: WorkerPort> Controller<P> {
             Request::Plan(candidate, reply) => answer(reply, self.plan(&candidate)),
             Request::Confirm(request, reply) => answer(reply, self.confirm(&request)),
             Request::History(reply) => answer(reply, Ok(self.generations.view(self.state.generation()))),
+            Request::Explain(request, reply) => self.foretell(request, reply),
             Request::Why(object, reply) => answer(reply, self.explain(&object)),
             Request::SetLogLevel(level, by, reply) => answer(reply, Ok(self.change_log_level(level, &by))),
             Request::Shutdown(request, reply) => {
@@ -551,6 +569,7 @@ impl<P: WorkerPort> Controller<P> {
             Request::StartListener(name, by, reply) => self.start_listener(&name, &by, reply),
             Request::StopListener(request, reply) => self.stop_listener(request, reply),
             Request::SetEndpoint(request, reply) => self.set_endpoint(request, reply),
+            Request::SetSplit(request, reply) => self.set_split(request, reply),
             Request::Upgrade(request, reply) => self.upgrade(request, Some(reply)),
             Request::Rebalance(request, reply) => self.rebalance(request, reply),
             // No other request waits for its turn.
@@ -588,15 +607,18 @@ impl<P: WorkerPort> Controller<P> {
 
     fn tick(&mut self) {
         self.fleet.flush();
+        self.fleet.go_on(self.clock.now().instant);
         if !self.upgrades.is_moving() && !self.in_transit() {
             self.look_at_drains();
         }
         self.look_at_retirement();
+        self.look_at_shelf();
         self.live(Input::Tick);
         self.expire();
         self.look_at_trial();
         self.look_at_removed();
         self.look_at_overload();
+        self.look_at_health();
         for turn in self.observer.look(self.fleet.told()) {
             self.journal.seen(turn.kind, &turn.object, &turn.text);
         }
@@ -674,21 +696,6 @@ impl<P: WorkerPort> std::fmt::Debug for Controller<P> {
 
 fn by_signal(signal: &str) -> Provenance {
     Provenance { who: "signal".to_owned(), why: signal.to_owned() }
-}
-
-fn refuse(change: Request, refusal: Refusal) {
-    match change {
-        Request::Reload(_, reply) => answer(reply, Err(refusal)),
-        Request::Rollback(_, reply) => answer(reply, Err(refusal)),
-        Request::Drain(_, reply) => answer(reply, Err(refusal)),
-        Request::Undrain(_, _, reply) | Request::StopListener(_, reply) => answer(reply, Err(refusal)),
-        Request::StartListener(_, _, reply) => answer(reply, Err(refusal)),
-        Request::SetEndpoint(_, reply) => answer(reply, Err(refusal)),
-        Request::Upgrade(_, reply) => answer(reply, Err(refusal)),
-        Request::Rebalance(_, reply) => answer(reply, Err(refusal)),
-        // No other request changes anything; its asker sees a dropped answer.
-        _ => {}
-    }
 }
 
 #[cfg(test)]

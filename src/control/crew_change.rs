@@ -22,6 +22,16 @@ impl<P: WorkerPort> Controller<P> {
     ) {
         self.state = next;
         self.busy = true;
+        self.level(move |controller| {
+            let commit = Commit { confirm: controller.fleet.ping(), pools_removed: Vec::new() };
+            controller.settle(commit, confirmed, ended);
+        });
+        self.end_lifted_drains();
+    }
+
+    /// Every worker that accepts gets its share of the listening sockets: of
+    /// those that have more, or do not accept, and else further ones.
+    pub(super) fn level(&mut self, then: impl FnOnce(&mut Self) + Send + 'static) {
         let gather = self.fleet.release(self.state.crew());
         self.after(gather, move |controller, mut gather: Gather<Released>| {
             controller.placed(std::mem::take(&mut gather.answers));
@@ -32,10 +42,8 @@ impl<P: WorkerPort> Controller<P> {
             for (name, workers) in controller.fleet.wanting(controller.state.crew()) {
                 controller.equip(&name, workers);
             }
-            let commit = Commit { confirm: controller.fleet.ping(), pools_removed: Vec::new() };
-            controller.settle(commit, confirmed, ended);
+            then(controller);
         });
-        self.end_lifted_drains();
     }
 
     fn placed(&mut self, released: Vec<(usize, Released)>) {

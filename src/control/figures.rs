@@ -109,7 +109,6 @@ pub(super) fn pool_limits(shards: &[Arc<PoolShard>], waiting: usize) -> PoolLimi
         waiting: waiting as u64,
         queued: sum(|shard| shard.queued.get()),
         queue_timeouts: sum(|shard| shard.queue_timeouts.get()),
-        full: sum(|shard| shard.full.get()),
         retries_denied: sum(|shard| shard.retries_denied.get()),
     }
 }

@@ -10,9 +10,11 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 use super::{
+    balancing,
     crew::Crew,
     gather::{Gather, workers_named},
     lane::Lane,
@@ -23,11 +25,11 @@ use super::{
     told::{Delta, Told, ToldEndpoint, ToldListener, ToldPool},
 };
 use crate::{
-    config::{Address, Listener},
+    config::{Address, Listener, PoolShare},
     listen::{Duplicate, ListenSocket},
     worker::{
-        Command, EndpointSpec, Filter, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec, ProcessGate, Query,
-        Reply, Resting, Selection,
+        Command, EndpointSpec, Filter, Foretell, Foretold, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec,
+        ProcessGate, Query, Reply, Resting, Selection, Share,
     },
 };
 
@@ -99,12 +101,11 @@ impl<P: WorkerPort> Fleet<P> {
         self.told.gates.set_limits(&state.config().limits);
         let mut confirm = Gather::new(self.workers.len());
         for pool in &delta.pools {
-            let told = self.told.pool(pool, state, self.workers.len());
-            let specs: Vec<PoolSpec> = (0..self.workers.len()).map(|worker| pool_spec(told, worker)).collect();
-            self.send_each(specs.into_iter().map(Command::SetPool));
+            self.told.pool(pool, state, self.workers.len());
+            self.set_pool(&pool.name);
         }
         for listener in delta.start.iter().chain(&delta.rebind) {
-            let old = self.told.listener(listener, self.workers.len()).retire_id();
+            let old = self.listener(listener, state).retire_id();
             if let Some(opened) = opened.remove(&listener.name) {
                 self.add_listener(listener, opened, state.crew());
             }
@@ -113,7 +114,7 @@ impl<P: WorkerPort> Fleet<P> {
             }
         }
         for listener in &delta.update {
-            self.told.listener(listener, self.workers.len());
+            self.listener(listener, state);
             let specs = self.listener_specs(&listener.name);
             self.send_each(specs.into_iter().map(Command::UpdateListener));
         }
@@ -134,6 +135,28 @@ impl<P: WorkerPort> Fleet<P> {
         let pools_removed = delta.pools_removed.iter().filter_map(|name| self.told.remove_pool(name)).collect();
         self.send_all(&mut confirm, Command::Ping);
         Commit { confirm, pools_removed }
+    }
+
+    /// Tells all workers other weights of endpoints, for what is observed of
+    /// them. Nothing depends on when they know.
+    pub(super) fn reweigh(&mut self, state: &State) {
+        for pool in self.told.reweigh(state, self.workers.len()) {
+            self.set_pool(&pool);
+        }
+    }
+
+    /// Goes on with slow starts.
+    pub(super) fn go_on(&mut self, now: Instant) {
+        for pool in self.told.go_on(now) {
+            self.set_pool(&pool);
+        }
+    }
+
+    /// Asks every worker where a connection would go that came now.
+    pub(super) fn foretell(&mut self, ask: Foretell) -> Gather<Option<Foretold>> {
+        let mut gather = Gather::new(self.workers.len());
+        self.send_all(&mut gather, |reply| Command::Foretell(ask, reply));
+        gather
     }
 
     /// Answered when everything that was ordered before is done.
@@ -357,6 +380,20 @@ impl<P: WorkerPort> Fleet<P> {
         self.deal(&listener.name, opened.bound.sockets, crew);
     }
 
+    /// Tells all workers what is noted of a pool.
+    fn set_pool(&mut self, name: &str) {
+        let Some(told) = self.told.pools.get(name) else { return };
+        let specs: Vec<PoolSpec> = (0..self.workers.len()).map(|worker| pool_spec(told, worker)).collect();
+        self.send_each(specs.into_iter().map(Command::SetPool));
+    }
+
+    /// Notes a listener as the state wants it.
+    fn listener(&mut self, listener: &Arc<Listener>, state: &State) -> &mut ToldListener {
+        let told = self.told.listener(listener, self.workers.len());
+        told.split = state.split(listener);
+        told
+    }
+
     fn stop_listener(&mut self, id: Option<ListenerId>, confirm: &mut Gather<()>) {
         if let Some(id) = id {
             self.send_all(confirm, |reply| Command::StopListener(id, reply));
@@ -370,12 +407,16 @@ impl<P: WorkerPort> Fleet<P> {
 
     /// The same for one worker.
     fn listener_spec(&self, name: &str, worker: usize) -> Option<ListenerSpec> {
-        let ToldListener { id: Some(id), config, shards, gate, .. } = self.told.listeners.get(name)? else {
+        let ToldListener { id: Some(id), config, shards, split, gate, .. } = self.told.listeners.get(name)? else {
             return None;
         };
-        let pool = config.protocol.pool().and_then(|pool| self.told.pools.get(pool)).map(|told| told.id);
+        let share = |each: &PoolShare| {
+            let told = self.told.pools.get(&each.name)?;
+            Some(Share { pool: told.id, weight: each.weight })
+        };
+        let pools = split.iter().filter_map(share).collect();
         let counters = shards.get(worker)?.clone();
-        Some(ListenerSpec { id: *id, config: config.clone(), pool, counters, gate: gate.clone() })
+        Some(ListenerSpec { id: *id, config: config.clone(), pools, counters, gate: gate.clone() })
     }
 
     fn send_all<T: Send + 'static>(&mut self, gather: &mut Gather<T>, order: impl Fn(Reply<T>) -> Command) {
@@ -415,16 +456,21 @@ impl Heart {
 }
 
 fn pool_spec(told: &ToldPool, worker: usize) -> PoolSpec {
-    let endpoint = |each: &ToldEndpoint| EndpointSpec {
+    let endpoint = |(each, weight): (&ToldEndpoint, u32)| EndpointSpec {
         id: each.id,
         address: each.address.clone(),
-        weight: each.weight,
+        weight,
+        backup: each.backup,
+        max_connections: each.max_connections,
+        load: each.load.clone(),
         counters: each.shards[worker].clone(),
     };
     PoolSpec {
         id: told.id,
         config: told.config.clone(),
-        endpoints: told.endpoints.iter().map(endpoint).collect(),
+        policy: balancing::policy(told.config.policy),
+        tables: told.tables.clone(),
+        endpoints: told.endpoints.iter().zip(told.weights()).map(endpoint).collect(),
         counters: told.shards[worker].clone(),
         gate: told.gate.clone(),
     }

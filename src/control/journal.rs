@@ -39,9 +39,12 @@ impl Journal {
         let (event, about) = (kind.as_str(), some(object));
         match kind {
             EventKind::ConnectionsRefused
-            | EventKind::EndpointFailing
             | EventKind::ListenerPaused
             | EventKind::Overload
+            | EventKind::EndpointFailing
+            | EventKind::EndpointUnhealthy
+            | EventKind::EndpointEjected
+            | EventKind::PoolPanic
             | EventKind::ReloadReverted => {
                 tracing::warn!(event, object = about, "{text}");
             }

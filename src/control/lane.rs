@@ -17,8 +17,8 @@ use crate::worker::{Command, Overloaded, Reply};
 const WINDOW: u64 = 512;
 /// After so many orders a worker is asked to tell that it got there.
 const MARK_EVERY: u64 = 128;
-/// Orders that wait here: more than the biggest change has (1024 pools set,
-/// 1024 listeners bound anew, 1024 pools forgotten).
+/// Orders that wait here: more than the biggest change has (2048 pools set,
+/// 1024 listeners bound anew, 2048 pools forgotten).
 const WAITING: usize = 8192;
 
 /// One worker and the orders that wait for it.

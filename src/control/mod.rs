@@ -6,12 +6,14 @@
 //! all sockets that it needs are there (`sockets`). So reload, drain, stop,
 //! start, endpoint settings and expiries are one mechanism. Decisions are pure
 //! (`state`, `told`, `plan`, `drain`, `lifecycle`, `why`, `observe`, `generations`,
-//! `trial`, `guard`, `removed`, `rebalance`); the edges are async (`controller`,
-//! `gather`). Connections go from worker to worker, and workers come and go, by
-//! `moves`.
+//! `trial`, `guard`, `removed`, `ramp`, `health`, `rebalance`); the edges are
+//! async (`controller`, `gather`). Connections go from worker to worker, and workers come
+//! and go, by `moves`.
 
+mod balancing;
 mod bring_up;
 mod changes;
+mod choice;
 mod clock;
 mod connections;
 mod controller;
@@ -21,6 +23,7 @@ mod drain;
 mod drain_plan;
 mod drains;
 mod estimate;
+mod event;
 mod figures;
 mod fleet;
 mod gather;
@@ -29,6 +32,7 @@ mod gone;
 mod gradual;
 mod guard;
 mod handle;
+mod health;
 mod history;
 mod journal;
 mod lane;
@@ -41,13 +45,18 @@ mod observe;
 mod overload;
 mod plan;
 mod port;
+mod prober;
+mod ramp;
 mod rebalance;
 mod refusals;
+mod refuse;
 mod reload;
 mod removed;
 mod request;
 mod revert;
+mod shelf;
 mod sockets;
+mod standing;
 mod start;
 mod state;
 #[cfg(test)]
@@ -58,12 +67,14 @@ mod upgrade;
 mod views;
 mod why;
 
+pub use balancing::*;
 pub use clock::{Clock, Now};
 pub use controller::{Controller, End};
 pub use handle::Handle;
 pub use history::*;
 pub use port::WorkerPort;
+pub use prober::{Answer, Asking, Outcome, Prober, Question};
 pub use request::*;
 pub use sockets::{Binder, SystemBinder};
-pub use start::{ApplyAccess, ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Start, Usage};
+pub use start::{ApplyAccess, ApplyLog, Hook, Keep, Pace, Parse, Prepared, Signal, Source, Start, Usage};
 pub use upgrade::*;

@@ -141,7 +141,12 @@ impl<P: WorkerPort> Controller<P> {
         self.fleet.hire(ports);
         self.sockets.set_workers(count);
         let accepting = self.fleet.told().listeners.iter().filter(|(_, told)| told.id.is_some());
-        let wanting: Vec<_> = accepting.map(|(name, _)| (name.clone(), (before..count).collect())).collect();
+        // What workers that went have left is with the others, who give it up when
+        // the state counts the new ones: only the rest is bound.
+        let spare = |held: &[usize]| held.iter().sum::<usize>().saturating_sub(before);
+        let wanting = accepting.map(|(name, told)| (name.clone(), (before + spare(&told.held)..count).collect()));
+        let wanting: Vec<(String, Vec<usize>)> =
+            wanting.filter(|(_, workers): &(String, Vec<usize>)| !workers.is_empty()).collect();
         wanting.into_iter().for_each(|(name, workers)| self.equip(&name, workers));
         Ok(())
     }
@@ -172,7 +177,8 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     /// At the end of every change: dismisses workers that the configuration in
-    /// force does not ask for, then goes on.
+    /// force does not ask for, or gives further ones what they are to have of
+    /// the others' sockets, then goes on.
     pub(super) fn fit_workers(&mut self, then: impl FnOnce(&mut Self) + Send + 'static) {
         let (count, before) = (self.workers_of(self.state.config()), self.hands.known);
         self.hands.known = count;
@@ -181,7 +187,10 @@ impl<P: WorkerPort> Controller<P> {
                 let text = format!("{before} -> {}", names::counted(count as u64, "worker"));
                 controller.journal.seen(EventKind::WorkersChanged, "", &text);
             }
-            then(controller);
+            match count > before {
+                true => controller.level(then),
+                false => then(controller),
+            }
         });
     }
 

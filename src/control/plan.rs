@@ -1,14 +1,14 @@
 //! What applying a candidate would change, with the live connections that each
 //! change touches. Pure.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     names,
     request::{Change, ChangeKind},
 };
 use crate::config::{
-    Config, Difference, EndpointChange, EndpointChangeKind, ListenerChange, Pool, PoolChange, SettingChange,
+    Address, Config, Difference, EndpointChange, EndpointChangeKind, ListenerChange, Pool, PoolChange, SettingChange,
     format_duration,
 };
 
@@ -17,7 +17,7 @@ pub(super) trait Live {
     /// Of a listener.
     fn listener(&self, name: &str) -> u64;
     /// Of an endpoint.
-    fn endpoint(&self, pool: &str, address: &str) -> u64;
+    fn endpoint(&self, pool: &str, address: &Address) -> u64;
 }
 
 /// Changes object by object. No reload cuts a connection at once: they are
@@ -82,10 +82,10 @@ fn pool(change: &PoolChange, live: &impl Live) -> Vec<Change> {
             vec![Change { drained, ..bare(names::pool(&old.name), ChangeKind::Removed, Vec::new()) }]
         }
         PoolChange::Changed { old, details, endpoints, .. } => {
-            let own_line = |address: &str| endpoints.iter().any(|each| each.address.to_string() == address);
+            let own_lines: HashSet<&Address> = endpoints.iter().map(|each| &each.address).collect();
             let mut changes = Vec::with_capacity(1 + endpoints.len());
             if !details.is_empty() {
-                let untouched = live_of(old, live, |address| !own_line(address));
+                let untouched = live_of(old, live, |address| !own_lines.contains(address));
                 let object = names::pool(&old.name);
                 changes.push(Change { untouched, ..bare(object, ChangeKind::Changed, details.clone()) });
             }
@@ -96,15 +96,14 @@ fn pool(change: &PoolChange, live: &impl Live) -> Vec<Change> {
 }
 
 fn endpoint(pool: &str, change: &EndpointChange, live: &impl Live) -> Change {
-    let address = change.address.to_string();
-    let active = live.endpoint(pool, &address);
-    let object = names::endpoint(pool, &address);
-    match change.kind {
+    let active = live.endpoint(pool, &change.address);
+    let object = names::endpoint(pool, &change.address.to_string());
+    match &change.kind {
         EndpointChangeKind::Added => bare(object, ChangeKind::Added, Vec::new()),
         EndpointChangeKind::Removed => Change { drained: active, ..bare(object, ChangeKind::Removed, Vec::new()) },
-        EndpointChangeKind::Reweighted { from, to } => {
-            let line = bare(object, ChangeKind::Changed, vec![format!("weight: {from} -> {to}")]);
-            if to == 0 { Change { drained: active, ..line } } else { Change { untouched: active, ..line } }
+        EndpointChangeKind::Changed { to, details } => {
+            let line = bare(object, ChangeKind::Changed, details.clone());
+            if *to == 0 { Change { drained: active, ..line } } else { Change { untouched: active, ..line } }
         }
     }
 }
@@ -113,9 +112,9 @@ fn setting(change: &SettingChange) -> Change {
     bare(change.section.to_owned(), ChangeKind::Changed, change.details.clone())
 }
 
-fn live_of(pool: &Arc<Pool>, live: &impl Live, counts: impl Fn(&str) -> bool) -> u64 {
-    let addresses = pool.endpoints.iter().map(|each| each.address.to_string());
-    addresses.filter(|address| counts(address)).map(|address| live.endpoint(&pool.name, &address)).sum()
+fn live_of(pool: &Arc<Pool>, live: &impl Live, counts: impl Fn(&Address) -> bool) -> u64 {
+    let addresses = pool.endpoints.iter().map(|each| &each.address);
+    addresses.filter(|address| counts(address)).map(|address| live.endpoint(&pool.name, address)).sum()
 }
 
 fn bare(object: String, kind: ChangeKind, details: Vec<String>) -> Change {

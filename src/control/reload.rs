@@ -18,15 +18,15 @@ use super::{
     told::Told,
     trial::Trial,
 };
-use crate::config::{self, Config, Difference, ListenerChange};
+use crate::config::{self, Address, Config, Difference, ListenerChange};
 
 impl Live for Told {
     fn listener(&self, name: &str) -> u64 {
         self.any_listener(name).map_or(0, |told| figures::listener(&told.shards).active)
     }
 
-    fn endpoint(&self, pool: &str, address: &str) -> u64 {
-        self.endpoints_named(pool, Some(address)).map(|each| figures::endpoint(&each.shards).active).sum()
+    fn endpoint(&self, pool: &str, address: &Address) -> u64 {
+        self.find(pool, address).map_or(0, |each| figures::endpoint(&each.shards).active)
     }
 }
 

@@ -1,8 +1,6 @@
 //! What an operator may ask, in netd's own words. The admin API, signals and
 //! tests all speak this; the Controller answers it.
 
-mod events;
-
 use std::{
     net::IpAddr,
     sync::Arc,
@@ -11,16 +9,18 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use super::standing::*;
+
+use super::balancing::{ChoiceView, ExplainRequest, SetSplit, ShareView, Split};
 use super::history::{ConfirmRequest, HistoryEntry, Pending, Returns, RollbackOutcome, RollbackRequest, Terms};
 use super::upgrade::{Receipt, UpgradeProgress, UpgradeRequest, Verdict};
 
+pub use super::event::{Event, EventKind};
 use crate::{
-    config::{Config, Listener, LogLevel},
+    config::{Config, Listener, LogLevel, Policy},
     metrics::HistogramSnapshot,
     protocol::CloseReason,
 };
-
-pub use events::EventKind;
 
 pub use super::drain_plan::{Course, DrainMode, DrainPlan};
 
@@ -71,6 +71,10 @@ pub enum Request {
     StopListener(StopRequest, Reply<()>),
     /// Overrides an endpoint.
     SetEndpoint(SetEndpoint, Reply<EndpointView>),
+    /// Sets the shares of a listener's pools.
+    SetSplit(SetSplit, Reply<ListenerView>),
+    /// Where a connection would go that came now.
+    Explain(ExplainRequest, Reply<ChoiceView>),
     /// Evens connections over the workers; answers what moved.
     Rebalance(RebalanceRequest, Reply<Vec<Moved>>),
     /// Which layer decides about an object.
@@ -294,6 +298,13 @@ pub enum EndpointState {
     Up,
     /// Takes connections, but the last connect failed.
     Failing,
+    /// Its checks fail: takes none, unless an operator set its weight or the
+    /// pool uses all.
+    Unhealthy,
+    /// Its connections fail: as above.
+    Ejected,
+    /// Was not asked yet, and is not used until then.
+    Unknown,
     /// Takes none: weight 0, drained, or its pool is.
     Draining,
     /// Takes none: maintenance.
@@ -308,15 +319,13 @@ impl EndpointState {
         match self {
             Self::Up => "up",
             Self::Failing => "failing",
+            Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
+            Self::Unknown => "unknown",
             Self::Draining => "draining",
             Self::Maintenance => "maintenance",
             Self::Removed => "removed",
         }
-    }
-
-    /// Whether it is given new connections.
-    pub fn takes(self) -> bool {
-        matches!(self, Self::Up | Self::Failing)
     }
 }
 
@@ -353,6 +362,10 @@ impl PoolState {
 pub struct ListenerView {
     /// Configured.
     pub config: Arc<Listener>,
+    /// Its pools, with the file's shares and those in force.
+    pub shares: Vec<ShareView>,
+    /// Shares that stand above the file's.
+    pub split: Option<Override<Split>>,
     /// Override.
     pub override_: Option<Override<ListenerOverride>>,
     /// Observed.
@@ -392,8 +405,6 @@ pub struct PoolLimitFigures {
     pub queued: u64,
     /// Connections that waited in vain.
     pub queue_timeouts: u64,
-    /// Connections closed because pool and line were full.
-    pub full: u64,
     /// Connects not tried again for want of a retry budget.
     pub retries_denied: u64,
 }
@@ -403,6 +414,8 @@ pub struct PoolLimitFigures {
 pub struct PoolView {
     /// Its name.
     pub name: String,
+    /// How it chooses; the default for one that is gone.
+    pub policy: Policy,
     /// Override.
     pub override_: Option<Override<PoolOverride>>,
     /// Observed.
@@ -416,12 +429,14 @@ pub struct PoolView {
     pub listeners: Vec<String>,
     /// Limits that are set.
     pub limits: Vec<LimitUse>,
+    /// Observed: too few of its endpoints are healthy, so all are used.
+    pub panics: bool,
 }
 
 impl PoolView {
     /// Endpoints that are given new connections.
     pub fn taking(&self) -> usize {
-        self.endpoints.iter().filter(|each| each.state.takes()).count()
+        self.endpoints.iter().filter(|each| each.weight > 0).count()
     }
 
     /// Endpoints that take connections and are not failing.
@@ -441,6 +456,15 @@ pub struct EndpointView {
     pub override_: Option<Override<EndpointOverride>>,
     /// In force.
     pub weight: u16,
+    /// The part of its share that it takes, in per cent: less than 100 in a
+    /// slow start.
+    pub percent: u32,
+    /// Takes connections only if no other does.
+    pub backup: bool,
+    /// Most connections that it may have.
+    pub max_connections: Option<u32>,
+    /// Connections that it has, all workers together.
+    pub load: u64,
     /// Observed.
     pub state: EndpointState,
     /// Observed.
@@ -451,6 +475,8 @@ pub struct EndpointView {
     pub last_failure: Option<(String, SystemTime)>,
     /// Mean time to connect.
     pub mean_connect_time: Option<Duration>,
+    /// Observed; `None`: the pool neither checks nor ejects.
+    pub health: Option<HealthView>,
 }
 
 /// Which connections. Every field that is set must match.
@@ -799,21 +825,6 @@ pub struct Moved {
     pub count: u64,
 }
 
-/// Something that happened.
-#[derive(Debug, Clone)]
-pub struct Event {
-    /// When.
-    pub at: SystemTime,
-    /// See [`EventKind`].
-    pub kind: EventKind,
-    /// `listener/web` ...; empty: the daemon.
-    pub object: String,
-    /// One line.
-    pub text: String,
-    /// Who asked for it.
-    pub by: Option<Provenance>,
-}
-
 /// All figures at one moment, for the metrics page. Worker by worker where a
 /// worker's own figure matters, else summed.
 #[derive(Debug, Clone)]
@@ -893,10 +904,17 @@ pub struct PoolSnapshot {
     pub name: String,
     /// Connections refused for want of an endpoint.
     pub no_endpoint: u64,
+    /// Connections closed because the pool, or every endpoint of it, had as
+    /// many as it may, and its line, if it has one, was full too.
+    pub full: u64,
     /// Connects tried on another endpoint.
     pub retries: u64,
     /// See [`PoolLimitFigures`].
     pub limits: PoolLimitFigures,
+    /// What its health checks took; `None`: it neither checks nor ejects.
+    pub probe_time: Option<HistogramSnapshot>,
+    /// It uses all endpoints because too few are healthy.
+    pub panics: bool,
     /// Its endpoints.
     pub endpoints: Vec<EndpointSnapshot>,
 }
@@ -908,6 +926,14 @@ pub struct EndpointSnapshot {
     pub address: String,
     /// Weight in force.
     pub weight: u16,
+    /// The part of its share that it takes, in per cent.
+    pub percent: u32,
+    /// Takes connections only if no other does.
+    pub backup: bool,
+    /// Most connections that it may have.
+    pub max_connections: Option<u32>,
+    /// Connections that it has or is about to have.
+    pub load: u64,
     /// It takes new connections.
     pub accepting: bool,
     /// The last connect to it failed.
@@ -922,6 +948,10 @@ pub struct EndpointSnapshot {
     pub bytes_from_upstream: u64,
     /// Failed connects.
     pub connect_failures: u64,
+    /// Connections that it ended soon and without a byte.
+    pub early_resets: u64,
+    /// `None`: the pool neither checks nor ejects.
+    pub health: Option<HealthSnapshot>,
     /// Time to connect.
     pub connect_time: HistogramSnapshot,
 }

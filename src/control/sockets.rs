@@ -12,7 +12,7 @@ use std::{
 use super::request::Refusal;
 use crate::{
     config::{Address, Listener},
-    listen::{self, BindAddress, BindOptions, Bound, Kept, ListenSocket},
+    listen::{self, BindAddress, BindOptions, Bound, Duplicate, Kept, ListenSocket, Origin},
 };
 
 /// How sockets are made; tests put their own in its place.
@@ -72,6 +72,8 @@ pub(super) struct Sockets {
     pub(super) inherited: HashMap<String, Inherited>,
     /// Sockets on addresses that only a start can bind, by their address.
     pub(super) kept: HashMap<Address, Kept>,
+    /// Sockets that have outlived an earlier netd, by listener.
+    pub(super) outlived: HashMap<String, Vec<OwnedFd>>,
     /// The user and group that netd becomes, if it does.
     owner: Option<(u32, u32)>,
     pub(super) workers: usize,
@@ -98,7 +100,7 @@ impl Sockets {
             Some((listener.name.clone(), Inherited { address: listener.address.clone(), fds }))
         });
         let inherited = matched.collect();
-        Self { binder, inherited, kept: HashMap::new(), owner, workers }
+        Self { binder, inherited, kept: HashMap::new(), outlived: HashMap::new(), owner, workers }
     }
 
     /// Opens sockets for all of `listeners`, or for none; `ours`: where netd
@@ -132,6 +134,9 @@ impl Sockets {
         if self.inherited.get(&listener.name).is_some_and(|each| each.address == listener.address) {
             return self.open_inherited(listener);
         }
+        if let Some(bound) = self.open_outlived(listener) {
+            return Ok(Opened { bound, inherited: false });
+        }
         let again = !is_ours(listener, ours);
         if let Some(kept) = self.kept.get(&listener.address).filter(|_| again) {
             let bound = kept.listen(listener.backlog).map_err(|error| error.to_string())?;
@@ -147,6 +152,33 @@ impl Sockets {
             self.kept.insert(listener.address.clone(), kept);
         }
         Ok(Opened { bound, inherited: false })
+    }
+
+    /// Sockets that an earlier netd has left, their queues with them; `None`:
+    /// there are none, or none that can be used.
+    fn open_outlived(&mut self, listener: &Listener) -> Option<Bound> {
+        let fds = self.outlived.remove(&listener.name)?;
+        let given = fds.into_iter().map(|fd| Duplicate { fd, origin: Origin::Own }).collect();
+        let resumed = listen::resume(given).and_then(|bound| {
+            bound.sockets.iter().try_for_each(ListenSocket::accept_new)?;
+            Ok(bound)
+        });
+        match resumed {
+            Ok(mut bound) => {
+                let missing = self.workers.saturating_sub(bound.sockets.len());
+                if missing > 0 {
+                    let more = self.more(listener, &bound.local, missing);
+                    bound.sockets.extend(more.into_iter().flatten());
+                }
+                bound.sockets.iter().for_each(|socket| socket.set_backlog(listener.backlog));
+                tracing::info!(listener = %listener.name, "it goes on with the sockets of an earlier netd");
+                Some(bound)
+            }
+            Err(error) => {
+                tracing::warn!(listener = %listener.name, %error, "the sockets of an earlier netd cannot be used");
+                None
+            }
+        }
     }
 
     /// The socket that systemd made for it.

@@ -14,8 +14,10 @@ use super::{
     controller::Controller,
     fleet::Fleet,
     handle::Handle,
+    health::Health,
     moves::Hands,
     port::WorkerPort,
+    prober::Prober,
     request::Refusal,
     sockets::{Binder, Opened, Sockets},
     state::State,
@@ -113,6 +115,10 @@ pub type ApplyLog = Box<dyn FnMut(&config::Log) -> Result<(), String> + Send>;
 /// Takes on another configuration of the access log.
 pub type ApplyAccess = Box<dyn FnMut(&config::AccessLog) -> Result<(), String> + Send>;
 
+/// Told all listening sockets with the names of their listeners, whenever they
+/// have changed; answers whether it could keep them all.
+pub type Keep = Box<dyn FnMut(Vec<(String, OwnedFd)>) -> bool + Send>;
+
 /// All that the Controller needs of the world.
 pub struct Start {
     /// The first configuration.
@@ -148,6 +154,8 @@ pub struct Start {
     pub hooks: Box<dyn FnMut(Hook) + Send>,
     /// Makes sockets; [`SystemBinder`](super::SystemBinder) but for tests.
     pub binder: Box<dyn Binder>,
+    /// Asks endpoints how they are.
+    pub prober: Box<dyn Prober>,
     /// The daemon's version.
     pub version: String,
     /// First connection number: above all that any predecessor gave out.
@@ -158,6 +166,11 @@ pub struct Start {
     pub story: Story,
     /// What a predecessor has handed over.
     pub inheritance: Option<(Will, Vec<ListenerSockets>)>,
+    /// Listening sockets that outlived an earlier netd, by listener: bound to
+    /// its address, with what waits in their queues.
+    pub kept: HashMap<String, Vec<OwnedFd>>,
+    /// Has somebody keep listening sockets beyond the end of this process.
+    pub keep: Option<Keep>,
 }
 
 impl fmt::Debug for Start {
@@ -175,6 +188,7 @@ pub struct Prepared {
     pub(super) adoption: Option<Adoption>,
     pub(super) legacy: Option<Legacy>,
     pub(super) log_level: LogLevel,
+    pub(super) health: Health,
     state: State,
     opened: BTreeMap<String, Opened>,
 }
@@ -191,13 +205,17 @@ impl Prepared {
         let binder = std::mem::replace(&mut start.binder, Box::new(super::SystemBinder));
         let workers = worker_count(&start);
         let mut sockets = Sockets::new(binder, inherited, &start.config.listeners, workers, start.owner);
+        sockets.outlived = std::mem::take(&mut start.kept);
         let config = Arc::clone(&start.config);
+        let health = Health::new(start.first_sequence);
         let refused = |faults| Refusal::from(faults).to_string();
         let Some((will, given)) = inheritance else {
             let opened = sockets.open(config.listeners.iter(), &[]).map_err(refused)?;
+            sockets.outlived.clear();
             let log_level = config.log.level;
             let state = State::new(config, now.wall);
-            return Ok(Self { start, started: now, sockets, adoption: None, legacy: None, log_level, state, opened });
+            let (adoption, legacy) = (None, None);
+            return Ok(Self { start, started: now, sockets, adoption, legacy, log_level, health, state, opened });
         };
         let started = upgrade::started(&will, now);
         let by_hand = will.log_level.as_deref().and_then(|word| word.parse().ok());
@@ -208,7 +226,7 @@ impl Prepared {
         let (state, legacy) = Legacy::new(will, Arc::clone(&config), now.wall);
         let adoption = sockets.take_over(given, &config, |name| state.accepts(name)).map_err(refused)?;
         let (adoption, legacy) = (Some(adoption), Some(legacy));
-        Ok(Self { start, started, sockets, adoption, legacy, log_level, state, opened: BTreeMap::new() })
+        Ok(Self { start, started, sockets, adoption, legacy, log_level, health, state, opened: BTreeMap::new() })
     }
 
     /// Starts the workers and gives them the first configuration. They serve
@@ -245,7 +263,16 @@ impl Prepared {
             }
         }
         let mut fleet = Fleet::new(workers);
-        let state = self.state.clone().with_workers(fleet.workers().len());
+        let mut state = self.state.clone().with_workers(fleet.workers().len());
+        let now = self.start.clock.now();
+        if let Some(legacy) = &mut self.legacy {
+            self.health.inherit(state.config(), std::mem::take(&mut legacy.health), now);
+        }
+        self.health.follow(state.config(), now);
+        // Of most nothing is known yet: those rest that are unused until it is.
+        if let (Some(resting), _) = self.health.settle(&state) {
+            state.let_rest(resting);
+        }
         let mut delta = fleet.told().delta(&state);
         if self.adoption.is_some() {
             // Pools only; listeners when this process may accept.

@@ -1,23 +1,26 @@
 //! What shall be: the configuration and the overrides above it. Pure.
 
 mod restore;
+mod split;
 
 use std::{
     borrow::Borrow,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use super::{
+    balancing::Split,
     crew::Crew,
+    health::Resting,
     names,
     request::{
         EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target, WorkerOverride,
     },
     upgrade::Overrides,
 };
-use crate::config::{Config, Endpoint, Listener, Pool};
+use crate::config::{Address, Config, Endpoint, Listener, Pool};
 
 /// Longest `who` kept, in bytes.
 const WHO: usize = 128;
@@ -35,6 +38,10 @@ pub(super) struct State {
     listeners: BTreeMap<String, Override<ListenerOverride>>,
     pools: BTreeMap<String, Override<PoolOverride>>,
     endpoints: BTreeMap<(String, String), Override<EndpointOverride>>,
+    /// What is observed; no operator sets it.
+    resting: Resting,
+    /// Shares of pools, by listener.
+    splits: BTreeMap<String, Override<Split>>,
     crew: Crew,
 }
 
@@ -58,6 +65,8 @@ impl State {
             listeners: BTreeMap::new(),
             pools: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            resting: Resting::new(),
+            splits: BTreeMap::new(),
             crew: Crew::default(),
         }
     }
@@ -87,13 +96,14 @@ impl State {
         now: SystemTime,
         overrides: Overrides,
     ) -> (Self, Vec<Lifted>) {
-        let Overrides { daemon, listeners, pools, endpoints } = overrides;
+        let Overrides { daemon, listeners, pools, endpoints, splits } = overrides;
         let mut state = Self {
             generation: generation.saturating_sub(1),
             daemon,
             listeners: listeners.into_iter().collect(),
             pools: pools.into_iter().collect(),
             endpoints: endpoints.into_iter().collect(),
+            splits: splits.into_iter().collect(),
             ..Self::new(config.clone(), now)
         };
         let lifted = state.replace(config, now);
@@ -115,6 +125,7 @@ impl State {
             listeners: list(&self.listeners),
             pools: list(&self.pools),
             endpoints: list(&self.endpoints),
+            splits: list(&self.splits),
         }
     }
 
@@ -171,12 +182,37 @@ impl State {
         self.listener_override(listener).is_none() && self.listener(listener).is_ok()
     }
 
-    /// The endpoint's weight in force.
+    /// The endpoint's weight in force: an endpoint that rests has none, unless
+    /// an operator has set its weight.
+    pub(super) fn weight_in_force(&self, pool: &str, endpoint: &Endpoint) -> u16 {
+        match self.weight(pool, endpoint) {
+            0 => 0,
+            _ if self.rests(pool, &endpoint.address) && self.own(pool, endpoint).is_none() => 0,
+            weight => weight,
+        }
+    }
+
+    /// Whether it is observed that the endpoint had better get no connections.
+    pub(super) fn rests(&self, pool: &str, address: &Address) -> bool {
+        self.resting.get(pool).is_some_and(|resting| resting.contains(address))
+    }
+
+    /// All that rest.
+    pub(super) fn resting(&self) -> &Resting {
+        &self.resting
+    }
+
+    /// Others rest from now on.
+    pub(super) fn let_rest(&mut self, resting: Resting) {
+        self.resting = resting;
+    }
+
+    /// The endpoint's weight as far as file and operators are concerned.
     pub(super) fn weight(&self, pool: &str, endpoint: &Endpoint) -> u16 {
         if self.pools.contains_key(pool) {
             return 0;
         }
-        match self.endpoint_override(pool, &endpoint.address.to_string()).map(|each| each.value) {
+        match self.own(pool, endpoint).map(|each| each.value) {
             Some(EndpointOverride::Weight(weight)) => weight,
             Some(EndpointOverride::Draining | EndpointOverride::Maintenance) => 0,
             None => endpoint.weight,
@@ -216,9 +252,14 @@ impl State {
         self.endpoints.get(&(pool.to_owned(), address.to_owned()))
     }
 
+    fn own(&self, pool: &str, endpoint: &Endpoint) -> Option<&Override<EndpointOverride>> {
+        // Without any there is nothing to look up, for thousands of endpoints.
+        if self.endpoints.is_empty() { None } else { self.endpoint_override(pool, &endpoint.address.to_string()) }
+    }
+
     /// Overrides in force.
     pub(super) fn overrides(&self) -> usize {
-        let objects = self.listeners.len() + self.pools.len() + self.endpoints.len();
+        let objects = self.listeners.len() + self.pools.len() + self.endpoints.len() + self.splits.len();
         usize::from(self.daemon.is_some()) + objects + self.crew.overrides()
     }
 
@@ -233,6 +274,7 @@ impl State {
             |listener| before.listener(listener).is_err(),
             |pool| before.pool(pool).is_err(),
             |pool, address| before.endpoint(pool, address).is_err(),
+            |listener, split| !split.fits(before.listener(listener).ok()),
         )
     }
 
@@ -342,7 +384,9 @@ impl State {
 
     /// Whether an override's time is over.
     pub(super) fn has_expired(&self, now: SystemTime) -> bool {
-        self.listeners.values().any(|each| over(each, now)) || self.endpoints.values().any(|each| over(each, now))
+        self.listeners.values().any(|each| over(each, now))
+            || self.endpoints.values().any(|each| over(each, now))
+            || self.splits.values().any(|each| over(each, now))
     }
 
     /// Lifts the overrides whose time is over.
@@ -352,6 +396,7 @@ impl State {
             |listener| before.listeners.get(listener).is_some_and(|each| over(each, now)),
             |_| false,
             |pool, address| before.endpoint_override(pool, address).is_some_and(|each| over(each, now)),
+            |listener, _| before.splits.get(listener).is_some_and(|each| over(each, now)),
         )
     }
 
@@ -360,7 +405,13 @@ impl State {
         listener: impl Fn(&str) -> bool,
         pool: impl Fn(&str) -> bool,
         endpoint: impl Fn(&str, &str) -> bool,
+        split: impl Fn(&str, &Split) -> bool,
     ) -> Vec<Lifted> {
+        let gone = self.splits.iter().filter(|(name, each)| split(name, &each.value));
+        let gone: BTreeSet<String> = gone.map(|(name, _)| name.clone()).collect();
+        let splits = take_if(&mut self.splits, |name| gone.contains(name))
+            .into_iter()
+            .map(|(name, value)| Lifted { object: names::listener(&name), value: value.to_string() });
         let listeners = take_if(&mut self.listeners, |name| listener(name))
             .into_iter()
             .map(|(name, value)| Lifted { object: names::listener(&name), value: value.to_string() });
@@ -370,7 +421,7 @@ impl State {
         let endpoints = take_if(&mut self.endpoints, |(pool, address)| endpoint(pool, address)).into_iter().map(
             |((pool, address), value)| Lifted { object: names::endpoint(&pool, &address), value: value.to_string() },
         );
-        listeners.chain(pools).chain(endpoints).collect()
+        listeners.chain(pools).chain(endpoints).chain(splits).collect()
     }
 
     fn not_drained(&self, target: &Target) -> String {

@@ -9,7 +9,7 @@ pub(super) use world::{FakeWorker, World, on_control_thread, quick};
 use super::request::Provenance;
 use crate::config::{
     AccessLog, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics,
-    Pool, Process, Protocol, Rebalance, Reload, Workers,
+    Pool, PoolHealth, Process, Protocol, Rebalance, Reload, Workers,
 };
 
 /// Nothing but two workers.
@@ -47,7 +47,7 @@ pub(super) fn usual() -> Config {
 }
 
 pub(super) fn relay(name: &str, address: &str, pool: &str) -> Arc<Listener> {
-    listener(name, address, Protocol::Tcp { pool: pool.to_owned() })
+    listener(name, address, Protocol::tcp(pool))
 }
 
 pub(super) fn echo(name: &str, address: &str) -> Arc<Listener> {
@@ -56,12 +56,16 @@ pub(super) fn echo(name: &str, address: &str) -> Arc<Listener> {
 
 pub(super) fn pool(name: &str, endpoints: &[(&str, u16)]) -> Arc<Pool> {
     let endpoints =
-        endpoints.iter().map(|&(address, weight)| Endpoint { address: address.parse().unwrap(), weight }).collect();
+        endpoints.iter().map(|&(address, weight)| Endpoint::new(address.parse().unwrap(), weight)).collect();
     Arc::new(Pool {
         name: name.to_owned(),
         endpoints,
+        policy: Default::default(),
+        slow_start: None,
+        endpoint_max_connections: None,
         connect_timeout: Duration::from_secs(5),
         retries: 2,
+        health: PoolHealth::default(),
         limits: Default::default(),
     })
 }

@@ -3,13 +3,23 @@
 
 pub(super) mod grow;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Instant,
+};
 
-use super::{figures, request::Figures, state::State};
+use super::{
+    balancing, figures,
+    ramp::{self, Ramp},
+    request::Figures,
+    state::State,
+};
 use crate::{
-    config::{Address, Endpoint, Listener, Pool},
+    balance::{Candidate, Tables, stable_hash},
+    config::{Address, Endpoint, Listener, Pool, PoolShare},
     metrics::{EndpointShard, ListenerShard, PoolShard},
-    worker::{Door, EndpointId, ListenerGate, ListenerId, PoolGate, PoolId, ProcessGate},
+    worker::{Door, EndpointId, ListenerGate, ListenerId, Load, PoolGate, PoolId, ProcessGate, Tally},
 };
 
 /// Ids of its past that one listener remembers; connections on older ones
@@ -36,6 +46,8 @@ pub(super) struct ToldListener {
     pub(super) bound: String,
     /// The socket came from systemd.
     pub(super) inherited: bool,
+    /// Its pools with the shares in force.
+    pub(super) split: Vec<PoolShare>,
 }
 
 /// A pool that the workers know.
@@ -51,6 +63,10 @@ pub(super) struct ToldPool {
     pub(super) gate: Arc<PoolGate>,
     /// In the order of the file.
     pub(super) endpoints: Vec<ToldEndpoint>,
+    /// What its policy needs for them.
+    pub(super) tables: Tables,
+    /// Where each endpoint stands.
+    places: HashMap<Address, usize>,
 }
 
 /// An endpoint that the workers know or knew.
@@ -64,6 +80,14 @@ pub(super) struct ToldEndpoint {
     pub(super) id: EndpointId,
     /// In force.
     pub(super) weight: u16,
+    /// How far it is with a slow start.
+    pub(super) ramp: Ramp,
+    /// Takes connections only if no other does.
+    pub(super) backup: bool,
+    /// Most connections that it may have.
+    pub(super) max_connections: Option<u32>,
+    /// Connections that it has, all workers together; stays with its id.
+    pub(super) load: Arc<Load>,
     /// One a worker.
     pub(super) shards: Vec<Arc<EndpointShard>>,
 }
@@ -125,7 +149,7 @@ impl Told {
                 (None, false) if told.is_some_and(|told| told.config == *listener) => continue,
                 (None, false) => &mut delta.note,
                 (Some(_), false) => &mut delta.stop,
-                (Some(told), true) if told.config == *listener => continue,
+                (Some(told), true) if told.config == *listener && told.split == state.split(listener) => continue,
                 (Some(told), true) if needs_sockets(&told.config, listener) => &mut delta.rebind,
                 (Some(_), true) => &mut delta.update,
             };
@@ -156,12 +180,14 @@ impl Told {
                 gate: ListenerGate::new(&config.limits, None),
                 bound: config.address.to_string(),
                 inherited: false,
+                split: Vec::new(),
             })
         });
         if told.config.limits != config.limits {
             told.gate = ListenerGate::new(&config.limits, Some(&told.gate));
         }
         told.config = config.clone();
+        told.split = config.protocol.pools().to_vec();
         told
     }
 
@@ -170,18 +196,68 @@ impl Told {
     pub(super) fn pool(&mut self, config: &Arc<Pool>, state: &State, workers: usize) -> &ToldPool {
         let name = &config.name;
         let before = self.pools.remove(name);
-        let (id, shards, gate, mut known) = match before {
+        // All endpoints of a pool that is new begin together: none is slow.
+        let slow = before.is_some() && config.slow_start.is_some();
+        let (id, shards, gate, known) = match before {
             Some(told) => (told.id, told.shards, told.gate, told.endpoints),
             None => {
                 let shards = figures::pool_shards(name, workers);
                 (PoolId(self.fresh()), shards, PoolGate::new(&self.gates), Vec::new())
             }
         };
-        let endpoints = config.endpoints.iter().map(|each| self.endpoint(name, each, state, &mut known, workers));
-        let endpoints = endpoints.collect();
-        self.retired_endpoints.append(&mut known);
-        let told = ToldPool { config: config.clone(), id, shards, gate, endpoints };
+        let mut known: HashMap<Address, ToldEndpoint> =
+            known.into_iter().map(|each| (each.address.clone(), each)).collect();
+        let mut back = self.take_retired(name);
+        let endpoints = config.endpoints.iter().map(|each| {
+            let before = known.remove(&each.address);
+            let begins = before.as_ref().is_none_or(|before| before.weight == 0);
+            let ramp = match &before {
+                _ if !slow => Ramp::Done,
+                _ if begins => Ramp::Due,
+                Some(before) => before.ramp,
+                None => Ramp::Done,
+            };
+            let before = before.or_else(|| back.remove(&each.address));
+            let told = self.endpoint(config, each, state, before, workers);
+            ToldEndpoint { ramp: if told.weight == 0 { Ramp::Done } else { ramp }, ..told }
+        });
+        let endpoints: Vec<ToldEndpoint> = endpoints.collect();
+        self.retired_endpoints.extend(known.into_values().chain(back.into_values()));
+        let places = endpoints.iter().enumerate().map(|(at, each)| (each.address.clone(), at)).collect();
+        let tables = tables(config, &endpoints);
+        let told = ToldPool { config: config.clone(), id, shards, gate, endpoints, tables, places };
         self.pools.entry(name.clone()).or_insert(told)
+    }
+
+    /// Notes other weights of endpoints, for what is observed of them; answers
+    /// the pools that have some.
+    pub(super) fn reweigh(&mut self, state: &State, workers: usize) -> Vec<String> {
+        let pools = state.resting().keys().filter_map(|name| self.pools.get(name));
+        let others = pools.filter(|told| !is_in_force(told, &told.config, state));
+        let others: Vec<Arc<Pool>> = others.map(|told| told.config.clone()).collect();
+        others.into_iter().map(|pool| self.pool(&pool, state, workers).config.name.clone()).collect()
+    }
+
+    /// Goes on with slow starts; answers the pools whose weights are others
+    /// now.
+    pub(super) fn go_on(&mut self, now: Instant) -> Vec<String> {
+        let slow = self.pools.values_mut().filter_map(|told| Some((told.config.slow_start?, told)));
+        slow.filter_map(|(whole, told)| {
+            let mut turned = false;
+            for each in &mut told.endpoints {
+                let next = each.ramp.at(now, whole);
+                turned |= next.percent() != each.ramp.percent();
+                each.ramp = next;
+            }
+            turned.then(|| told.config.name.clone())
+        })
+        .collect()
+    }
+
+    /// The endpoint of this address, if the workers know or knew it.
+    pub(super) fn find(&self, pool: &str, address: &Address) -> Option<&ToldEndpoint> {
+        let known = self.pools.get(pool).and_then(|told| told.endpoints.get(*told.places.get(address)?));
+        known.or_else(|| self.retired_endpoints.iter().find(|each| each.pool == pool && each.address == *address))
     }
 
     /// Forgets a pool; its endpoints are retired.
@@ -250,25 +326,66 @@ impl Told {
         self.listeners.get(name).or_else(|| self.retired_listeners.get(name))
     }
 
+    /// Takes what is retired of a pool out of the list, by address.
+    fn take_retired(&mut self, pool: &str) -> HashMap<Address, ToldEndpoint> {
+        let all = std::mem::take(&mut self.retired_endpoints);
+        let (of_pool, others) = all.into_iter().partition(|each| each.pool == pool);
+        self.retired_endpoints = others;
+        let of_pool: Vec<ToldEndpoint> = of_pool;
+        of_pool.into_iter().map(|each| (each.address.clone(), each)).collect()
+    }
+
     fn endpoint(
         &mut self,
-        pool: &str,
+        pool: &Pool,
         config: &Endpoint,
         state: &State,
-        known: &mut Vec<ToldEndpoint>,
+        before: Option<ToldEndpoint>,
         workers: usize,
     ) -> ToldEndpoint {
-        let weight = state.weight(pool, config);
-        let before = take(known, |each| each.address == config.address)
-            .or_else(|| take(&mut self.retired_endpoints, |each| each.pool == pool && each.address == config.address));
-        before.map(|told| ToldEndpoint { weight, ..told }).unwrap_or_else(|| ToldEndpoint {
-            pool: pool.to_owned(),
+        let told = before.unwrap_or_else(|| ToldEndpoint {
+            pool: pool.name.clone(),
             address: config.address.clone(),
             id: EndpointId(self.fresh()),
-            weight,
-            shards: figures::endpoint_shards(pool, &config.address, workers),
-        })
+            weight: 0,
+            ramp: Ramp::Done,
+            backup: false,
+            max_connections: None,
+            load: Arc::default(),
+            shards: figures::endpoint_shards(&pool.name, &config.address, workers),
+        });
+        ToldEndpoint {
+            weight: state.weight_in_force(&pool.name, config),
+            backup: config.backup,
+            max_connections: config.max_connections.or(pool.endpoint_max_connections),
+            ..told
+        }
     }
+}
+
+impl ToldEndpoint {
+    /// Where a worker counts its connections.
+    pub(super) fn tally(&self, worker: usize) -> Option<Tally> {
+        Some(Tally { counters: Arc::clone(self.shards.get(worker)?), load: Arc::clone(&self.load) })
+    }
+}
+
+impl ToldPool {
+    /// Weights as the workers see them, in the order of the endpoints.
+    pub(super) fn weights(&self) -> impl Iterator<Item = u32> {
+        let any = self.endpoints.iter().any(|each| each.ramp != Ramp::Done);
+        self.endpoints.iter().map(move |each| ramp::scaled(each.weight, each.ramp, any))
+    }
+}
+
+/// What the pool's policy needs: here and not on the workers' threads, since it
+/// takes long for thousands of endpoints.
+fn tables(config: &Pool, endpoints: &[ToldEndpoint]) -> Tables {
+    let candidate =
+        |(at, each): (usize, &ToldEndpoint)| Candidate { key: at, weight: u32::from(each.weight), backup: each.backup };
+    let candidates: Vec<_> = endpoints.iter().enumerate().map(candidate).collect();
+    let name = |at: &usize| stable_hash(endpoints[*at].address.to_string().as_bytes());
+    Tables::of(balancing::policy(config.policy), &candidates, name)
 }
 
 impl ToldListener {
@@ -311,16 +428,16 @@ impl ToldListener {
 
 fn is_in_force(told: &ToldPool, pool: &Arc<Pool>, state: &State) -> bool {
     told.config == *pool
-        && told.endpoints.iter().zip(&pool.endpoints).all(|(told, each)| told.weight == state.weight(&pool.name, each))
+        && told
+            .endpoints
+            .iter()
+            .zip(&pool.endpoints)
+            .all(|(told, each)| told.weight == state.weight_in_force(&pool.name, each))
 }
 
 /// Whether the change needs other sockets.
 fn needs_sockets(old: &Listener, new: &Listener) -> bool {
     old.address != new.address || old.v6only != new.v6only || old.mode != new.mode
-}
-
-fn take<T>(list: &mut Vec<T>, matches: impl Fn(&T) -> bool) -> Option<T> {
-    list.iter().position(matches).map(|at| list.remove(at))
 }
 
 #[cfg(test)]

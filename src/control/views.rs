@@ -8,15 +8,15 @@ use super::{
     port::WorkerPort,
     request::{
         ConfigView, EndpointOverride, EndpointSnapshot, EndpointState, EndpointView, Explanation, Figures,
-        ListenerSnapshot, ListenerState, ListenerView, PoolSnapshot, PoolState, PoolView, Refusal, Snapshot, Status,
-        WorkerSnapshot, WorkerView,
+        ListenerSnapshot, ListenerState, ListenerView, PoolSnapshot, PoolState, PoolView, Refusal, Snapshot, Standing,
+        Status, WorkerSnapshot, WorkerView,
     },
     told::{ToldEndpoint, ToldListener},
     trial::Trial,
     why::{self, Object},
 };
 use crate::{
-    config::{Endpoint, Pool},
+    config::{Endpoint, Listener, Policy, Pool},
     metrics::HistogramSnapshot,
 };
 
@@ -74,17 +74,22 @@ impl<P: WorkerPort> Controller<P> {
 
     pub(super) fn endpoint_view(&self, pool: &str, config: &Endpoint) -> EndpointView {
         let address = config.address.to_string();
-        let known = self.fleet.told().endpoints(Some(pool)).find(|each| each.address == config.address);
+        let known = self.fleet.told().find(pool, &config.address);
         let shards = known.map(|each| &*each.shards).unwrap_or_default();
         EndpointView {
+            backup: config.backup,
+            max_connections: known.and_then(|each| each.max_connections),
+            load: known.map_or(0, |each| each.load.get()),
+            percent: known.map_or(100, |each| each.ramp.percent()),
             configured_weight: config.weight,
             override_: self.state.endpoint_override(pool, &address).cloned(),
-            weight: self.state.weight(pool, config),
-            state: self.endpoint_state(pool, config),
+            weight: self.state.weight_in_force(pool, config),
+            state: self.endpoint_state(pool, config, known),
             figures: figures::endpoint(shards),
             connect_failures: figures::connect_failures(shards),
             last_failure: figures::last_failure(shards, self.started.wall),
             mean_connect_time: figures::connect_time(shards).mean(),
+            health: self.health.view(pool, &config.address, self.clock.now()),
             address,
         }
     }
@@ -162,10 +167,12 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    fn listener_view(&self, told: &ToldListener) -> ListenerView {
+    pub(super) fn listener_view(&self, told: &ToldListener) -> ListenerView {
         let name = &told.config.name;
         let known = self.state.listener(name).is_ok();
         ListenerView {
+            shares: self.told_shares(told),
+            split: self.state.split_override(name).filter(|_| known).cloned(),
             config: told.config.clone(),
             override_: self.state.listener_override(name).filter(|_| known).cloned(),
             state: if known { listener_state(told) } else { ListenerState::Removed },
@@ -184,19 +191,21 @@ impl<P: WorkerPort> Controller<P> {
         let state = match self.state.pool_override(&config.name) {
             Some(_) => PoolState::Draining,
             None if endpoints.iter().any(|each| each.state == EndpointState::Up) => PoolState::Up,
-            None if endpoints.iter().any(|each| each.state.takes()) => PoolState::Failing,
+            None if endpoints.iter().any(|each| each.weight > 0) => PoolState::Failing,
             None => PoolState::Down,
         };
         let relaying = self.state.config().listeners.iter();
-        let relaying = relaying.filter(|each| each.protocol.pool() == Some(&config.name));
+        let relaying = relaying.filter(|each| has_pool(each, &config.name));
         PoolView {
             name: config.name.clone(),
+            policy: config.policy,
             override_: self.state.pool_override(&config.name).cloned(),
             state,
             figures: sum(&endpoints),
             endpoints,
             listeners: relaying.map(|each| each.name.clone()).collect(),
             limits: self.fleet.told().pools.get(&config.name).map(limits::of_pool).unwrap_or_default(),
+            panics: self.health.panics(&config.name),
         }
     }
 
@@ -205,12 +214,14 @@ impl<P: WorkerPort> Controller<P> {
         let endpoints: Vec<EndpointView> = self.removed_endpoints(name).collect();
         PoolView {
             name: name.to_owned(),
+            policy: Policy::default(),
             override_: None,
             state: PoolState::Removed,
             figures: sum(&endpoints),
             endpoints,
             listeners: Vec::new(),
             limits: Vec::new(),
+            panics: false,
         }
     }
 
@@ -218,6 +229,10 @@ impl<P: WorkerPort> Controller<P> {
     fn removed_endpoints(&self, pool: &str) -> impl Iterator<Item = EndpointView> {
         let of_pool = self.fleet.told().retired_endpoints.iter().filter(move |each| each.pool == pool);
         let views = of_pool.map(|each| EndpointView {
+            backup: each.backup,
+            max_connections: None,
+            load: each.load.get(),
+            percent: 100,
             address: each.address.to_string(),
             configured_weight: 0,
             override_: None,
@@ -227,11 +242,12 @@ impl<P: WorkerPort> Controller<P> {
             connect_failures: figures::connect_failures(&each.shards),
             last_failure: figures::last_failure(&each.shards, self.started.wall),
             mean_connect_time: figures::connect_time(&each.shards).mean(),
+            health: None,
         });
         views.filter(|view| view.figures.active > 0)
     }
 
-    fn endpoint_state(&self, pool: &str, config: &Endpoint) -> EndpointState {
+    fn endpoint_state(&self, pool: &str, config: &Endpoint, known: Option<&ToldEndpoint>) -> EndpointState {
         let own = self.state.endpoint_override(pool, &config.address.to_string());
         if own.is_some_and(|each| each.value == EndpointOverride::Maintenance) {
             return EndpointState::Maintenance;
@@ -239,7 +255,12 @@ impl<P: WorkerPort> Controller<P> {
         if self.state.weight(pool, config) == 0 {
             return EndpointState::Draining;
         }
-        let known = self.fleet.told().endpoints(Some(pool)).find(|each| each.address == config.address);
+        match self.health.standing(pool, &config.address) {
+            Standing::Unhealthy => return EndpointState::Unhealthy,
+            Standing::Ejected => return EndpointState::Ejected,
+            Standing::Unknown if self.state.rests(pool, &config.address) => return EndpointState::Unknown,
+            Standing::Unknown | Standing::Healthy | Standing::Unchecked => {}
+        }
         if known.is_some_and(|each| figures::is_failing(&each.shards)) {
             return EndpointState::Failing;
         }
@@ -255,9 +276,19 @@ impl<P: WorkerPort> Controller<P> {
             .map(|(name, pool)| PoolSnapshot {
                 name: name.clone(),
                 no_endpoint: pool.shards.iter().map(|shard| shard.no_endpoint.get()).sum(),
+                full: pool.shards.iter().map(|shard| shard.full.get()).sum(),
                 retries: pool.shards.iter().map(|shard| shard.retries.get()).sum(),
                 limits: figures::pool_limits(&pool.shards, pool.gate.waiting()),
-                endpoints: pool.endpoints.iter().map(|each| endpoint_snapshot(each, each.weight)).collect(),
+                probe_time: self.health.probe_time(name),
+                panics: self.health.panics(name),
+                endpoints: pool
+                    .endpoints
+                    .iter()
+                    .map(|each| EndpointSnapshot {
+                        health: self.health.figures(name, &each.address),
+                        ..endpoint_snapshot(each, each.weight)
+                    })
+                    .collect(),
             })
             .collect();
         for each in &told.retired_endpoints {
@@ -267,8 +298,11 @@ impl<P: WorkerPort> Controller<P> {
                 None => pools.push(PoolSnapshot {
                     name: each.pool.clone(),
                     no_endpoint: 0,
+                    full: 0,
                     retries: 0,
                     limits: Default::default(),
+                    probe_time: None,
+                    panics: false,
                     endpoints: vec![snapshot],
                 }),
             }
@@ -303,14 +337,14 @@ fn refused(told: &ToldListener) -> Vec<(&'static str, u64)> {
     figures::refused(&told.shards).into_iter().map(|(cause, count)| (cause.as_str(), count)).collect()
 }
 
-fn listener_state(told: &ToldListener) -> ListenerState {
+pub(super) fn listener_state(told: &ToldListener) -> ListenerState {
     if told.id.is_some() {
         return if figures::is_paused(&told.shards) { ListenerState::Paused } else { ListenerState::Accepting };
     }
     if figures::listener(&told.shards).active > 0 { ListenerState::Draining } else { ListenerState::Stopped }
 }
 
-fn listener_word(state: ListenerState) -> &'static str {
+pub(super) fn listener_word(state: ListenerState) -> &'static str {
     match state {
         ListenerState::Accepting => "accepting",
         ListenerState::Paused => "paused",
@@ -318,6 +352,10 @@ fn listener_word(state: ListenerState) -> &'static str {
         ListenerState::Stopped => "stopped",
         ListenerState::Removed => "removed",
     }
+}
+
+fn has_pool(listener: &Listener, pool: &str) -> bool {
+    listener.protocol.pools().iter().any(|share| share.name == pool)
 }
 
 fn sum(endpoints: &[EndpointView]) -> Figures {
@@ -345,6 +383,10 @@ fn endpoint_snapshot(told: &ToldEndpoint, weight: u16) -> EndpointSnapshot {
     EndpointSnapshot {
         address: told.address.to_string(),
         weight,
+        percent: told.ramp.percent(),
+        backup: told.backup,
+        max_connections: told.max_connections,
+        load: told.load.get(),
         accepting: weight > 0,
         failing: figures::is_failing(&told.shards),
         connected: figures.total,
@@ -352,6 +394,8 @@ fn endpoint_snapshot(told: &ToldEndpoint, weight: u16) -> EndpointSnapshot {
         bytes_to_upstream: figures.bytes_from_downstream,
         bytes_from_upstream: figures.bytes_to_downstream,
         connect_failures: figures::connect_failures(&told.shards),
+        early_resets: told.shards.iter().map(|shard| shard.early_resets.get()).sum(),
+        health: None,
         connect_time: figures::connect_time(&told.shards),
     }
 }

@@ -1,5 +1,7 @@
 //! Which layer decides about an object, and why. Pure.
 
+mod health;
+
 use std::{
     fmt::Display,
     time::{Duration, SystemTime},
@@ -14,7 +16,7 @@ use super::{
     state::State,
 };
 use crate::{
-    config::{Listener, format_duration},
+    config::{Listener, PoolShare, format_duration, format_shares},
     limit::Refused,
 };
 
@@ -81,8 +83,9 @@ pub(super) fn resolve(state: &State, name: &str) -> Result<Object, Refusal> {
 pub(super) fn listener(state: &State, config: &Listener, observed: &str) -> Explanation {
     let standing = state.listener_override(&config.name);
     let daemon = standing.is_some_and(|each| Some(each) == state.daemon_override());
-    let pool = config.protocol.pool().map(|pool| format!(" to pool `{pool}`")).unwrap_or_default();
-    let configured = format!("accepting {} on {}{pool}", config.protocol.as_str(), config.address);
+    let configured =
+        format!("accepting {} on {}{}", config.protocol.as_str(), config.address, goal(config.protocol.pools()));
+    let split = state.split_override(&config.name);
     let subject = format!("listener `{}`", config.name);
     let (decided_by, sentence) = match standing {
         Some(each) => {
@@ -96,6 +99,12 @@ pub(super) fn listener(state: &State, config: &Listener, observed: &str) -> Expl
                 if observed == "paused" { PAUSED } else { observed }
             ),
         ),
+        None if split.is_some() => {
+            let goal = goal(&state.split(config));
+            let by = split.map(provenance).unwrap_or_default();
+            let (protocol, address) = (config.protocol.as_str(), &config.address);
+            (Layer::Override, format!("{subject} is accepting {protocol} on {address}{goal}: shares {by}"))
+        }
         None => {
             (Layer::Configured, format!("{subject} is {configured}, as the file says; no override stands above it"))
         }
@@ -105,7 +114,7 @@ pub(super) fn listener(state: &State, config: &Listener, observed: &str) -> Expl
         effective: observed.to_owned(),
         decided_by,
         configured,
-        override_: standing.map(as_text),
+        override_: standing.map(as_text).or_else(|| split.map(as_text)),
         observed: if observed == "paused" { PAUSED } else { observed }.to_owned(),
         sentence,
     }
@@ -139,6 +148,15 @@ fn limit(each: &LimitUse) -> String {
     match each.used {
         Some(used) => format!("{} {used} of {}", each.name, each.limit),
         None => format!("{} {}", each.name, each.limit),
+    }
+}
+
+/// ` to pool `db``, ` to pools db=95 new=5`.
+fn goal(pools: &[PoolShare]) -> String {
+    match pools {
+        [] => String::new(),
+        [only] => format!(" to pool `{}`", only.name),
+        pools => format!(" to pools {}", format_shares(pools)),
     }
 }
 
@@ -181,6 +199,9 @@ pub(super) fn pool(view: &PoolView, now: SystemTime) -> Explanation {
     if reachable < taking {
         text.push_str(&format!(", of which {reachable} can be reached"));
     }
+    if view.panics {
+        text.push_str("; so few are healthy that all are used");
+    }
     let own = configured.iter().any(|each| each.override_.is_some());
     let (decided_by, effective, sentence) = match &view.override_ {
         Some(each) => (
@@ -191,6 +212,7 @@ pub(super) fn pool(view: &PoolView, now: SystemTime) -> Explanation {
         None => {
             let layer = match view.state {
                 PoolState::Failing => Layer::Observed,
+                _ if configured.iter().any(|each| health::trouble(each, now).is_some()) => Layer::Observed,
                 _ if own => Layer::Override,
                 _ => Layer::Configured,
             };
@@ -222,6 +244,7 @@ pub(super) fn endpoint(
     let subject = format!("endpoint `{address}` of pool `{pool}`");
     let own = view.override_.as_ref();
     let failed = failure(view, now).filter(|_| view.state == EndpointState::Failing);
+    let trouble = health::trouble(view, now);
     let (decided_by, mut sentence) = match (whole, own) {
         (Some(each), _) => (
             Layer::Override,
@@ -234,6 +257,10 @@ pub(super) fn endpoint(
         (None, None) if failed.is_some() => {
             (Layer::Observed, format!("{subject} has weight {weight}, as the file says"))
         }
+        (None, None) if *configured_weight > 0 && trouble.is_some() => {
+            let trouble = trouble.as_deref().unwrap_or_default();
+            (Layer::Observed, health::sentence(&subject, *weight, trouble))
+        }
         (None, None) if *weight == 0 => {
             (Layer::Configured, format!("{subject} takes no new connections: its weight in the file is 0"))
         }
@@ -242,6 +269,16 @@ pub(super) fn endpoint(
         }
     };
     let mut observed = view.state.as_str().to_owned();
+    if own.is_some()
+        && *weight > 0
+        && let Some(trouble) = &trouble
+    {
+        sentence.push_str(&format!(", although it is {trouble}"));
+    }
+    if let Some(last) = health::last(view, now) {
+        sentence.push_str(&format!("; {last}"));
+        observed.push_str(&format!("; {last}"));
+    }
     if let Some(failed) = failed {
         sentence.push_str(&format!(", but the last connect to it failed {failed}"));
         observed.push_str(&format!(": the last connect failed {failed}"));
@@ -260,6 +297,9 @@ pub(super) fn endpoint(
 /// Why an endpoint does not take connections as the file says it should.
 fn remark(view: &EndpointView, now: SystemTime) -> Option<String> {
     let address = &view.address;
+    if let Some(trouble) = health::trouble(view, now) {
+        return Some(format!("`{address}` is {trouble}"));
+    }
     let over = view.override_.as_ref().map(|each| {
         let what = match each.value {
             EndpointOverride::Weight(weight) => format!("has weight {weight}"),
@@ -298,7 +338,8 @@ fn as_text<V: Display>(each: &Override<V>) -> Override<String> {
     Override { value: each.value.to_string(), by: each.by.clone(), set_at: each.set_at, expires_at: each.expires_at }
 }
 
-fn provenance<V>(each: &Override<V>) -> String {
+/// `set by ann (ticket 4711), until it expires`.
+pub(super) fn provenance<V>(each: &Override<V>) -> String {
     let Provenance { who, why } = &each.by;
     let who = if who.is_empty() { "somebody" } else { who };
     let end = if each.expires_at.is_some() { ", until it expires" } else { "" };

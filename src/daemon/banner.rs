@@ -38,10 +38,10 @@ pub(super) fn embedded_default(banner: &Banner) -> String {
     };
     for listener in &banner.config.listeners {
         let does = match &listener.protocol {
-            Protocol::Tcp { pool } => {
-                let endpoints = banner.config.pool(pool).map(|pool| &pool.endpoints);
+            Protocol::Tcp { pools, .. } => {
+                let pools = pools.iter().filter_map(|share| banner.config.pool(&share.name));
                 let endpoints: Vec<_> =
-                    endpoints.into_iter().flatten().map(|endpoint| endpoint.address.to_string()).collect();
+                    pools.flat_map(|pool| &pool.endpoints).map(|endpoint| endpoint.address.to_string()).collect();
                 format!("{}: relays to {}", listener.name, endpoints.join(" and "))
             }
             protocol => format!("{}: {}", listener.name, protocol.as_str()),

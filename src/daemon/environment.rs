@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, ffi::OsStr, io, path::PathBuf};
 
-use crate::{process::successor, sys};
+use crate::{
+    process::{fdstore, successor},
+    sys,
+};
 
 /// The file that the predecessor reads, for the way back.
 pub(super) const FORMER_CONFIG: &str = "NETD_UPGRADE_FORMER_CONFIG";
@@ -38,7 +41,7 @@ impl Environment {
 /// # Errors
 /// If other threads run already.
 pub(super) fn forget_supervisor() -> io::Result<()> {
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 10] = [
         "NOTIFY_SOCKET",
         "WATCHDOG_USEC",
         "WATCHDOG_PID",
@@ -47,6 +50,7 @@ pub(super) fn forget_supervisor() -> io::Result<()> {
         "LISTEN_FDNAMES",
         "LISTEN_PIDFDID",
         successor::VARIABLE,
+        fdstore::VARIABLE,
         FORMER_CONFIG,
     ];
     sys::process::edit_environment(|name: &OsStr| NAMES.iter().any(|each| name == *each), &[])

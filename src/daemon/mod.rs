@@ -107,9 +107,15 @@ fn succeed(
 ) -> Result<u8, Failure> {
     environment::forget_supervisor().map_err(Failure::new)?;
     let mut arrival = Arrival::of_successor(succession::is_detached(args, environment));
-    let prepared = succession::inherit(&mut predecessor, environment, &mut loader)
+    let inherited = succession::inherit(&mut predecessor, environment, &mut loader);
+    let alone = inherited.as_ref().is_ok_and(|(_, heritage)| !heritage.is_any());
+    let prepared = inherited
         .and_then(|(config, heritage)| start::prepare(args, environment, loader, config, &mut arrival, heritage));
     match prepared {
+        Ok(mut prepared) if alone => {
+            prepared.claim();
+            serve::run(prepared, arrival, None).map(|()| 0)
+        }
         Ok(prepared) => serve::run(prepared, arrival, Some(predecessor)).map(|()| 0),
         Err(failure) => {
             predecessor.decline(&failure.message, failure.status);

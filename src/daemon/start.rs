@@ -31,10 +31,13 @@ use crate::{
         supervisor::Supervisor,
         upgrade::{Belongings, Signs, Starter},
     },
+    handover::Signpost,
     logging::{AccessLogging, Logging},
+    probe::SystemProber,
     process::{
         activation::{self, Activation},
         daemonize::{self, Ready, Side, StartedBy, Waiter},
+        fdstore::FdStore,
         limits,
         notify::Notify,
         pidfile::PidFile,
@@ -112,6 +115,15 @@ pub(super) struct Prepared {
     pub(super) upgrades: mpsc::UnboundedReceiver<Begin>,
 }
 
+impl Prepared {
+    /// This process is the daemon, though the service manager started another.
+    pub(super) fn claim(&mut self) {
+        if let Err(trouble) = self.belongings.signs.point_at(std::process::id()) {
+            tracing::warn!("{trouble}");
+        }
+    }
+}
+
 /// What the start says on the terminal.
 pub(super) struct Banner {
     pub(super) config: Arc<Config>,
@@ -185,7 +197,7 @@ pub(super) fn prepare(
     });
     let notify = Notify::from_env(&env, std::process::id());
     let is_heir = heritage.will.is_some();
-    let supervisor = Supervisor::new(notify, !is_heir);
+    let supervisor = Supervisor::new(notify, FdStore::from_env(&env), !is_heir);
     admin.answer_while(supervisor.answering());
     if let Some(metrics) = &mut metrics {
         metrics.answer_while(supervisor.answering());
@@ -200,7 +212,7 @@ pub(super) fn prepare(
         clock: Clock::system(),
     };
     let (story, upgrades) = mpsc::unbounded_channel();
-    let inherited = match_inherited(std::mem::take(&mut arrival.activation), &config);
+    let (inherited, kept) = match_inherited(std::mem::take(&mut arrival.activation), &config, &supervisor);
     loader.keep_spare();
     let start =
         start(Arc::clone(&config), loader, inherited, owner, &supervisor, (&logging, &access)).map_err(Failure::new)?;
@@ -208,6 +220,7 @@ pub(super) fn prepare(
         // The Controller begins one at a time; one that nobody tells any more is over at once.
         story: Box::new(move |begin| drop(story.send(begin))),
         inheritance: heritage.will.take(),
+        kept,
         ..start
     };
     let control = control::Prepared::new(start).map_err(Failure::new)?;
@@ -352,22 +365,24 @@ fn runtime_dir(environment: &Environment, owner: Option<(u32, u32)>) -> Result<P
     Ok(directory)
 }
 
-/// The sockets of systemd by the listener they are for; the others are closed.
-fn match_inherited(activation: Activation, config: &Config) -> HashMap<String, Vec<OwnedFd>> {
+type ByListener = HashMap<String, Vec<OwnedFd>>;
+
+/// The sockets of systemd by the listener they are for, and those that it has
+/// kept for an earlier netd; the others are closed.
+fn match_inherited(activation: Activation, config: &Config, supervisor: &Supervisor) -> (ByListener, ByListener) {
     let listeners: Vec<_> =
         config.listeners.iter().map(|listener| (listener.name.as_str(), &listener.address)).collect();
-    let matched = activation::match_listeners(activation.sockets, &listeners);
+    let left = supervisor.left(activation.sockets, &listeners);
+    let matched = activation::match_listeners(left.others, &listeners);
     for socket in matched.unmatched {
         tracing::warn!(
             name = socket.name, address = %socket.local,
             "systemd passed a socket that no listener has the name or address of; it is closed"
         );
     }
-    matched
-        .listeners
-        .into_iter()
-        .map(|(name, sockets)| (name, sockets.into_iter().map(|socket| socket.fd).collect()))
-        .collect()
+    let fds = |sockets: Vec<activation::Inherited>| sockets.into_iter().map(|socket| socket.fd).collect();
+    let inherited = matched.listeners.into_iter().map(|(name, sockets)| (name, fds(sockets))).collect();
+    (inherited, left.listeners.into_iter().collect())
 }
 
 fn start(
@@ -415,10 +430,13 @@ fn start(
         }),
         hooks: supervisor.hooks(),
         binder: Box::new(SystemBinder),
+        prober: Box::new(SystemProber),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         first_sequence: u64::try_from(since_epoch.as_micros()).unwrap_or(0),
         story: Box::new(drop),
         inheritance: None,
+        kept: HashMap::new(),
+        keep: supervisor.keep(),
         pace: Pace { heartbeat: supervisor.heartbeat(), ..Pace::default() },
     })
 }

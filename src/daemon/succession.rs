@@ -1,7 +1,9 @@
 //! Being started by a predecessor: what it hands over before this process
 //! serves.
 
-use std::path::PathBuf;
+use std::{os::fd::AsFd, path::PathBuf, time::Duration};
+
+use nix::unistd::Pid;
 
 use crate::{
     admin::AdminSockets,
@@ -16,7 +18,14 @@ use crate::{
     },
     handover::{ADMIN_TCP, ADMIN_UNIX, Arrival, Deadlines, EXECUTABLE, Features, Hello, METRICS, PID_FILE},
     process::{daemonize::StartedBy, limits, pidfile::PidFile},
+    sys::{
+        channel::{self, Interest},
+        process::pidfd_open,
+    },
 };
+
+/// How long a predecessor that dies may take to be gone.
+const ITS_END: Duration = Duration::from_secs(5);
 
 /// What a predecessor has handed over.
 #[derive(Debug, Default)]
@@ -40,7 +49,9 @@ pub(super) fn is_detached(args: &Args, environment: &Environment) -> bool {
     args.daemon && StartedBy::detect(&|name: &str| environment.get(name)).may_detach()
 }
 
-/// Reads the configuration and says so; answers what is handed over.
+/// Reads the configuration and says so; answers what is handed over: nothing if
+/// the predecessor has died before it could, in which case this process starts
+/// as if nobody had been there.
 pub(super) fn inherit(
     arrival: &mut Arrival,
     environment: &Environment,
@@ -61,8 +72,10 @@ pub(super) fn inherit(
     };
     arrival.hello(&me).map_err(Failure::new)?;
     let given = arrival.inherit().map_err(Failure::new)?;
-    let mut will =
-        given.will.ok_or_else(|| Failure::new("the predecessor ended before it had handed over anything"))?;
+    let Some(mut will) = given.will else {
+        gone(offer.pid);
+        return Ok((config, Heritage::default()));
+    };
     if from_own_source {
         will.origin = Origin::Own;
     }
@@ -82,7 +95,23 @@ pub(super) fn inherit(
     Ok((config, heritage))
 }
 
+/// Waits until the predecessor's sockets and locks are gone with it: its end of
+/// the channel may be the first that goes.
+fn gone(predecessor: u32) {
+    let pid = i32::try_from(predecessor).ok().filter(|&pid| pid > 1).map(Pid::from_raw);
+    // Without a process there is nothing to wait for.
+    if let Some(Ok(pidfd)) = pid.map(pidfd_open) {
+        // What it still holds after that makes the start fail, with the reason.
+        let _ = channel::wait(pidfd.as_fd(), Interest::Read, ITS_END);
+    }
+}
+
 impl Heritage {
+    /// Whether anything was handed over.
+    pub(super) fn is_any(&self) -> bool {
+        self.will.is_some()
+    }
+
     /// The way back.
     pub(super) fn keep_former(&mut self, starter: &mut Starter) {
         if let Some(executable) = self.executable.take() {

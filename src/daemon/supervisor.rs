@@ -1,11 +1,23 @@
 //! Those who want to know how netd is: systemd, and the process that waits for
 //! a detached daemon.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
-use crate::{control::Hook, process::notify::Notify};
+use crate::{
+    config::Address,
+    control::{Hook, Keep},
+    process::{
+        activation::Inherited,
+        fdstore::{FdStore, Left},
+        notify::Notify,
+    },
+};
 
 /// Between heartbeats, if no watchdog wants them more often.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -14,14 +26,17 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(super) struct Supervisor {
     notify: Arc<Notify>,
+    /// Listening sockets that it keeps.
+    store: Arc<Mutex<FdStore>>,
     /// Whether this process answers operators.
     answering: Arc<watch::Sender<bool>>,
 }
 
 impl Supervisor {
     /// `answering`: whether this process answers operators from the beginning.
-    pub(super) fn new(notify: Notify, answering: bool) -> Self {
-        Self { notify: Arc::new(notify), answering: Arc::new(watch::channel(answering).0) }
+    pub(super) fn new(notify: Notify, store: FdStore, answering: bool) -> Self {
+        let store = Arc::new(Mutex::new(store));
+        Self { notify: Arc::new(notify), store, answering: Arc::new(watch::channel(answering).0) }
     }
 
     /// Follows whether this process answers operators.
@@ -29,9 +44,34 @@ impl Supervisor {
         self.answering.subscribe()
     }
 
-    /// Another process is the daemon from now on.
-    pub(super) fn main_pid(&self, pid: u32) {
-        self.notify.main_pid(pid);
+    /// This process or another is the daemon from now on; answers whether that
+    /// could be told. Another one keeps its sockets itself: the manager listens
+    /// to the main process only.
+    pub(super) fn main_pid(&self, pid: u32) -> bool {
+        if pid != std::process::id() {
+            self.store.lock().unwrap_or_else(PoisonError::into_inner).clear(&self.notify);
+        }
+        self.notify.main_pid(pid)
+    }
+
+    /// What was kept for an earlier netd; what nobody wants is forgotten.
+    pub(super) fn left(&self, passed: Vec<Inherited>, listeners: &[(&str, &Address)]) -> Left {
+        let mut left = self.store.lock().unwrap_or_else(PoisonError::into_inner).sort(passed, listeners);
+        for name in left.stale.drain(..) {
+            tracing::info!(name, "a socket that systemd has kept is closed: no listener has its name and address");
+            self.notify.forget(&name);
+        }
+        left
+    }
+
+    /// Has the service manager keep listening sockets; `None`: it does not.
+    pub(super) fn keep(&self) -> Option<Keep> {
+        let (notify, store) = (Arc::clone(&self.notify), Arc::clone(&self.store));
+        let lock = |store: &Mutex<FdStore>, sockets: &[(String, OwnedFd)], notify: &Notify| {
+            store.lock().unwrap_or_else(PoisonError::into_inner).keep(sockets, notify)
+        };
+        let on = self.notify.is_on() && store.lock().unwrap_or_else(PoisonError::into_inner).is_on();
+        on.then(|| -> Keep { Box::new(move |sockets| lock(&store, &sockets, &notify)) })
     }
 
     /// Carries the Controller's word to the service manager.

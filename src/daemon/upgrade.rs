@@ -28,6 +28,7 @@ use crate::{
     },
     handover::{ADMIN_TCP, ADMIN_UNIX, Deadlines, EXECUTABLE, Extra, Features, HandOver, METRICS, PID_FILE, Signpost},
     process::{
+        fdstore,
         pidfile::PidFile,
         successor::{Launch, NEEDED, Reserve},
     },
@@ -35,7 +36,7 @@ use crate::{
 
 /// Variables that were taken out of the environment at the start, and that a
 /// successor needs: it speaks to the same service manager.
-const HANDED_DOWN: [&str; 2] = ["NOTIFY_SOCKET", "WATCHDOG_USEC"];
+const HANDED_DOWN: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", fdstore::VARIABLE];
 
 /// The binary before this one.
 #[derive(Debug)]
@@ -168,10 +169,14 @@ impl Signs {
 impl Signpost for Signs {
     fn point_at(&mut self, pid: u32) -> Result<(), String> {
         self.shown.set(pid);
-        self.supervisor.main_pid(pid);
-        match &*self.pid_file.borrow() {
-            Some(file) => file.point_at(pid).map_err(|error| format!("pid file {}: {error}", file.path().display())),
-            None => Ok(()),
+        let told = self.supervisor.main_pid(pid);
+        if let Some(file) = &*self.pid_file.borrow() {
+            file.point_at(pid).map_err(|error| format!("pid file {}: {error}", file.path().display()))?;
+        }
+        if told {
+            Ok(())
+        } else {
+            Err(format!("the service manager could not be told that process {pid} is the main one"))
         }
     }
 }

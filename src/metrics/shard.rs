@@ -101,7 +101,8 @@ pub struct PoolShard {
     pub queued: Counter,
     /// Connections that waited in vain.
     pub queue_timeouts: Counter,
-    /// Connections closed because the pool, and its line, were full.
+    /// Connections closed because the pool, or every endpoint of it, had as
+    /// many as it may, and its line, if it has one, was full too.
     pub full: Counter,
 }
 
@@ -131,6 +132,8 @@ pub struct EndpointShard {
     /// When the last connect succeeded: milliseconds since the daemon's start;
     /// 0: none did.
     pub last_success_at: Counter,
+    /// Connections that it ended soon and without having sent a byte.
+    pub early_resets: Counter,
     /// From connect to established.
     pub connect_time: Histogram,
 }

@@ -6,6 +6,7 @@
 
 pub mod activation;
 pub mod daemonize;
+pub mod fdstore;
 pub mod kernel;
 pub mod limits;
 pub mod notify;

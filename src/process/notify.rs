@@ -8,6 +8,7 @@ use std::{
     fmt::Write,
     io,
     os::{
+        fd::{AsFd, BorrowedFd},
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixDatagram},
     },
@@ -17,6 +18,7 @@ use std::{
 use nix::time::{ClockId, clock_gettime};
 
 use super::Env;
+use crate::sys::channel;
 
 /// Most bytes of a status text.
 const MAX_STATUS: usize = 1024;
@@ -82,9 +84,30 @@ impl Notify {
         self.send(&format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()), None);
     }
 
-    /// Another process is the service's main process from now on.
-    pub fn main_pid(&self, pid: u32) {
-        self.send(&format!("MAINPID={pid}"), None);
+    /// Another process is the service's main process from now on; answers
+    /// whether that could be told.
+    pub fn main_pid(&self, pid: u32) -> bool {
+        self.send(&format!("MAINPID={pid}"), None)
+    }
+
+    /// Keep this descriptor under this name; answers whether that could be
+    /// told.
+    pub fn store(&self, name: &str, fd: BorrowedFd<'_>) -> bool {
+        let Some((_, address)) = &self.to else { return true };
+        let message = format!("FDSTORE=1\nFDNAME={}", one_line(name));
+        // A socket of its own, as sending descriptors takes a connected one.
+        let sent = UnixDatagram::unbound().and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            socket.connect_addr(address)?;
+            channel::send(socket.as_fd(), message.as_bytes(), &[fd])
+        });
+        sent.is_ok()
+    }
+
+    /// Keep nothing under this name any more; answers whether that could be
+    /// told.
+    pub fn forget(&self, name: &str) -> bool {
+        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={}", one_line(name)), None)
     }
 
     /// The watchdog bites if it is not fed for so long; feed it at least twice
@@ -93,8 +116,9 @@ impl Notify {
         self.watchdog
     }
 
-    fn send(&self, state: &str, status: Option<&str>) {
-        let Some((socket, address)) = &self.to else { return };
+    /// Answers whether it was sent. That is so, too, where nobody is told.
+    fn send(&self, state: &str, status: Option<&str>) -> bool {
+        let Some((socket, address)) = &self.to else { return true };
         let mut message = state.to_owned();
         if let Some(text) = status {
             if !message.is_empty() {
@@ -103,7 +127,7 @@ impl Notify {
             let _ = write!(message, "STATUS={}", one_line(text));
         }
         // A full queue loses the message rather than time; the next status or feed follows soon.
-        let _ = socket.send_to_addr(message.as_bytes(), address);
+        socket.send_to_addr(message.as_bytes(), address).is_ok()
     }
 }
 

@@ -36,7 +36,8 @@ pub(super) fn channel<M>(capacity: usize, waker: Waker) -> (Sender<M>, Mailbox<M
 
 impl<M> Mailbox<M> {
     pub(super) fn take(&mut self) -> Option<M> {
-        self.receiver.try_recv().ok()
+        // Mostly there is none, and looking is cheaper than trying.
+        if self.is_empty() { None } else { self.receiver.try_recv().ok() }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -1,6 +1,9 @@
 //! Stream sockets as the data plane wants them: non-blocking, close-on-exec,
 //! one system call an operation.
-#![expect(unsafe_code, reason = "accept4 with an address and socket filters have no safe wrapper")]
+#![expect(
+    unsafe_code,
+    reason = "accept4 with an address, socket filters and system calls that are no cancellation points have no safe wrapper"
+)]
 
 use std::{
     io,
@@ -8,10 +11,10 @@ use std::{
     net::SocketAddr,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     path::Path,
+    ptr,
     time::Duration,
 };
 
-use nix::sys::socket::{MsgFlags, recv, send};
 use socket2::{Domain, SockAddr, SockRef, Socket as RawSocket, Type};
 
 /// A connected (or connecting) stream socket.
@@ -25,7 +28,12 @@ impl Socket {
     /// `WouldBlock`, or what ended the connection. `Interrupted` does not
     /// happen on a non-blocking socket.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(recv(self.0.as_raw_fd(), buffer, MsgFlags::empty())?)
+        let (address, length) = (ptr::null::<libc::sockaddr>(), ptr::null::<libc::socklen_t>());
+        // SAFETY: `buffer` is writable for its length, and the address is not
+        // asked for.
+        counted(unsafe {
+            libc::syscall(libc::SYS_recvfrom, self.0.as_raw_fd(), buffer.as_mut_ptr(), buffer.len(), 0, address, length)
+        })
     }
 
     /// send(2), without SIGPIPE.
@@ -33,7 +41,11 @@ impl Socket {
     /// # Errors
     /// As for [`read`](Self::read).
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(send(self.0.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)?)
+        let (flags, address, length) = (libc::MSG_NOSIGNAL, ptr::null::<libc::sockaddr>(), 0);
+        // SAFETY: `bytes` is readable for its length, and there is no address.
+        counted(unsafe {
+            libc::syscall(libc::SYS_sendto, self.0.as_raw_fd(), bytes.as_ptr(), bytes.len(), flags, address, length)
+        })
     }
 
     /// Ends the sending direction: the peer reads an end of stream.
@@ -126,6 +138,13 @@ impl AsRawFd for Socket {
     }
 }
 
+/// What recvfrom(2) or sendto(2) answered. The C library's functions are points
+/// at which a thread may be cancelled (pthreads(7)); keeping account of that
+/// costs two locked instructions a call, and no thread here is ever cancelled.
+fn counted(outcome: libc::c_long) -> io::Result<usize> {
+    usize::try_from(outcome).map_err(|_| io::Error::last_os_error())
+}
+
 /// accept4(2): a connection that is non-blocking and close-on-exec, and the
 /// client's address (`None` for Unix sockets), in one system call.
 ///
@@ -160,13 +179,13 @@ fn inet_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
         libc::AF_INET => {
             // SAFETY: the family says that a sockaddr_in is stored here, and
             // sockaddr_storage is large enough and aligned for it.
-            let address = unsafe { &*std::ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
+            let address = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
             let ip = u32::from_be(address.sin_addr.s_addr);
             Some((std::net::Ipv4Addr::from(ip), u16::from_be(address.sin_port)).into())
         }
         libc::AF_INET6 => {
             // SAFETY: as above, for sockaddr_in6.
-            let address = unsafe { &*std::ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
+            let address = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
             let ip = std::net::Ipv6Addr::from(address.sin6_addr.s6_addr);
             match ip.to_ipv4_mapped() {
                 Some(ip) => Some((ip, u16::from_be(address.sin6_port)).into()),
@@ -206,4 +225,15 @@ pub fn drop_new_handshakes(listener: BorrowedFd<'_>) -> io::Result<()> {
         )
     };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Undoes [`drop_new_handshakes`]; harmless if nothing is to be undone.
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn let_new_handshakes_in(listener: BorrowedFd<'_>) -> io::Result<()> {
+    match SockRef::from(&listener).detach_filter() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
 }

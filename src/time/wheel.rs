@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 /// Resolution of the wheel: a timer fires at most this late.
 pub const TICK: Duration = Duration::from_millis(8);
+/// They fit a second without a rest, which spares dividing by 128 bits.
+const TICKS_A_SECOND: u64 = 125;
+const _: () = assert!(TICK.as_nanos() as u64 * TICKS_A_SECOND == 1_000_000_000);
 
 const LEVELS: usize = 4;
 const SLOTS: u64 = 64;
@@ -26,12 +29,16 @@ pub struct Wheel {
     start: Instant,
     /// Every tick up to this one has been fired.
     current: u64,
+    /// Before then there is no tick to fire.
+    next_tick_at: Instant,
     heads: [[u32; SLOTS as usize]; LEVELS],
     /// Which slots of a level are not empty.
     occupied: [u64; LEVELS],
     timers: Vec<Timer>,
     free: u32,
     armed: usize,
+    /// No timer is due before; `None` when none is armed.
+    soonest: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,11 +57,13 @@ impl Wheel {
         Self {
             start,
             current: 0,
+            next_tick_at: start,
             heads: [[NONE; SLOTS as usize]; LEVELS],
             occupied: [0; LEVELS],
             timers: Vec::new(),
             free: NONE,
             armed: 0,
+            soonest: None,
         }
     }
 
@@ -71,8 +80,8 @@ impl Wheel {
     /// Arms a timer that fires at `deadline` or up to a tick later; for a
     /// deadline in the past with the next tick.
     pub fn arm(&mut self, deadline: Instant, token: usize) -> TimerId {
-        let tick = deadline.saturating_duration_since(self.start).as_nanos().div_ceil(TICK.as_nanos());
-        let tick = u64::try_from(tick).unwrap_or(u64::MAX).max(self.current + 1);
+        let since = deadline.saturating_duration_since(self.start);
+        let tick = ticks(since.as_secs(), since.subsec_nanos().div_ceil(TICK.subsec_nanos())).max(self.current + 1);
         let timer = Timer { token, tick, next: NONE, previous: NONE, level: 0, slot: 0 };
         let index = match self.free {
             NONE => {
@@ -87,6 +96,9 @@ impl Wheel {
         };
         self.armed += 1;
         self.link(index);
+        if self.soonest.is_none_or(|soonest| deadline < soonest) {
+            self.soonest = self.time_of(tick);
+        }
         TimerId(index)
     }
 
@@ -94,12 +106,19 @@ impl Wheel {
     pub fn cancel(&mut self, TimerId(index): TimerId) {
         self.unlink(index);
         self.release(index);
+        if self.armed == 0 {
+            self.soonest = None;
+        }
     }
 
     /// When [`fire`](Self::fire) has something to do, at the latest; `None`
-    /// when no timer is armed.
+    /// when no timer is armed. It may be too early: for a timer that was
+    /// cancelled, or one so far away that it is sorted in anew.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let tick = self.next_tick()?;
+        self.soonest
+    }
+
+    fn time_of(&self, tick: u64) -> Option<Instant> {
         // In milliseconds: ticks of a year and more do not fit Duration's u32.
         self.start.checked_add(Duration::from_millis(tick.saturating_mul(TICK.as_millis() as u64)))
     }
@@ -107,8 +126,11 @@ impl Wheel {
     /// Calls `fired` with the token of every timer whose deadline is not after
     /// `now`; they are disarmed.
     pub fn fire(&mut self, now: Instant, mut fired: impl FnMut(usize)) {
-        let now = now.saturating_duration_since(self.start).as_nanos() / TICK.as_nanos();
-        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        if now < self.next_tick_at {
+            return;
+        }
+        let since = now.saturating_duration_since(self.start);
+        let now = ticks(since.as_secs(), since.subsec_nanos() / TICK.subsec_nanos());
         while let Some(tick) = self.next_tick().filter(|&tick| tick <= now) {
             self.current = tick;
             for level in (1..LEVELS).rev() {
@@ -125,6 +147,8 @@ impl Wheel {
             }
         }
         self.current = self.current.max(now);
+        self.next_tick_at = self.time_of(self.current + 1).unwrap_or(self.start);
+        self.soonest = self.next_tick().and_then(|tick| self.time_of(tick));
     }
 
     /// The first tick at which a slot has to be looked at.
@@ -191,6 +215,10 @@ impl Wheel {
         self.free = index;
         self.armed -= 1;
     }
+}
+
+fn ticks(seconds: u64, rest: u32) -> u64 {
+    seconds.saturating_mul(TICKS_A_SECOND).saturating_add(rest.into())
 }
 
 fn slot_of(tick: u64, level: usize) -> usize {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    balance::Policy,
     config::Protocol,
     limit::Refused,
     listen::ListenSocket,
@@ -21,10 +22,12 @@ use crate::{
     worker::{
         admission::Admitted,
         clocks::Clocks,
-        command::{ListenerSpec, Reply},
+        command::{ListenerSpec, PoolId, Reply},
         conn::{Conn, Origin},
         key::{Key, Side},
+        pools::hash_of,
         run::Worker,
+        split::Split,
     },
 };
 
@@ -46,6 +49,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Listener {
     pub(super) spec: ListenerSpec,
     pub(super) socket: ListenSocket,
+    split: Split,
     timer: Option<TimerId>,
     paused: bool,
     /// It accepts nothing until it is told to: somebody else does.
@@ -92,8 +96,34 @@ enum Fault {
 }
 
 impl Listener {
-    pub(super) fn new(spec: ListenerSpec, socket: ListenSocket) -> Self {
-        Self { spec, socket, timer: None, paused: false, held: false, queued: false, stopping: None, quiet_until: None }
+    /// `offset`: where this worker begins its rounds.
+    pub(super) fn new(spec: ListenerSpec, socket: ListenSocket, offset: usize) -> Self {
+        let split = Split::new(&spec.pools, offset);
+        Self {
+            spec,
+            socket,
+            split,
+            timer: None,
+            paused: false,
+            held: false,
+            queued: false,
+            stopping: None,
+            quiet_until: None,
+        }
+    }
+
+    /// Takes on other settings, for connections that are accepted from now on.
+    pub(super) fn update(&mut self, spec: ListenerSpec) {
+        if self.spec.config.backlog != spec.config.backlog {
+            self.socket.set_backlog(spec.config.backlog);
+        }
+        self.split.update(&spec.pools);
+        self.spec = spec;
+    }
+
+    /// The pool of a connection that would come now.
+    pub(super) fn foretell(&self) -> Option<PoolId> {
+        self.split.peek()
     }
 
     /// It is stopping, and has been for long enough.
@@ -201,7 +231,7 @@ impl Worker {
     fn accept_batch(&mut self, slot: SlotId, turn: &mut Turn<'_>) -> Batch {
         for _ in 0..BATCH {
             let Some(listener) = self.listeners.get(slot) else { return Batch::Emptied };
-            let fds = if listener.spec.pool.is_some() { 2 } else { 1 };
+            let fds = if listener.spec.pools.is_empty() { 1 } else { 2 };
             // A client that is refused needs a descriptor for a moment only.
             let taken = if self.fds.take(fds) { fds } else { 0 };
             if taken == 0 && !self.gates.is_shedding() {
@@ -253,17 +283,21 @@ impl Worker {
         (admitted, fds): (Admitted, usize),
         turn: &mut Turn<'_>,
     ) {
-        let Some(Listener { spec, .. }) = self.listeners.get(listener) else { return };
+        let Some(Listener { spec, split, .. }) = self.listeners.get_mut(listener) else { return };
+        let pool = split.next();
+        let known = pool.and_then(|pool| self.pools.get(pool));
+        let hashed = known.is_some_and(|pool| pool.policy == Policy::Maglev);
+        let hash = if hashed { hash_of(&spec.config, origin.source) } else { 0 };
         let session = match &spec.config.protocol {
             Protocol::Echo => Session::Echo(Echo),
             Protocol::Discard => Session::Discard(Discard),
             Protocol::Respond { text } => Session::respond(std::sync::Arc::clone(text)),
             Protocol::Tcp { .. } => {
-                let retries = spec.pool.and_then(|pool| self.pools.get(pool)).map_or(0, |pool| pool.config.retries);
+                let retries = known.map_or(0, |pool| pool.config.retries);
                 Session::Relay(Relay::new(retries))
             }
         };
-        let (pool, idle_timeout, accelerate) = (spec.pool, spec.config.idle_timeout, spec.config.accelerate);
+        let (idle_timeout, accelerate) = (spec.config.idle_timeout, spec.config.accelerate);
         let silent = !spec.config.access_log;
         origin.counters.accepted.add(1);
         origin.counters.active.add(1);
@@ -273,7 +307,7 @@ impl Worker {
         let clocks = Clocks::new(&spec.config.limits, id, turn.now);
         let slot = self.conns.insert_with(|_| Conn::new(id, origin, stream, session, pool, idle_timeout, turn.now));
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        (conn.fds, conn.accelerate, conn.trail.silent) = (fds, accelerate, silent);
+        (conn.fds, conn.accelerate, conn.hash, conn.trail.silent) = (fds, accelerate, hash, silent);
         (conn.admitted, conn.clocks) = (Some(admitted), clocks);
         if conn.origin.source.is_none() {
             conn.downstream.stops_short();

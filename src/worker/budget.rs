@@ -43,14 +43,15 @@ impl FdBudget {
         (self.total.saturating_sub(self.free.load(Relaxed)).saturating_sub(idle), self.total)
     }
 
-    /// Takes `n`, or as many as there are; answers how many.
-    fn take(&self, n: u64) -> u64 {
+    /// Takes `n`, or as many as there are; answers how many. To be given back.
+    pub fn take(&self, n: u64) -> u64 {
         match self.free.fetch_update(Relaxed, Relaxed, |free| Some(free.saturating_sub(n))) {
             Ok(free) | Err(free) => free.min(n),
         }
     }
 
-    fn give(&self, n: u64) {
+    /// Gives `n` back.
+    pub fn give(&self, n: u64) {
         self.free.fetch_add(n, Relaxed);
     }
 

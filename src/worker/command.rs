@@ -1,9 +1,15 @@
 //! What control may tell a worker. Owned values only; nothing is shared but
 //! immutable snapshots and single-writer counters.
 
-use std::{fmt, io, net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
 
 use crate::{
+    balance::{Policy, Tables},
     config::{self, Address},
     listen::{Duplicate, ListenSocket},
     metrics::{EndpointShard, ListenerShard, PoolShard},
@@ -12,6 +18,7 @@ use crate::{
     worker::{
         admission::ListenerGate,
         line::PoolGate,
+        load::Load,
         parcel::{Arrival, Parcel},
     },
 };
@@ -35,12 +42,21 @@ pub struct ListenerSpec {
     pub id: ListenerId,
     /// Its settings.
     pub config: Arc<config::Listener>,
-    /// The pool it relays to; set exactly if the protocol is `tcp`.
-    pub pool: Option<PoolId>,
+    /// The pools it relays to; some exactly if the protocol is `tcp`.
+    pub pools: Vec<Share>,
     /// This worker's counters for it.
     pub counters: Arc<ListenerShard>,
     /// What all workers share of it.
     pub gate: Arc<ListenerGate>,
+}
+
+/// A pool of a listener, overrides applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Which.
+    pub pool: PoolId,
+    /// Its share of the listener's connections.
+    pub weight: u16,
 }
 
 /// A pool as one worker sees it, overrides applied.
@@ -50,6 +66,10 @@ pub struct PoolSpec {
     pub id: PoolId,
     /// Its settings.
     pub config: Arc<config::Pool>,
+    /// How it chooses.
+    pub policy: Policy,
+    /// What the policy needs for these endpoints; all workers share it.
+    pub tables: Tables,
     /// In the order of the file.
     pub endpoints: Vec<EndpointSpec>,
     /// This worker's counters for it.
@@ -65,8 +85,15 @@ pub struct EndpointSpec {
     pub id: EndpointId,
     /// Where it is.
     pub address: Address,
-    /// Share of new connections; 0 takes none.
-    pub weight: u16,
+    /// Share of new connections, compared with the others' of the pool; 0
+    /// takes none.
+    pub weight: u32,
+    /// Takes connections only if no other does.
+    pub backup: bool,
+    /// Most connections that it may have; `None`: no limit.
+    pub max_connections: Option<u32>,
+    /// Its connections, all workers together.
+    pub load: Arc<Load>,
     /// This worker's counters for it.
     pub counters: Arc<EndpointShard>,
 }
@@ -134,6 +161,9 @@ pub enum Command {
     /// A connection that waits for its pool may be the first of the line now;
     /// workers tell each other.
     TryPool(SlotId),
+    /// Tells which pool and endpoint a connection would get that came now, and
+    /// changes nothing; `None`: no such listener, or it relays to no pool.
+    Foretell(Foretell, Reply<Option<Foretold>>),
     /// Answers at once: the heartbeat.
     Ping(Reply<()>),
     /// Resets every connection, closes every listener and ends the thread.
@@ -159,6 +189,33 @@ impl<T> fmt::Debug for Reply<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Reply")
     }
+}
+
+/// A connection that might come.
+#[derive(Debug, Clone, Copy)]
+pub struct Foretell {
+    /// To this listener.
+    pub listener: ListenerId,
+    /// From there; `None`: over a Unix socket.
+    pub source: Option<SocketAddr>,
+}
+
+/// What it would get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Foretold {
+    /// The pool.
+    pub pool: PoolId,
+    /// The endpoint, or why there is none.
+    pub endpoint: Result<EndpointId, Nobody>,
+}
+
+/// Why a pool has no endpoint for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nobody {
+    /// None takes connections, or all that do were tried.
+    Taking,
+    /// Those that would take it have as many connections as they may.
+    Full,
 }
 
 /// Which connections, on this worker.
@@ -227,7 +284,7 @@ pub struct ConnectionInfo {
     /// Came in on.
     pub listener: ListenerId,
     /// Client's address; `None` for Unix sockets.
-    pub source: Option<std::net::SocketAddr>,
+    pub source: Option<SocketAddr>,
     /// Relayed to.
     pub endpoint: Option<EndpointId>,
     /// See [`ConnectionState`].

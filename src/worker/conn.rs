@@ -21,6 +21,7 @@ use crate::{
         clocks::Clocks,
         command::{ConnectionState, EndpointId, ListenerId, PoolId},
         line::{PoolPass, Waiting},
+        load::Place,
         supplies::Supplies,
         transport::{Read, Stream, Transport},
         tunnel::{Outcome, Tunnel},
@@ -46,6 +47,8 @@ pub(super) struct Conn<S> {
     pub(super) progressed_at: Instant,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) accelerate: Accelerate,
+    /// What consistent hashing knows the client by.
+    pub(super) hash: u64,
     pub(super) timer: Option<(TimerId, Instant)>,
     /// It waits on the run queue.
     pub(super) queued: bool,
@@ -61,7 +64,6 @@ pub(super) struct Conn<S> {
     pub(super) clocks: Option<Box<Clocks>>,
     /// What only the access log wants to know.
     pub(super) trail: Trail,
-    booked: Booked,
 }
 
 /// Where a connection came from.
@@ -73,9 +75,11 @@ pub(super) struct Origin {
 }
 
 /// Where a connection goes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) id: EndpointId,
+    /// Kept, so that the endpoint's load has this connection in it.
+    pub(super) _place: Place,
     pub(super) counters: Arc<EndpointShard>,
 }
 
@@ -109,9 +113,9 @@ pub(super) struct Attempt<S> {
     pub(super) deadline: Instant,
 }
 
-/// What the counters have been told so far.
-#[derive(Debug, Default)]
-struct Booked {
+/// Bytes that both sides have moved so far.
+#[derive(Debug, Clone, Copy)]
+struct Ledger {
     from_downstream: u64,
     to_downstream: u64,
     to_upstream: u64,
@@ -153,6 +157,7 @@ impl<S: Stream> Conn<S> {
             progressed_at: now,
             idle_timeout,
             accelerate: Accelerate::Off,
+            hash: 0,
             timer: None,
             queued: false,
             fds: 1,
@@ -161,12 +166,13 @@ impl<S: Stream> Conn<S> {
             waiting: None,
             clocks: None,
             trail: Trail::default(),
-            booked: Booked::default(),
         }
     }
 
     /// Moves what can be moved.
     pub(super) fn drive(&mut self, supplies: &mut Supplies, now: Instant) -> Want {
+        let before = self.ledger();
+        supplies.pipes.serve(self.is_bulky(), now);
         let want = match &mut self.stage {
             Stage::Session { session, wire } => {
                 drive_session(session, wire, &mut self.downstream, &mut Resources { blocks: &mut supplies.blocks, now })
@@ -179,9 +185,14 @@ impl<S: Stream> Conn<S> {
                 Outcome::Reset(reason) => Want::Close { reason, reset: true },
             },
         };
-        self.book(now);
+        self.book(&before, now);
         self.note_times(now);
         want
+    }
+
+    /// File descriptors that it may use, of the worker's budget.
+    pub(super) fn fds(&self) -> usize {
+        if self.pool.is_some() { 2 } else { 1 }
     }
 
     /// When something must happen even if no byte moves.
@@ -279,30 +290,39 @@ impl<S: Stream> Conn<S> {
         self.idle_timeout.and_then(|timeout| self.progressed_at.checked_add(timeout))
     }
 
-    /// Tells the counters what has moved since the last time.
-    fn book(&mut self, now: Instant) {
-        let (received, sent) = (self.downstream.received, self.downstream.sent);
-        let (from, to) = (received - self.booked.from_downstream, sent - self.booked.to_downstream);
-        let mut moved = from + to;
+    fn is_bulky(&self) -> bool {
+        matches!(&self.stage, Stage::Tunnel { tunnel, .. } if tunnel.is_bulky())
+    }
+
+    fn ledger(&self) -> Ledger {
+        let (to_upstream, from_upstream) = match &self.stage {
+            Stage::Tunnel { upstream, .. } => (upstream.sent, upstream.received),
+            Stage::Session { .. } | Stage::Dial(_) => (0, 0),
+        };
+        let (from_downstream, to_downstream) = (self.downstream.received, self.downstream.sent);
+        Ledger { from_downstream, to_downstream, to_upstream, from_upstream }
+    }
+
+    /// Tells the counters what has moved since then.
+    fn book(&mut self, before: &Ledger, now: Instant) {
+        let after = self.ledger();
+        let (from, to) = (after.from_downstream - before.from_downstream, after.to_downstream - before.to_downstream);
+        let mut moved = from | to;
         if from > 0 {
             self.origin.counters.bytes_from_downstream.add(from);
-            self.booked.from_downstream = received;
         }
         if to > 0 {
             self.origin.counters.bytes_to_downstream.add(to);
-            self.booked.to_downstream = sent;
         }
-        if let (Stage::Tunnel { upstream, .. }, Some(endpoint)) = (&self.stage, &self.endpoint) {
-            let (to, from) = (upstream.sent - self.booked.to_upstream, upstream.received - self.booked.from_upstream);
+        if let Some(endpoint) = &self.endpoint {
+            let (to, from) = (after.to_upstream - before.to_upstream, after.from_upstream - before.from_upstream);
             if to > 0 {
                 endpoint.counters.bytes_to_upstream.add(to);
-                self.booked.to_upstream = upstream.sent;
             }
             if from > 0 {
                 endpoint.counters.bytes_from_upstream.add(from);
-                self.booked.from_upstream = upstream.received;
             }
-            moved += to + from;
+            moved |= to | from;
         }
         if moved > 0 {
             self.progressed_at = now;

@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,7 +14,7 @@ use crate::{
     slots::SlotId,
     sys::socket::Socket,
     worker::{
-        command::EndpointSpec,
+        command::Nobody,
         conn::{Attempt, Conn, Dial, Endpoint, Stage},
         key::{Key, Side},
         run::Worker,
@@ -76,23 +77,32 @@ impl Worker {
     /// Tries endpoints until a connect is under way, or none is left.
     pub(super) fn attempt_until_pending(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
         loop {
-            let Some(Conn { stage: Stage::Dial(dial), endpoint, trail, .. }) = self.conns.get_mut(slot) else { return };
-            let may_try = self.pools.may_try(dial.pool, !dial.tried.is_empty());
-            let step = match self.pools.pick(dial.pool, &dial.tried).filter(|_| may_try) {
-                None => {
+            let Some(Conn { stage: Stage::Dial(dial), endpoint, hash, trail, waiting, .. }) = self.conns.get_mut(slot)
+            else {
+                return;
+            };
+            let (pool, again) = (dial.pool, !dial.tried.is_empty());
+            let may = !again || self.pools.may_retry(pool);
+            let picked = if may { self.pools.pick(pool, &dial.tried, *hash) } else { Err(Nobody::Taking) };
+            let picked = picked.map(|(each, place)| (each.address.clone(), Arc::clone(&each.counters), each.id, place));
+            let step = match picked {
+                Err(Nobody::Full) if !again => match self.wait_in_line(slot, turn) {
+                    true => continue,
+                    false => return,
+                },
+                Err(_) => {
                     let step = dial.relay.failed(DialFailure::NoEndpoint);
-                    if let (true, Some(counters)) = (dial.tried.is_empty(), self.pools.counters(dial.pool)) {
+                    if let (false, Some(counters)) = (again, self.pools.counters(pool)) {
                         counters.no_endpoint.add(1);
                     }
                     step
                 }
-                Some(EndpointSpec { id, address, counters, .. }) => {
-                    if let (false, Some(pool)) = (dial.tried.is_empty(), self.pools.counters(dial.pool)) {
-                        pool.retries.add(1);
-                    }
+                Ok((address, counters, id, place)) => {
                     trail.attempts = trail.attempts.saturating_add(1);
                     counters.active.add(1);
-                    *endpoint = Some(Endpoint { id, counters });
+                    *endpoint = Some(Endpoint { id, _place: place, counters });
+                    *waiting = None;
+                    self.pools.note_attempt(pool, again);
                     match self.begin_attempt(slot, address, turn) {
                         Ok(()) => return,
                         Err(error) => match self.note_failure(slot, &error, turn.now) {
@@ -159,6 +169,8 @@ impl Worker {
                 endpoint.counters.last_failure_at.set(self.epoch.millis(now));
             }
             dial.tried.push(endpoint.id);
+            drop(endpoint);
+            self.pools.freed(dial.pool);
         }
         let step = dial.relay.failed(failure);
         if step == Step::Close(CloseReason::RESOURCE) {

@@ -13,7 +13,7 @@ use crate::{
         command::Selection,
         conn::{Conn, Endpoint, Origin, Stage},
         key::{Key, Side},
-        parcel::{Arrival, Door, Parcel},
+        parcel::{Arrival, Door, Parcel, Tally},
         query,
         run::Worker,
     },
@@ -63,7 +63,7 @@ impl Worker {
         }
         conn.origin.counters.active.sub(1);
         self.shard.active.sub(1);
-        self.fds.give(conn.fds);
+        self.fds.give(conn.fds());
         Some(conn.freeze(&mut self.supplies))
     }
 
@@ -71,11 +71,14 @@ impl Worker {
     fn unpack(&mut self, arrival: Arrival, turn: &mut Turn<'_>) -> Option<Parcel> {
         let Arrival { parcel, listener: counters, door, endpoint } = arrival;
         let origin = Origin { listener: parcel.listener, source: parcel.source, counters };
-        let endpoint = parcel.endpoint.zip(endpoint).map(|(id, counters)| Endpoint { id, counters });
+        // It is there already, whatever the endpoint's limit: nothing is asked.
+        let at =
+            |(id, Tally { counters, load }): (_, Tally)| Some(Endpoint { id, _place: load.enter(None)?, counters });
+        let endpoint = parcel.endpoint.zip(endpoint).and_then(at);
         let mut conn: Conn<Socket> = Conn::thaw(parcel, origin, endpoint, &mut self.supplies);
         self.readmit(&mut conn, door, turn);
         // It exists: what is over the budget is made up for by those that end.
-        self.fds.take_anyway(conn.fds);
+        self.fds.take_anyway(conn.fds());
         // Orders about all connections tell those that are newer by the number.
         self.ids.reach(conn.id);
         conn.origin.counters.active.add(1);

@@ -63,6 +63,11 @@ impl Hold {
         }
     }
 
+    /// Much has gone through it lately.
+    pub(super) fn is_bulky(&self) -> bool {
+        self.bulky
+    }
+
     pub(super) fn is_spliced(&self) -> bool {
         matches!(self.place, Place::Pipe { .. })
     }
@@ -77,7 +82,7 @@ impl Hold {
                 self.streak = if full && !self.bulky { self.streak.saturating_add(1) } else { 0 };
                 Ok(read)
             }
-            Place::Pipe { pipe, held } => match source.fill_pipe(pipe)? {
+            Place::Pipe { pipe, held } => match source.fill_pipe(pipe, supplies.pipes.go(pipe))? {
                 Some(n) => {
                     *held = n;
                     self.streak = match n {

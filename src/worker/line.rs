@@ -172,6 +172,11 @@ impl Drop for PoolPass {
 }
 
 impl Waiting {
+    /// It is the first, and there was no place for it.
+    pub(super) fn look_again(&mut self, now: Instant) {
+        self.look = now + LOOK;
+    }
+
     /// When to look again even if nothing wakes it.
     pub(super) fn wakes_at(&self) -> Instant {
         self.deadline.min(self.look)

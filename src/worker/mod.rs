@@ -15,22 +15,26 @@ mod accept;
 mod access;
 mod admission;
 mod budget;
+mod by_id;
 mod clocks;
 mod command;
 mod conn;
 mod dial;
+mod early;
 mod export;
 mod handle;
 mod hold;
 mod ids;
 mod key;
 mod line;
+mod load;
 mod parcel;
 mod pools;
 mod query;
 mod refuse;
 mod retire;
 mod run;
+mod split;
 mod supplies;
 mod transport;
 mod tunnel;
@@ -40,14 +44,15 @@ pub use access::{AccessLog, AccessRecord, Trail};
 pub use admission::{ListenerGate, ProcessGate};
 pub use budget::FdBudget;
 pub use command::{
-    Command, ConnectionInfo, ConnectionState, EndpointId, EndpointSpec, Filter, ListenerId, ListenerSpec, PoolId,
-    PoolSpec, Query, Reply, Resting, Selection,
+    Command, ConnectionInfo, ConnectionState, EndpointId, EndpointSpec, Filter, Foretell, Foretold, ListenerId,
+    ListenerSpec, Nobody, PoolId, PoolSpec, Query, Reply, Resting, Selection, Share,
 };
 pub use handle::{Handle, Overloaded, Settings};
 pub use ids::{MAX_WORKERS, worker_of};
 pub use line::PoolGate;
+pub use load::Load;
 pub use parcel::{
-    Arrival, Door, FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage,
+    Arrival, Door, FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage, Tally,
 };
 
 #[cfg(test)]

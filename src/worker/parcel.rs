@@ -16,6 +16,7 @@ use crate::{
         access::Trail,
         admission::ListenerGate,
         command::{EndpointId, ListenerId, PoolId},
+        load::Load,
     },
 };
 
@@ -42,6 +43,9 @@ pub struct Parcel<F = OwnedFd> {
     pub trail: Trail,
     /// The endpoint it is, or is being, relayed to.
     pub endpoint: Option<EndpointId>,
+    /// What consistent hashing knows the client by, the same in every process;
+    /// 0 where nothing asks for it.
+    pub hash: u64,
     /// The client's side.
     pub downstream: ParcelSide<F>,
     /// What it was doing.
@@ -76,8 +80,17 @@ pub struct Arrival {
     /// Its listener's door, whose limits count it again; `None`: nobody
     /// remembers the listener.
     pub door: Option<Door>,
-    /// This worker's counters for its endpoint, if it has one.
-    pub endpoint: Option<Arc<EndpointShard>>,
+    /// Who counts it at its endpoint, if it has one.
+    pub endpoint: Option<Tally>,
+}
+
+/// Where the connections of an endpoint are counted.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// This worker's counters for it.
+    pub counters: Arc<EndpointShard>,
+    /// Its connections, all workers together.
+    pub load: Arc<Load>,
 }
 
 /// What limits the connections of a listener.

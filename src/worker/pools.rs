@@ -1,17 +1,30 @@
 //! The pools of one worker: what is known of each, and who is next.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    hash::{Hash, Hasher},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use crate::{
-    balance::{Ask, Balancer, Candidate, Policy, stable_hash},
+    balance::{Ask, Balancer, Candidate, stable_hash},
+    config::{self, HashKey},
     metrics::PoolShard,
-    worker::command::{EndpointId, EndpointSpec, PoolId, PoolSpec},
+    worker::{
+        by_id::ById,
+        command::{EndpointId, EndpointSpec, Nobody, PoolId, PoolSpec},
+        load::Place,
+    },
 };
+
+/// Picks before a pool counts as full: between a pick and the taking of a
+/// place, other workers may take the last one.
+const RACES: usize = 8;
 
 /// All pools of one worker.
 #[derive(Debug)]
 pub(super) struct Pools {
-    entries: HashMap<PoolId, Entry>,
+    entries: ById<PoolId, Entry>,
     /// Where this worker begins its rounds.
     offset: usize,
 }
@@ -19,28 +32,49 @@ pub(super) struct Pools {
 #[derive(Debug)]
 struct Entry {
     spec: PoolSpec,
-    balancer: Balancer<EndpointId>,
+    balancer: Balancer<Slot>,
     /// Connections that look for an endpoint of it. They keep it alive after
     /// it was removed.
     dialing: usize,
     removed: bool,
 }
 
+/// An endpoint and where it stands in its pool: found without a search.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    id: EndpointId,
+    at: usize,
+}
+
+impl PartialEq for Slot {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Slot {}
+
+impl Hash for Slot {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
+}
+
 impl Pools {
     pub(super) fn new(offset: usize) -> Self {
-        Self { entries: HashMap::new(), offset }
+        Self { entries: ById::default(), offset }
     }
 
     pub(super) fn set(&mut self, spec: PoolSpec) {
-        let candidates: Vec<_> = spec.endpoints.iter().map(candidate).collect();
+        let candidates: Vec<_> = spec.endpoints.iter().enumerate().map(candidate).collect();
         match self.entries.get_mut(&spec.id) {
             Some(entry) => {
-                entry.balancer.update(Policy::RoundRobin, &candidates);
+                entry.balancer.update(spec.policy, &candidates, &spec.tables);
                 entry.removed = false;
                 entry.spec = spec;
             }
             None => {
-                let balancer = Balancer::new(Policy::RoundRobin, &candidates, self.offset);
+                let balancer = Balancer::new(spec.policy, &candidates, &spec.tables, self.offset);
                 self.entries.insert(spec.id, Entry { spec, balancer, dialing: 0, removed: false });
             }
         }
@@ -58,26 +92,59 @@ impl Pools {
         self.entries.get(&id).map(|entry| &entry.spec)
     }
 
-    /// The endpoint for the next connect that is none of `tried`.
-    pub(super) fn pick(&mut self, id: PoolId, tried: &[EndpointId]) -> Option<EndpointSpec> {
-        let entry = self.entries.get_mut(&id)?;
-        let key = entry.balancer.pick(&Ask { tried, hash: 0, load: |_| 0, full: |_| false })?;
-        entry.spec.endpoints.iter().find(|endpoint| endpoint.id == key).cloned()
+    /// The endpoint for the next connect that is none of `tried`, with a place
+    /// at it.
+    pub(super) fn pick(
+        &mut self,
+        id: PoolId,
+        tried: &[EndpointId],
+        hash: u64,
+    ) -> Result<(&EndpointSpec, Place), Nobody> {
+        let Entry { spec, balancer, .. } = self.entries.get_mut(&id).ok_or(Nobody::Taking)?;
+        for _ in 0..RACES {
+            let Some(slot) = next(balancer, spec, tried, hash) else { break };
+            let endpoint = &spec.endpoints[slot.at];
+            if let Some(place) = endpoint.load.enter(endpoint.max_connections) {
+                return Ok((endpoint, place));
+            }
+        }
+        Err(nobody(spec, tried))
     }
 
-    /// Whether the retry budget of a pool has another attempt; one is booked.
-    pub(super) fn may_try(&self, id: PoolId, again: bool) -> bool {
+    /// What [`pick`](Self::pick) would answer to a connection that comes now.
+    pub(super) fn foretell(&self, id: PoolId, hash: u64) -> Result<EndpointId, Nobody> {
+        let Entry { spec, balancer, .. } = self.entries.get(&id).ok_or(Nobody::Taking)?;
+        let slot = next(&mut balancer.clone(), spec, &[], hash);
+        slot.map(|slot| slot.id).ok_or_else(|| nobody(spec, &[]))
+    }
+
+    /// Whether the retry budget of a pool has another attempt, which is taken
+    /// from it.
+    pub(super) fn may_retry(&self, id: PoolId) -> bool {
         let Some(PoolSpec { gate, config, counters, .. }) = self.get(id) else { return true };
-        let budget = config.limits.retry_budget;
-        if !again {
-            gate.attempted(budget);
-            return true;
-        }
-        let may = gate.may_retry(budget);
+        let may = gate.may_retry(config.limits.retry_budget);
         if !may {
             counters.retries_denied.add(1);
         }
         may
+    }
+
+    /// An endpoint of the pool is being tried, after another one that failed or
+    /// as the first.
+    pub(super) fn note_attempt(&self, id: PoolId, again: bool) {
+        let Some(PoolSpec { gate, config, counters, .. }) = self.get(id) else { return };
+        if again {
+            counters.retries.add(1);
+        } else {
+            gate.attempted(config.limits.retry_budget);
+        }
+    }
+
+    /// An endpoint of the pool has a place again.
+    pub(super) fn freed(&self, id: PoolId) {
+        if let Some(spec) = self.get(id) {
+            spec.gate.freed();
+        }
     }
 
     /// The counters of a pool.
@@ -107,11 +174,50 @@ impl Pools {
     }
 }
 
-fn candidate(endpoint: &EndpointSpec) -> Candidate<EndpointId> {
-    Candidate {
-        key: endpoint.id,
-        name: stable_hash(endpoint.address.to_string().as_bytes()),
-        weight: u32::from(endpoint.weight),
-        backup: false,
+/// What consistent hashing knows a client by, as a number that is the same in
+/// every process and on every machine.
+pub(super) fn hash_of(listener: &config::Listener, source: Option<SocketAddr>) -> u64 {
+    let key = listener.protocol.hash();
+    let Some(source) = source.filter(|_| key != HashKey::Listener) else {
+        return stable_hash(listener.name.as_bytes());
+    };
+    // 16 bytes of an address, an IPv4 one also as IPv6 (RFC 4291, 2.5.5.2); 2
+    // of a port.
+    let mut bytes = [0; 18];
+    let address = match source {
+        SocketAddr::V4(source) => source.ip().to_ipv6_mapped(),
+        SocketAddr::V6(source) => *source.ip(),
+    };
+    bytes[..16].copy_from_slice(&address.octets());
+    if key == HashKey::SourcePort {
+        bytes[16..].copy_from_slice(&source.port().to_be_bytes());
     }
+    stable_hash(&bytes)
 }
+
+fn next(balancer: &mut Balancer<Slot>, spec: &PoolSpec, tried: &[EndpointId], hash: u64) -> Option<Slot> {
+    let endpoints = &spec.endpoints;
+    balancer.pick(&Ask {
+        tried: &[],
+        hash,
+        load: |slot: Slot| endpoints[slot.at].load.get(),
+        full: |slot: Slot| is_full(&endpoints[slot.at]) || tried.contains(&slot.id),
+    })
+}
+
+fn is_full(endpoint: &EndpointSpec) -> bool {
+    endpoint.max_connections.is_some_and(|most| endpoint.load.get() >= u64::from(most))
+}
+
+/// Why nobody was picked.
+fn nobody(spec: &PoolSpec, tried: &[EndpointId]) -> Nobody {
+    let mut untried = spec.endpoints.iter().filter(|each| each.weight > 0 && !tried.contains(&each.id));
+    if untried.any(|each| each.max_connections.is_some()) { Nobody::Full } else { Nobody::Taking }
+}
+
+fn candidate((at, endpoint): (usize, &EndpointSpec)) -> Candidate<Slot> {
+    Candidate { key: Slot { id: endpoint.id, at }, weight: endpoint.weight, backup: endpoint.backup }
+}
+
+#[cfg(test)]
+mod tests;

@@ -51,24 +51,35 @@ impl Worker {
             Some(waiting) => gate.enter_as(waiting, limits.max_connections, turn.now),
         };
         if conn.pass.is_some() {
-            conn.waiting = None;
             return true;
         }
-        if conn.waiting.is_some() {
+        self.wait_in_line(slot, turn) && self.enter_pool(slot, turn)
+    }
+
+    /// A connection has no place in its pool, or at no endpoint of it (all have
+    /// as many as they may): it stands in the pool's line, or is sent away.
+    /// `true`: it stands there since this moment and shall look once more, as a
+    /// place that was freed before woke nobody.
+    pub(super) fn wait_in_line(&mut self, slot: SlotId, turn: &mut Turn<'_>) -> bool {
+        let Some(conn) = self.conns.get_mut(slot) else { return false };
+        let Stage::Dial(dial) = &conn.stage else { return false };
+        if let Some(waiting) = &mut conn.waiting {
+            if conn.pass.is_some() {
+                waiting.look_again(turn.now);
+            }
             self.rearm(slot, turn);
             return false;
         }
-        let counters = spec.counters.clone();
-        let place = limits.queue.and_then(|queue| gate.queue(queue, self.index, slot, turn.now));
-        let Some(waiting) = place else {
-            counters.full.add(1);
+        let Some(spec) = self.pools.get(dial.pool) else { return true };
+        let queue = spec.config.limits.queue;
+        let Some(waiting) = queue.and_then(|queue| spec.gate.queue(queue, self.index, slot, turn.now)) else {
+            spec.counters.full.add(1);
             self.send_away(slot, CloseReason::POOL_FULL, turn);
             return false;
         };
-        counters.queued.add(1);
+        spec.counters.queued.add(1);
         conn.waiting = Some(Box::new(waiting));
-        // A place that was freed before it stood in the line woke nobody.
-        self.enter_pool(slot, turn)
+        true
     }
 
     /// A connection that waits for its pool may be the first now.

@@ -17,12 +17,12 @@ use crate::{
         access::Tap,
         admission::ProcessGate,
         budget::FdShare,
-        command::{Command, ListenerId, ListenerSpec},
+        command::{Command, Foretell, Foretold, ListenerId, ListenerSpec},
         conn::{Conn, Stage, Want},
         handle::Settings,
         ids::Ids,
         key::{Key, Side},
-        pools::Pools,
+        pools::{Pools, hash_of},
         supplies::Supplies,
         walk::{Walk, Walks},
     },
@@ -90,30 +90,23 @@ impl Worker {
     /// Lets a connection do what it can, and sees to what it wants next.
     pub(super) fn drive(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        match conn.drive(&mut self.supplies, turn.now) {
-            Want::Nothing => self.rearm(slot, turn),
-            Want::Turn => {
-                if !std::mem::replace(&mut conn.queued, true) {
-                    turn.enqueue(Key::Conn(slot, Side::Downstream).token());
-                }
-            }
-            Want::Dial => self.dial(slot, turn),
-            Want::Close { reason, reset } => self.close(slot, reason, reset, turn),
-        }
+        let want = go(conn, slot, &mut self.supplies, turn);
+        self.follow(slot, want, turn);
     }
 
     /// Sees to it that a timer fires no later than the connection's deadline.
-    /// A timer that fires earlier is left alone: it looks again.
     pub(super) fn rearm(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
-        let Some(conn) = self.conns.get_mut(slot) else { return };
-        let Some(deadline) = conn.deadline() else { return };
-        if let Some((timer, armed)) = conn.timer {
-            if armed <= deadline {
-                return;
-            }
-            turn.cancel(timer);
+        if let Some(conn) = self.conns.get_mut(slot) {
+            rearm(conn, slot, turn);
         }
-        conn.timer = Some((turn.arm(deadline, Key::Conn(slot, Side::Downstream).token()), deadline));
+    }
+
+    fn follow(&mut self, slot: SlotId, want: Want, turn: &mut Turn<'_>) {
+        match want {
+            Want::Nothing | Want::Turn => {}
+            Want::Dial => self.dial(slot, turn),
+            Want::Close { reason, reset } => self.close(slot, reason, reset, turn),
+        }
     }
 
     /// Ends a connection: both sockets close, its books are closed.
@@ -131,6 +124,7 @@ impl Worker {
         }
         if let Some(endpoint) = &conn.endpoint {
             endpoint.counters.active.sub(1);
+            endpoint.counters.early_resets.add(u64::from(conn.was_cut_short(reason, turn.now)));
         }
         let counters = &conn.origin.counters;
         counters.duration.record(turn.now.saturating_duration_since(conn.since));
@@ -146,7 +140,7 @@ impl Worker {
             cause = reason.cause.as_str(),
             "closed"
         );
-        let fds = conn.fds;
+        let fds = conn.fds();
         drop(conn);
         self.fds.give(fds);
         if self.any_paused {
@@ -162,17 +156,14 @@ impl Worker {
                 if ready.error {
                     self.close(slot, CloseReason::DOWNSTREAM_RESET_IN_DIAL, true, turn);
                 }
+                return;
             }
-            (Side::Downstream, _) => {
-                conn.downstream.note(ready);
-                self.drive(slot, turn);
-            }
-            (Side::Upstream, Stage::Tunnel { upstream, .. }) => {
-                upstream.note(ready);
-                self.drive(slot, turn);
-            }
-            (Side::Upstream, _) => self.on_attempt_ready(slot, ready, turn),
+            (Side::Downstream, _) => conn.downstream.note(ready),
+            (Side::Upstream, Stage::Tunnel { upstream, .. }) => upstream.note(ready),
+            (Side::Upstream, _) => return self.on_attempt_ready(slot, ready, turn),
         }
+        let want = go(conn, slot, &mut self.supplies, turn);
+        self.follow(slot, want, turn);
     }
 
     fn on_conn_timer(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
@@ -194,9 +185,17 @@ impl Worker {
         self.drive(slot, turn);
     }
 
+    /// What a connection would get that came now.
+    fn foretell(&self, ask: Foretell) -> Option<Foretold> {
+        let listener = self.listeners.get(*self.listener_slots.get(&ask.listener)?.first()?)?;
+        let pool = listener.foretell()?;
+        let hash = hash_of(&listener.spec.config, ask.source);
+        Some(Foretold { pool, endpoint: self.pools.foretell(pool, hash) })
+    }
+
     fn add_listener(&mut self, spec: ListenerSpec, socket: crate::listen::ListenSocket, turn: &mut Turn<'_>) {
         let id = spec.id;
-        let slot = self.listeners.insert_with(|_| Listener::new(spec, socket));
+        let slot = self.listeners.insert_with(|_| Listener::new(spec, socket, self.index));
         self.listener_slots.entry(id).or_default().push(slot);
         let Some(listener) = self.listeners.get(slot) else { return };
         match turn.watch_listener(&listener.socket.fd, Key::Listener(slot).token()) {
@@ -285,6 +284,7 @@ impl Handler for Worker {
                 self.begin_walk(Walk::close(selection, reason, reply, self.ids.newest()), turn);
             }
             Command::TryPool(slot) => self.try_pool(slot, turn),
+            Command::Foretell(ask, reply) => reply.send(self.foretell(ask)),
             Command::Ping(reply) => reply.send(()),
             Command::Stop => self.stop(turn),
         }
@@ -301,6 +301,34 @@ impl Handler for Worker {
     fn is_done(&self) -> bool {
         self.done
     }
+}
+
+/// Lets a connection do what it can. Its timer and its place on the run queue
+/// are seen to; the rest is the caller's.
+fn go(conn: &mut Conn<Socket>, slot: SlotId, supplies: &mut Supplies, turn: &mut Turn<'_>) -> Want {
+    let want = conn.drive(supplies, turn.now);
+    match want {
+        Want::Nothing => rearm(conn, slot, turn),
+        Want::Turn => {
+            if !std::mem::replace(&mut conn.queued, true) {
+                turn.enqueue(Key::Conn(slot, Side::Downstream).token());
+            }
+        }
+        Want::Dial | Want::Close { .. } => {}
+    }
+    want
+}
+
+/// A timer that fires earlier than the deadline is left alone: it looks again.
+fn rearm(conn: &mut Conn<Socket>, slot: SlotId, turn: &mut Turn<'_>) {
+    let Some(deadline) = conn.deadline() else { return };
+    if let Some((timer, armed)) = conn.timer {
+        if armed <= deadline {
+            return;
+        }
+        turn.cancel(timer);
+    }
+    conn.timer = Some((turn.arm(deadline, Key::Conn(slot, Side::Downstream).token()), deadline));
 }
 
 #[cfg(test)]

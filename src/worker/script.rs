@@ -237,7 +237,7 @@ impl Stream for Script {
 
     fn set_nodelay(&self) {}
 
-    fn splice_into(&self, pipe: &Pipe) -> io::Result<usize> {
+    fn splice_into(&self, pipe: &Pipe, n: usize) -> io::Result<usize> {
         {
             // tcp_splice_read() does not pass an urgent byte.
             let state = self.0.borrow();
@@ -245,7 +245,7 @@ impl Stream for Script {
                 return if state.ended { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
             }
         }
-        let mut bytes = vec![0; SPLICE];
+        let mut bytes = vec![0; SPLICE.min(n)];
         let n = self.read(&mut bytes)?;
         self.0.borrow_mut().spliced += n;
         assert_eq!(nix::unistd::write(pipe.write_end(), &bytes[..n])?, n, "the pipe was empty");

@@ -20,8 +20,9 @@ pub(super) trait Stream {
     fn reset_on_close(&self);
     /// Sends small pieces at once.
     fn set_nodelay(&self);
-    /// Moves bytes into an empty pipe. `Ok(0)`: the end, or urgent data.
-    fn splice_into(&self, pipe: &Pipe) -> io::Result<usize>;
+    /// Moves up to `n` bytes into an empty pipe. `Ok(0)`: the end, or urgent
+    /// data.
+    fn splice_into(&self, pipe: &Pipe, n: usize) -> io::Result<usize>;
     /// Moves up to `n` bytes out of a pipe.
     fn splice_from(&self, pipe: &Pipe, n: usize) -> io::Result<usize>;
 }
@@ -47,8 +48,8 @@ impl Stream for Socket {
         self.set_nodelay();
     }
 
-    fn splice_into(&self, pipe: &Pipe) -> io::Result<usize> {
-        pipe.splice_from(self, pipe.capacity())
+    fn splice_into(&self, pipe: &Pipe, n: usize) -> io::Result<usize> {
+        pipe.splice_from(self, n)
     }
 
     fn splice_from(&self, pipe: &Pipe, n: usize) -> io::Result<usize> {
@@ -159,10 +160,10 @@ impl<S: Stream> Transport<S> {
         }
     }
 
-    /// Moves bytes once into an empty pipe; answers how many, or `None` if only
-    /// a read can tell what comes next.
-    pub(super) fn fill_pipe(&mut self, pipe: &Pipe) -> io::Result<Option<usize>> {
-        match self.stream.splice_into(pipe) {
+    /// Moves up to `n` bytes once into an empty pipe; answers how many, or `None`
+    /// if only a read can tell what comes next.
+    pub(super) fn fill_pipe(&mut self, pipe: &Pipe, n: usize) -> io::Result<Option<usize>> {
+        match self.stream.splice_into(pipe, n) {
             Ok(0) => Ok(None),
             Ok(n) => {
                 // Less than was asked for says nothing: a pipe also fills up

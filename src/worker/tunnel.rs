@@ -185,6 +185,11 @@ impl Tunnel {
         self.up.state != State::Open && self.down.state != State::Open
     }
 
+    /// A direction has proven bulky.
+    pub(super) fn is_bulky(&self) -> bool {
+        self.up.hold.is_bulky() || self.down.hold.is_bulky()
+    }
+
     /// Bytes wait that the receiver did not take yet.
     pub(super) fn holds_bytes(&self) -> bool {
         !self.up.hold.is_empty() || !self.down.hold.is_empty()

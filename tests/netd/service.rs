@@ -1,6 +1,7 @@
 //! Under a service manager.
 
 mod activation;
+mod store;
 
 use std::time::{Duration, Instant};
 

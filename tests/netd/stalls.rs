@@ -22,9 +22,9 @@ use crate::support::{Client, Daemon, Setup, clock::pause};
 const CONNECTIONS: usize = 8000;
 /// In 10 pools.
 const ENDPOINTS: usize = 10_000;
-const TRIES: usize = 40;
+const TRIES: usize = 60;
 /// Connections closed in one try.
-const CLOSED: usize = 500;
+const CLOSED: usize = 160;
 /// The bucket's bound next to 1 ms, in seconds.
 const LONG: &str = "0.001024";
 

@@ -1,6 +1,7 @@
 //! Another binary takes over, and nobody notices.
 
 mod connections;
+mod faults;
 mod process;
 mod refused;
 mod sockets;

@@ -95,6 +95,17 @@ impl Stream {
     }
 }
 
+/// Sockets that listen on a port of IPv4 (state 0A, LISTEN).
+fn listening(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
+    let listens = |line: &&str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let local = fields.next().is_some_and(|local| local.ends_with(&format!(":{port:04X}")));
+        local && fields.nth(1) == Some("0A")
+    };
+    table.lines().filter(listens).count()
+}
+
 #[test]
 fn the_number_of_workers_changes_under_load_and_nobody_notices() {
     let origin = Origin::echoing();
@@ -127,6 +138,8 @@ fn the_number_of_workers_changes_under_load_and_nobody_notices() {
         }
     }
     assert_eq!(daemon.address("front"), address, "it was bound anew");
+    // As many as there ever were workers: those of workers that went are used again.
+    assert_eq!(listening(address.port()), 4);
     let done = traffic.ends_without_a_failure();
     assert!(done >= 200, "{done} exchanges");
     let bytes: u64 = streams.into_iter().map(Stream::ends_whole).sum();

@@ -70,6 +70,9 @@ pool = "redis"
 [[pool]]
 name = "redis"
 endpoints = ["127.0.0.1:$redis"]
+[pool.health]
+kind = "redis"
+interval = "1s"
 
 # One server by two ways; and a Unix socket to come in by.
 [[listener]]
@@ -85,6 +88,9 @@ pool = "postgres"
 [[pool]]
 name = "postgres"
 endpoints = ["127.0.0.1:$pg", "unix:$work/pg-socket/.s.PGSQL.$pg"]
+[pool.health]
+kind = "postgres"
+interval = "1s"
 TOML
 check "netd --check" "$bin/netd" --check --config "$work/netd.toml"
 "$bin/netd" --config "$work/netd.toml" &
@@ -113,6 +119,7 @@ check "netctl shows which one" has "127.0.0.1:$http_1 +failing" netctl pools web
 # --- Redis --------------------------------------------------------------------------
 
 ask_redis() { redis-cli -p "$in_redis" "$@"; }
+check "redis: the server is healthy" within 30 has "127.0.0.1:$redis: healthy" netctl pools redis
 check "redis: ping" within 30 has '^PONG$' ask_redis ping
 check "redis: set" has '^OK$' ask_redis set key value
 check "redis: get" has '^value$' ask_redis get key
@@ -131,6 +138,8 @@ kill "$subscriber"
 
 sql() { psql -X -At -h 127.0.0.1 -p "$in_pg" -U postgres -d postgres "$@"; }
 check "postgres: is up" within 60 as_postgres pg_isready -q -h 127.0.0.1 -p "$pg"
+check "postgres: the server is healthy over TCP" within 30 has "127.0.0.1:$pg: healthy" netctl pools postgres
+check "postgres: and over a Unix socket" within 30 has "s.PGSQL.$pg: healthy" netctl pools postgres
 check "postgres: a query over TCP" has '^42$' sql -c 'select 42'
 check "postgres: a query over a Unix socket" \
   has '^42$' psql -X -At -h "$work" -p "$in_pg" -U postgres -d postgres -c 'select 42'

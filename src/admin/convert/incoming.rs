@@ -1,6 +1,7 @@
 //! Requests: checked, then in control's words. Every refusal says which field
 //! is wrong and what would be right.
 
+pub(in crate::admin) mod balancing;
 pub(in crate::admin) mod generations;
 
 use std::{net::IpAddr, time::Duration};

@@ -1,6 +1,8 @@
 //! Answers, in the words of the API.
 
+pub(in crate::admin) mod balancing;
 pub(in crate::admin) mod generations;
+mod health;
 
 use std::{
     collections::BTreeSet,
@@ -119,7 +121,12 @@ pub(in crate::admin) fn listener(view: control::ListenerView) -> pb::Listener {
         name: view.config.name.clone(),
         address: view.config.address.to_string(),
         protocol: view.config.protocol.as_str().to_owned(),
-        pool: view.config.protocol.pool().unwrap_or_default().to_owned(),
+        pool: match view.shares.as_slice() {
+            [only] => only.pool.clone(),
+            _ => String::new(),
+        },
+        pools: balancing::shares(view.shares),
+        split_override: balancing::split(view.split),
         r#override: view.override_.map(|over| {
             override_(over, |value| match value {
                 ListenerOverride::Stopped => "stopped".to_owned(),
@@ -152,11 +159,13 @@ pub(in crate::admin) fn pool(view: control::PoolView) -> pb::Pool {
     pb::Pool {
         state: view.state.as_str().to_owned(),
         reachable: index(view.reachable()),
+        policy: view.policy.as_str().to_owned(),
         name: view.name,
         r#override: view.override_.map(|over| override_(over, |PoolOverride::Draining| "draining".to_owned())),
         endpoints: view.endpoints.into_iter().map(endpoint).collect(),
         figures: Some(figures(view.figures)),
         listeners: view.listeners,
+        panic: view.panics,
         limits: view.limits.into_iter().map(limit).collect(),
     }
 }
@@ -181,6 +190,11 @@ pub(in crate::admin) fn endpoint(view: control::EndpointView) -> pb::Endpoint {
         last_failure: last_failure.unwrap_or_default(),
         last_failure_at: last_failure_at.and_then(at),
         mean_connect_time: view.mean_connect_time.and_then(lasting),
+        health: view.health.map(health::of_endpoint),
+        backup: view.backup,
+        max_connections: view.max_connections.unwrap_or_default(),
+        load: view.load,
+        share_percent: view.percent,
     }
 }
 

@@ -145,6 +145,8 @@ impl Script {
             Request::StartListener(name, _, reply) => reply!(reply, explanation(name)),
             Request::StopListener(_, reply) => reply!(reply, ()),
             Request::SetEndpoint(_, reply) => reply!(reply, endpoint()),
+            Request::SetSplit(_, reply) => reply!(reply, listener("web")),
+            Request::Explain(request, reply) => reply!(reply, choice(request)),
             Request::Rebalance(request, reply) => {
                 let count = request.limit.unwrap_or(50);
                 reply!(reply, vec![Moved { from: 0, to: 1, count }])
@@ -242,11 +244,18 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
         pools: vec![PoolSnapshot {
             name: "db".into(),
             no_endpoint: 1,
+            full: 1,
             retries: 2,
-            limits: PoolLimitFigures { waiting: 1, queued: 2, queue_timeouts: 3, full: 4, retries_denied: 5 },
+            limits: PoolLimitFigures { waiting: 1, queued: 2, queue_timeouts: 3, retries_denied: 5 },
+            probe_time: Some(times.clone()),
+            panics: true,
             endpoints: vec![EndpointSnapshot {
                 address: "10.0.0.1:5432".into(),
                 weight: 3,
+                percent: 50,
+                backup: false,
+                max_connections: Some(9),
+                load: 5,
                 accepting: true,
                 failing: false,
                 connected: 4,
@@ -254,6 +263,8 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
                 bytes_to_upstream: 6,
                 bytes_from_upstream: 7,
                 connect_failures: 8,
+                early_resets: 9,
+                health: Some(HealthSnapshot { healthy: true, ejections: 10, probes: Some([11, 12, 13, 14]) }),
                 connect_time: times.clone(),
             }],
         }],
@@ -289,7 +300,7 @@ fn listener(name: &str) -> ListenerView {
         config: Arc::new(config::Listener {
             name: name.into(),
             address: config::Address::Inet(([127, 0, 0, 1], 0).into()),
-            protocol: config::Protocol::Tcp { pool: "db".into() },
+            protocol: config::Protocol::tcp("db"),
             backlog: 1,
             v6only: true,
             idle_timeout: None,
@@ -298,6 +309,8 @@ fn listener(name: &str) -> ListenerView {
             limits: Default::default(),
             access_log: true,
         }),
+        shares: vec![ShareView { pool: "db".into(), configured_weight: 1, weight: 2 }],
+        split: over(Split::default()),
         override_: over(ListenerOverride::Stopped),
         state: ListenerState::Draining,
         figures: Figures::default(),
@@ -316,12 +329,14 @@ fn limit() -> LimitUse {
 fn pool() -> PoolView {
     PoolView {
         name: "db".into(),
+        policy: config::Policy::Maglev,
         state: PoolState::Failing,
         override_: None,
         endpoints: vec![endpoint()],
         figures: Figures::default(),
         listeners: vec!["web".into()],
         limits: vec![limit()],
+        panics: true,
     }
 }
 
@@ -331,11 +346,62 @@ fn endpoint() -> EndpointView {
         configured_weight: 1,
         override_: over(EndpointOverride::Weight(3)),
         weight: 3,
+        percent: 50,
+        backup: true,
+        max_connections: Some(9),
+        load: 4,
         state: EndpointState::Failing,
         figures: Figures::default(),
         connect_failures: 1,
         last_failure: Some(("connection refused".into(), epoch(6))),
         mean_connect_time: Some(Duration::from_micros(250)),
+        health: Some(HealthView {
+            standing: Standing::Unhealthy,
+            why: "3 http checks in a row failed".into(),
+            since: epoch(5),
+            healthy_at: Some(epoch(4)),
+            check: Some("http"),
+            last: Some(LastProbe {
+                at: epoch(6),
+                took: Duration::from_millis(2),
+                failure: Some("it answered status 503".into()),
+            }),
+            ejections: 1,
+            ejected_until: Some(epoch(7)),
+        }),
+    }
+}
+
+fn choice(request: ExplainRequest) -> ChoiceView {
+    let endpoint = EndpointChoice {
+        address: "10.0.0.1:5432".into(),
+        weight: 1,
+        percent: 100,
+        backup: false,
+        load: 2,
+        max_connections: None,
+        out: None,
+    };
+    ChoiceView {
+        listener: request.listener,
+        hash: config::HashKey::Source,
+        shares: vec![ShareView { pool: "db".into(), configured_weight: 1, weight: 1 }],
+        split: None,
+        workers: vec![WorkerChoice {
+            worker: 0,
+            pool: "db".into(),
+            endpoint: Some("10.0.0.1:5432".into()),
+            why: "it is its turn".into(),
+        }],
+        pools: vec![PoolChoice {
+            name: "db".into(),
+            policy: config::Policy::RoundRobin,
+            endpoints: vec![endpoint],
+            more: 0,
+            open: 1,
+        }],
+        refused_by: Vec::new(),
+        sentence: request.source.map(|source| source.to_string()).unwrap_or_default(),
     }
 }
 

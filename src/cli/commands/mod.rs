@@ -1,5 +1,6 @@
 //! One function a command: request, answer, output.
 
+mod balancing;
 mod change;
 mod configuration;
 mod drain;
@@ -48,6 +49,8 @@ impl Session<'_, '_> {
             Command::Start { words } => self.start(&words).await,
             Command::Stop { listener, expires_in } => self.stop(&listener, expires_in).await,
             Command::Set(args) => self.set(args).await,
+            Command::SetSplit(args) => self.set_split(args).await,
+            Command::Explain { from, listener } => self.explain(from, &listener).await,
             Command::Rebalance { limit } => self.rebalance(limit).await,
             Command::LogLevel { level: None } => self.log_level().await,
             Command::LogLevel { level: Some(level) } => self.set_log_level(level).await,

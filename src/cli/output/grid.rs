@@ -108,7 +108,7 @@ pub(super) fn state_with(word: &str, more: &str) -> Cell {
     let text = text(format!("{word}{more}"));
     let colour = match word {
         "accepting" | "serving" | "up" | "open" | "ok" => Some(Color::Green),
-        "down" | "failing" | "stopping" | "late" => Some(Color::Red),
+        "down" | "failing" | "unhealthy" | "ejected" | "stopping" | "late" => Some(Color::Red),
         "paused" | "draining" | "drained" | "stopped" | "removed" | "maintenance" | "starting" | "lame-duck" => {
             Some(Color::Yellow)
         }

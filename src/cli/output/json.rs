@@ -35,10 +35,17 @@ fields!(pb::LimitUse: name, used, limit);
 fields!(pb::Refused: cause, count);
 fields!(pb::Worker: index, active, accepted, turns, responsive, cpu, r#override, accepting);
 fields!(pb::ListListenersResponse: listeners);
-fields!(pb::Listener: name, address, protocol, pool, r#override, state, figures, accept_errors, bound, origin,
-    limits, refused);
+fields!(pb::Listener: name, address, protocol, pool, pools, r#override, split_override, state, figures, accept_errors,
+    bound, origin, limits, refused);
+fields!(pb::PoolShare: pool, configured_weight, weight);
+fields!(pb::SetSplitResponse: listener);
+fields!(pb::ExplainResponse: listener, hash, shares, split_override, workers, pools, refused_by, explanation);
+fields!(pb::WorkerChoice: worker, pool, endpoint, why);
+fields!(pb::PoolChoice: pool, policy, endpoints, more, open);
+fields!(pb::EndpointChoice: address, weight, share_percent, backup, load, max_connections, out);
 fields!(pb::ListPoolsResponse: pools);
-fields!(pb::Pool: name, endpoints, r#override, state, reachable, figures, listeners, limits);
+fields!(pb::Pool: name, policy, endpoints, r#override, state, reachable, figures, listeners, panic, limits);
+fields!(pb::EndpointHealth: standing, why, since, healthy_at, check, last, ejections, ejected_until);
 fields!(pb::CloseConnectionResponse: closed, unknown_ids);
 fields!(pb::GetConfigResponse: toml, generation, path, candidate_by, applied_at);
 fields!(pb::PlanResponse: changes, generation, obstacles, notes);
@@ -129,13 +136,24 @@ impl ToJson for pb::Endpoint {
             "configured_weight": self.configured_weight,
             "override": self.r#override.to_json(),
             "weight": self.weight,
+            "share_percent": self.share_percent,
+            "backup": self.backup,
+            "max_connections": self.max_connections,
+            "load": self.load,
             "state": self.state,
             "figures": self.figures.to_json(),
             "connect_failures": self.connect_failures,
             "last_failure": self.last_failure,
             "last_failure_at": self.last_failure_at.to_json(),
             "mean_connect_time_seconds": self.mean_connect_time.to_json(),
+            "health": self.health.to_json(),
         })
+    }
+}
+
+impl ToJson for pb::Probe {
+    fn to_json(&self) -> Value {
+        json!({ "at": self.at.to_json(), "took_seconds": self.took.to_json(), "failure": self.failure })
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::time::SystemTime;
 
+mod health;
+
 use crate::pb;
 
 use super::{
-    Look,
+    Look, choice,
     grid::{self, Column, Grid},
     units,
 };
@@ -42,8 +44,9 @@ pub(crate) fn listeners(listeners: &[pb::Listener], look: Look) -> String {
             grid::text(units::count(listener.accept_errors)),
         ]);
     }
-    let above = listeners.iter().filter_map(|listener| {
-        listener.r#override.as_ref().map(|above| (format!("listener/{}", listener.name), above))
+    let above = listeners.iter().flat_map(|listener| {
+        let both = listener.r#override.iter().chain(&listener.split_override);
+        both.map(|above| (format!("listener/{}", listener.name), above))
     });
     let limited = listeners.iter().filter_map(|listener| {
         let text = limits(&listener.limits, &listener.refused)?;
@@ -81,7 +84,7 @@ pub(crate) fn pools(pools: &[pb::Pool], look: Look) -> String {
     let columns = [
         Text("POOL"),
         Text("STATE"),
-        Figure("WEIGHT"),
+        Text("POLICY, WEIGHT"),
         Figure("OPEN"),
         Figure("TOTAL"),
         Figure("BYTES IN"),
@@ -101,7 +104,11 @@ pub(crate) fn pools(pools: &[pb::Pool], look: Look) -> String {
         pool.r#override.iter().map(move |above| (format!("pool/{}", pool.name), above)).chain(endpoints)
     });
     let limited = pools.iter().filter_map(|pool| Some(format!("  pool/{}: {}", pool.name, limits(&pool.limits, &[])?)));
-    grid.render() + &overrides(above, look) + &section("Limits:", limited) + &failures(pools, look)
+    grid.render()
+        + &overrides(above, look)
+        + &section("Limits:", limited)
+        + &section("Health:", health::lines(pools, look))
+        + &failures(pools, look)
 }
 
 /// The answer to `netctl set`.
@@ -151,9 +158,10 @@ fn address(listener: &pb::Listener) -> String {
 }
 
 fn protocol(listener: &pb::Listener) -> String {
-    match listener.pool.as_str() {
-        "" => listener.protocol.clone(),
-        pool => format!("{} to {pool}", listener.protocol),
+    match (listener.pool.as_str(), listener.pools.as_slice()) {
+        ("", []) => listener.protocol.clone(),
+        ("", pools) => format!("{} to {}", listener.protocol, choice::shares(pools)),
+        (pool, _) => format!("{} to {pool}", listener.protocol),
     }
 }
 
@@ -177,7 +185,7 @@ fn pool_rows(pool: &pb::Pool, grid: &mut Grid) {
     grid.styled_row([
         grid::text(format!("{} ({users})", pool.name)),
         grid::state_with(&pool.state, &reachable(pool)),
-        grid::text(""),
+        grid::text(&pool.policy),
         grid::text(open),
         grid::text(total),
         grid::text(bytes_in),
@@ -186,7 +194,8 @@ fn pool_rows(pool: &pb::Pool, grid: &mut Grid) {
         grid::text(""),
     ]);
     for endpoint in &pool.endpoints {
-        let [open, total, bytes_in, bytes_out] = figures(endpoint.figures);
+        let [_, total, bytes_in, bytes_out] = figures(endpoint.figures);
+        let open = choice::load(endpoint.figures.unwrap_or_default().active, endpoint.max_connections);
         grid.styled_row([
             grid::text(format!("  {}", endpoint.address)),
             grid::state(&endpoint.state),
@@ -205,6 +214,9 @@ fn pool_rows(pool: &pb::Pool, grid: &mut Grid) {
 /// can.
 fn reachable(pool: &pb::Pool) -> String {
     let configured = pool.endpoints.iter().filter(|endpoint| endpoint.state != "removed").count();
+    if pool.panic {
+        return format!(", {} of {configured}, panic: all are used", pool.reachable);
+    }
     if pool.reachable as usize == configured || pool.state == "removed" {
         return String::new();
     }
@@ -213,10 +225,11 @@ fn reachable(pool: &pb::Pool) -> String {
 
 /// The weight in force, and the file's where that is another.
 fn weight(endpoint: &pb::Endpoint) -> String {
+    let weight = choice::weight(endpoint.weight, endpoint.share_percent, endpoint.backup);
     if endpoint.weight == endpoint.configured_weight {
-        endpoint.weight.to_string()
+        weight
     } else {
-        format!("{} (file {})", endpoint.weight, endpoint.configured_weight)
+        format!("{weight} (file {})", endpoint.configured_weight)
     }
 }
 

@@ -237,6 +237,14 @@ impl pb::admin_server::Admin for Fake {
         Ok(Response::new(pb::SetEndpointResponse { endpoint: Some(endpoint) }))
     }
 
+    async fn set_split(&self, request: Request<pb::SetSplitRequest>) -> Answer<pb::SetSplitResponse> {
+        Ok(Response::new(super::balancing::set_split(self.see(request))))
+    }
+
+    async fn explain(&self, request: Request<pb::ExplainRequest>) -> Answer<pb::ExplainResponse> {
+        Ok(Response::new(super::balancing::explain(&self.see(request))))
+    }
+
     async fn why(&self, request: Request<pb::WhyRequest>) -> Answer<pb::WhyResponse> {
         match self.see(request).object.as_str() {
             "slow" => std::future::pending().await,
@@ -308,7 +316,7 @@ pub(super) fn at(seconds_from_now: i64) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds: NOW as i64 + seconds_from_now, nanos: 0 })
 }
 
-fn span(seconds: i64, milliseconds: i32) -> Option<prost_types::Duration> {
+pub(super) fn span(seconds: i64, milliseconds: i32) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: milliseconds * 1_000_000 })
 }
 
@@ -316,7 +324,7 @@ pub(super) fn by(who: &str, why: &str) -> Option<pb::Provenance> {
     Some(pb::Provenance { who: who.to_owned(), why: why.to_owned() })
 }
 
-fn figures(active: u64, total: u64, bytes_in: u64, bytes_out: u64) -> Option<pb::Figures> {
+pub(super) fn figures(active: u64, total: u64, bytes_in: u64, bytes_out: u64) -> Option<pb::Figures> {
     Some(pb::Figures { active, total, bytes_from_downstream: bytes_in, bytes_to_downstream: bytes_out })
 }
 
@@ -407,6 +415,16 @@ fn pool() -> pb::Pool {
                 state: "up".to_owned(),
                 figures: figures(800, 3_777_704, 858_993_459, 2_433_814_801),
                 mean_connect_time: span(0, 1),
+                health: Some(pb::EndpointHealth {
+                    standing: "healthy".to_owned(),
+                    why: "2 http checks in a row succeeded".to_owned(),
+                    since: at(-3600),
+                    healthy_at: at(-3600),
+                    check: "http".to_owned(),
+                    last: Some(pb::Probe { at: at(-2), took: span(0, 1), failure: String::new() }),
+                    ejections: 1,
+                    ejected_until: None,
+                }),
                 ..pb::Endpoint::default()
             },
             pb::Endpoint {
@@ -423,11 +441,13 @@ fn pool() -> pb::Pool {
             },
         ],
         r#override: None,
+        policy: "least-connections".to_owned(),
         state: "up".to_owned(),
         reachable: 1,
         figures: figures(1234, 5_666_556, 1_288_490_189, 3_650_499_992),
         limits: vec![pb::LimitUse { name: "max_connections".to_owned(), used: Some(1600), limit: "2000".to_owned() }],
         listeners: vec!["web".to_owned()],
+        panic: false,
     }
 }
 

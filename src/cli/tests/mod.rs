@@ -1,5 +1,6 @@
 //! netctl as a whole, against a daemon that has its answers ready.
 
+mod balancing;
 mod docs;
 mod drain;
 mod failures;

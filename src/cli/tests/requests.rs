@@ -6,7 +6,7 @@ use crate::pb::{self, set_endpoint_request::Setting, target::Of};
 
 use super::Daemon;
 
-async fn asks(words: &[&str], request: impl Debug) {
+pub(super) async fn asks(words: &[&str], request: impl Debug) {
     let daemon = Daemon::start();
     let ran = daemon.netctl(words).await;
     assert_eq!(ran.status, 0, "{words:?}: {}", ran.err);

@@ -57,6 +57,18 @@ fn a_listener_that_changed() {
 }
 
 #[test]
+fn shares_of_pools_that_changed() {
+    let pools = "pools = [{ name = \"app\", weight = 95 }, { name = \"new\", weight = 5 }]\nhash = \"listener\"";
+    let new = format!(
+        "{}\n[[pool]]\nname = \"new\"\nendpoints = [\"127.0.0.1:3\"]\n",
+        OLD.replacen("pool = \"app\"", pools, 1)
+    );
+    let difference = diff(&config(OLD), &config(&new));
+    let details = ["pool: app -> app=95 new=5".to_owned(), "hash: source -> listener".to_owned()];
+    assert_eq!(listener_details(&difference), (false, details.as_slice()));
+}
+
+#[test]
 fn other_sockets_are_made_anew() {
     let dual = |v6only: bool| config(&OLD.replacen("127.0.0.1:80\"", &format!("[::]:80\"\nv6only = {v6only}"), 1));
     let difference = diff(&dual(true), &dual(false));
@@ -92,14 +104,50 @@ fn a_pool_that_changed() {
         panic!("{difference:?}")
     };
     assert_eq!(details, &["connect_timeout: 5s -> 1s", "retries: 2 -> 0"]);
-    let endpoints: Vec<_> = endpoints.iter().map(|change| (change.address.to_string(), change.kind)).collect();
+    let endpoints: Vec<_> = endpoints.iter().map(|change| (change.address.to_string(), change.kind.clone())).collect();
     let expected = [
         ("127.0.0.1:3", EndpointChangeKind::Added),
-        ("127.0.0.1:2", EndpointChangeKind::Reweighted { from: 1, to: 3 }),
+        ("127.0.0.1:2", EndpointChangeKind::Changed { to: 3, details: vec!["weight: 1 -> 3".to_owned()] }),
         ("127.0.0.1:1", EndpointChangeKind::Removed),
     ];
     assert_eq!(endpoints, expected.map(|(address, kind)| (address.to_owned(), kind)));
     assert!(difference.listeners.is_empty());
+}
+
+#[test]
+fn health_that_changed() {
+    let details = |before: &str, after: &str| {
+        let with = |keys: &str| config(&format!("[[pool]]\nname = \"p\"\nendpoints = [\"127.0.0.1:1\"]\n{keys}"));
+        match diff(&with(before), &with(after)).pools.as_slice() {
+            [PoolChange::Changed { details, .. }] => details.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(details("", "[pool.health]"), ["health: off -> on"]);
+    assert_eq!(details("[pool.outlier]", "panic_threshold = 5"), ["panic_threshold: 20 -> 5", "outlier: on -> off"]);
+    assert_eq!(
+        details("[pool.health]\nsend = \"x\\n\"", "[pool.health]\nkind = \"redis\"\ninterval = \"2s\""),
+        [
+            "health.kind: \"tcp\" -> \"redis\"",
+            "health.interval: \"5s\" -> \"2s\"",
+            "health.send: \"x\\n\" -> (not set)",
+            "health.expect: \"\" -> (not set)"
+        ]
+    );
+}
+
+#[test]
+fn balancing_that_changed() {
+    let difference = changed(
+        "[\"127.0.0.1:1\", \"127.0.0.1:2\"]",
+        "[\"127.0.0.1:2\", { address = \"127.0.0.1:1\", backup = true, max_connections = 9 }]\npolicy = \"maglev\"\nendpoint_max_connections = 3",
+    );
+    let [PoolChange::Changed { details, endpoints, .. }] = difference.pools.as_slice() else {
+        panic!("{difference:?}")
+    };
+    assert_eq!(details, &["policy: round-robin -> maglev", "endpoint_max_connections: (not set) -> 3"]);
+    let details = vec!["backup: false -> true".to_owned(), "max_connections: (not set) -> 9".to_owned()];
+    assert_eq!(endpoints[0].kind, EndpointChangeKind::Changed { to: 1, details });
 }
 
 #[test]

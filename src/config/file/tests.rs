@@ -1,8 +1,8 @@
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::config::{
-    AccessOnly, AccessTarget, Address, AdminSocket, Config, Errors, LogFormat, LogLevel, LogTarget, Protocol,
-    Rebalance, default::bare, parse,
+    AccessOnly, AccessTarget, Address, AdminSocket, CheckKind, Config, Errors, HashKey, HealthCheck, Initial,
+    LogFormat, LogLevel, LogTarget, Outlier, Policy, PoolHealth, PoolShare, Protocol, Rebalance, default::bare, parse,
 };
 
 mod rules;
@@ -84,7 +84,9 @@ fn reads_every_key() {
     assert_eq!(names, ["web", "socket", "hello", "void"]);
     let web = config.listener("web").unwrap();
     assert_eq!(web.address, "[::]:8080".parse().unwrap());
-    assert_eq!(web.protocol, Protocol::Tcp { pool: "app".to_owned() });
+    let share = |name: &str, weight| PoolShare { name: name.to_owned(), weight };
+    let pools = vec![share("app", 95), share("canary", 5)];
+    assert_eq!(web.protocol, Protocol::Tcp { pools, hash: HashKey::SourcePort });
     assert_eq!((web.backlog, web.v6only, web.idle_timeout), (512, false, Some(Duration::from_secs(5400))));
     let socket = config.listener("socket").unwrap();
     assert_eq!((&socket.address, socket.mode), (&Address::Unix(PathBuf::from("/run/netd/echo.sock")), 0o660));
@@ -99,6 +101,28 @@ fn reads_every_key() {
     let expected = [("127.0.0.1:9000", 1), ("127.0.0.1:9001", 0), ("unix:/run/app.sock", 3)];
     assert_eq!(endpoints, expected.map(|(address, weight)| (address.to_owned(), weight)));
     assert_eq!((pool.connect_timeout, pool.retries), (Duration::from_millis(250), 0));
+    let check = HealthCheck {
+        kind: CheckKind::Http {
+            path: "/healthz".into(),
+            host: "app.example".into(),
+            status: "200-299,404".parse().unwrap(),
+        },
+        interval: Duration::from_secs(10),
+        fast_interval: Duration::from_secs(2),
+        timeout: Duration::from_millis(500),
+        rise: 3,
+        fall: 4,
+        jitter: 20,
+        initial: Initial::Unused,
+    };
+    let (base, max) = (Duration::from_secs(10), Duration::from_secs(60));
+    let outlier = Outlier { consecutive: 7, base, max, max_share: 40 };
+    let health = PoolHealth { check: Some(Arc::new(check)), outlier: Some(outlier), panic_threshold: 30 };
+    assert_eq!(pool.health, health);
+    assert_eq!((pool.policy, pool.slow_start), (Policy::LeastConnections, Some(Duration::from_secs(30))));
+    assert_eq!(pool.endpoint_max_connections, Some(500));
+    let last = &pool.endpoints[2];
+    assert_eq!((last.backup, last.max_connections, pool.endpoints[0].max_connections), (true, Some(20), None));
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn a_relay_on_one_line() {
     let flags = serving(&["127.0.0.1:8080", "[::1]:8080"], &["127.0.0.1:9000", "127.0.0.1:9001"], None);
     let config = with_flags(None, &flags).unwrap();
     let listeners: Vec<_> = config.listeners.iter().map(|l| (l.name.as_str(), &l.address, &l.protocol)).collect();
-    let protocol = Protocol::Tcp { pool: "upstream".to_owned() };
+    let protocol = Protocol::tcp("upstream");
     assert_eq!(listeners, [("listen-1", &flags.listen[0], &protocol), ("listen-2", &flags.listen[1], &protocol)]);
     assert_eq!(config.pools.len(), 1);
     assert!(config.pool("upstream").unwrap().endpoints.iter().map(|e| &e.address).eq(&flags.upstream));

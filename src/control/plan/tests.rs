@@ -14,8 +14,8 @@ impl Live for ByLength {
         name.len() as u64
     }
 
-    fn endpoint(&self, _pool: &str, address: &str) -> u64 {
-        address.len() as u64
+    fn endpoint(&self, _pool: &str, address: &Address) -> u64 {
+        address.to_string().len() as u64
     }
 }
 

@@ -18,6 +18,9 @@ impl State {
         take_back(&mut self.endpoints, &former.endpoints, now, |(pool, address)| {
             meanwhile.endpoint(pool, address).is_err()
         });
+        take_back(&mut self.splits, &former.splits, now, |name| {
+            !former.splits[name].value.fits(meanwhile.listener(name).ok())
+        });
         lifted
     }
 }

@@ -18,15 +18,15 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use crate::{
     config::{self, Config, LogLevel},
     control::{
-        Begin, Binder, Clock, End, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, SystemBinder,
-        Usage, WorkerPort, testing::empty,
+        Answer, Asking, Begin, Binder, Clock, End, Handle, Hook, Now, Outcome, Pace, Prepared, Prober, Question,
+        Refusal, Reply, Request, Signal, Start, SystemBinder, Usage, WorkerPort, testing::empty,
     },
     listen::{self, BindAddress, BindOptions, Bound, ListenSocket},
     metrics::{EndpointShard, WorkerShard},
     protocol::CloseReason,
     worker::{
-        AccessLog, Command, ConnectionInfo, ConnectionState, Filter, ListenerId, ListenerSpec, Overloaded, PoolId,
-        PoolSpec, Resting, Selection, Settings,
+        AccessLog, Command, ConnectionInfo, ConnectionState, Filter, Foretell, Foretold, ListenerId, ListenerSpec,
+        Nobody, Overloaded, PoolId, PoolSpec, Resting, Selection, Settings,
     },
 };
 
@@ -42,6 +42,7 @@ pub(in crate::control) struct World {
     pub(in crate::control) reads: Arc<Mutex<u64>>,
     pub(in crate::control) hooks: Arc<Mutex<Vec<Hook>>>,
     pub(in crate::control) binder: FakeBinder,
+    pub(in crate::control) prober: FakeProber,
     /// Upgrades that have begun; nobody tells their stories.
     pub(in crate::control) stories: Arc<Mutex<Vec<Begin>>>,
     run: JoinHandle<Result<End, String>>,
@@ -73,7 +74,8 @@ impl World {
     ) -> Self {
         let source = Arc::new(Mutex::new(Ok(config.clone())));
         let (hooks, binder, reads) = (Arc::new(Mutex::new(Vec::new())), FakeBinder::default(), Arc::default());
-        let start = start(config, pace, inherited, &source, &hooks, &binder, &reads);
+        let prober = FakeProber::default();
+        let start = start(config, pace, inherited, &source, &hooks, &binder, &reads, &prober);
         let stories = Arc::<Mutex<Vec<Begin>>>::default();
         let told = Arc::clone(&stories);
         let start = Start { story: Box::new(move |begin| lock(&told).push(begin)), ..start };
@@ -91,20 +93,21 @@ impl World {
         let workers = lock(&spawned).clone();
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
-        Self { handle, signals, workers, spawned, source, reads, hooks, binder, stories, run }
+        Self { handle, signals, workers, spawned, source, reads, hooks, binder, prober, stories, run }
     }
 
     /// With the system's own sockets and workers.
     pub(in crate::control) fn real(config: Config) -> Self {
         let source = Arc::new(Mutex::new(Ok(config.clone())));
         let (hooks, binder, reads) = (Arc::new(Mutex::new(Vec::new())), FakeBinder::default(), Arc::default());
-        let start = start(config, Pace::default(), HashMap::new(), &source, &hooks, &binder, &reads);
+        let prober = FakeProber::default();
+        let start = start(config, Pace::default(), HashMap::new(), &source, &hooks, &binder, &reads, &prober);
         let start = Start { binder: Box::new(SystemBinder), ..start };
         let (controller, handle) = Prepared::new(start).unwrap().launch().unwrap();
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
         let (spawned, stories) = (Arc::default(), Arc::default());
-        Self { handle, signals, workers: Vec::new(), spawned, source, reads, hooks, binder, stories, run }
+        Self { handle, signals, workers: Vec::new(), spawned, source, reads, hooks, binder, prober, stories, run }
     }
 
     pub(in crate::control) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Refusal> {
@@ -153,6 +156,7 @@ pub(in crate::control) fn on_control_thread(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(test);
 }
 
+#[expect(clippy::too_many_arguments, reason = "one for each fake")]
 fn start(
     config: Config,
     pace: Pace,
@@ -161,6 +165,7 @@ fn start(
     hooks: &Arc<Mutex<Vec<Hook>>>,
     binder: &FakeBinder,
     reads: &Arc<Mutex<u64>>,
+    prober: &FakeProber,
 ) -> Start {
     let (source, hooks, reads) = (source.clone(), hooks.clone(), reads.clone());
     let level = Arc::new(Mutex::new(LogLevel::Info));
@@ -180,7 +185,7 @@ fn start(
         inherited,
         owner: None,
         cpus: vec![0, 1],
-        clock: Clock::system(),
+        clock: prober.clock(),
         set_log_level: Box::new(move |new| std::mem::replace(&mut *lock(&level), new)),
         apply_log: Box::new(move |log| {
             *lock(&applied) = log.level;
@@ -196,11 +201,14 @@ fn start(
         usage: Box::new(|| Usage { fds_used: 10, fds_limit: 1024, memory_bytes: 1 << 20, memory_limit: 0 }),
         hooks: Box::new(move |hook| lock(&hooks).push(hook)),
         binder: Box::new(binder.clone()),
+        prober: Box::new(prober.clone()),
         version: "0.0.0".to_owned(),
         first_sequence: 1,
         pace,
         story: Box::new(drop),
         inheritance: None,
+        kept: HashMap::new(),
+        keep: None,
     }
 }
 
@@ -256,6 +264,52 @@ impl Binder for FakeBinder {
     }
 }
 
+/// Answers at once what it was told to; keeps the Controller's clock, which
+/// tests can set forward.
+#[derive(Clone, Default)]
+pub(in crate::control) struct FakeProber {
+    bad: Arc<Mutex<BTreeMap<String, String>>>,
+    asked: Arc<Mutex<BTreeMap<String, u64>>>,
+    ahead: Arc<Mutex<Duration>>,
+}
+
+impl FakeProber {
+    /// The endpoint answers so from now on; `None`: well.
+    pub(in crate::control) fn answer(&self, address: &str, bad: Option<&str>) {
+        match bad {
+            Some(why) => lock(&self.bad).insert(address.to_owned(), why.to_owned()),
+            None => lock(&self.bad).remove(address),
+        };
+    }
+
+    /// How often the endpoint was asked.
+    pub(in crate::control) fn asked(&self, address: &str) -> u64 {
+        lock(&self.asked).get(address).copied().unwrap_or(0)
+    }
+
+    /// Sets the Controller's clock forward.
+    pub(in crate::control) fn advance(&self, by: Duration) {
+        *lock(&self.ahead) += by;
+    }
+
+    fn clock(&self) -> Clock {
+        let (ahead, system) = (self.ahead.clone(), Clock::system());
+        Clock::new(move || {
+            let (now, ahead) = (system.now(), *lock(&ahead));
+            Now { wall: now.wall + ahead, instant: now.instant + ahead }
+        })
+    }
+}
+
+impl Prober for FakeProber {
+    fn ask(&self, question: Question) -> Asking {
+        let address = question.address.to_string();
+        *lock(&self.asked).entry(address.clone()).or_default() += 1;
+        let outcome = lock(&self.bad).get(&address).map_or(Outcome::Good, |why| Outcome::Bad(why.clone()));
+        Box::pin(async { Answer { outcome, took: Duration::from_millis(1) } })
+    }
+}
+
 /// A worker that does at once what it is told, unless it is mute.
 #[derive(Clone)]
 pub(in crate::control) struct FakeWorker {
@@ -301,7 +355,7 @@ impl FakeWorker {
     pub(in crate::control) fn accept(&self, listener: &str, id: u64) {
         let mut inner = self.inner();
         let spec = inner.listeners.values().find(|each| each.config.name == listener).unwrap().clone();
-        let endpoint = spec.pool.and_then(|pool| inner.pools.get(&pool)?.endpoints.first().cloned());
+        let endpoint = spec.pools.first().and_then(|share| inner.pools.get(&share.pool)?.endpoints.first().cloned());
         spec.counters.accepted.add(1);
         spec.counters.active.add(1);
         self.shard.accepted.add(1);
@@ -332,6 +386,13 @@ impl FakeWorker {
             endpoint.counters.last_failure.set(111);
             endpoint.counters.last_failure_at.set(u64::from(u16::MAX));
         }
+    }
+
+    /// The counters of an endpoint.
+    pub(in crate::control) fn endpoint(&self, address: &str) -> Arc<EndpointShard> {
+        let inner = self.inner();
+        let mut endpoints = inner.pools.values().flat_map(|pool| &pool.endpoints);
+        endpoints.find(|each| each.address.to_string() == address).unwrap().counters.clone()
     }
 
     /// Connections of the listener have ended so.
@@ -374,10 +435,18 @@ impl FakeWorker {
 }
 
 impl Inner {
+    /// The first pool that has a share, and the first endpoint that takes
+    /// connections.
+    fn foretell(&self, ask: Foretell) -> Option<Foretold> {
+        let share = self.listeners.get(&ask.listener)?.pools.iter().find(|share| share.weight > 0)?;
+        let endpoint = self.pools.get(&share.pool)?.endpoints.iter().find(|each| each.weight > 0);
+        Some(Foretold { pool: share.pool, endpoint: endpoint.map(|each| each.id).ok_or(Nobody::Taking) })
+    }
+
     fn obey(&mut self, order: Command) {
         match order {
             Command::SetPool(spec) => {
-                let weights: Vec<u16> = spec.endpoints.iter().map(|each| each.weight).collect();
+                let weights: Vec<u32> = spec.endpoints.iter().map(|each| each.weight).collect();
                 self.log.push(format!("set {} {weights:?}", spec.config.name));
                 self.pools.insert(spec.id, spec);
             }
@@ -387,6 +456,7 @@ impl Inner {
                 let name = self.pools.remove(&id).map(|spec| spec.config.name.clone());
                 self.log.push(format!("forget {}", name.unwrap_or_default()));
             }
+            Command::Foretell(ask, reply) => reply.send(self.foretell(ask)),
             Command::AddListener(spec, socket) => {
                 self.log.push(format!("add {}", spec.config.name));
                 self.sockets.push((spec.id, socket));

@@ -5,15 +5,15 @@ use std::{collections::HashMap, sync::Arc};
 use super::{Told, ToldListener};
 use crate::{
     control::figures,
-    metrics::{EndpointShard, ListenerShard},
-    worker::{Door, EndpointId, ListenerId},
+    metrics::ListenerShard,
+    worker::{Door, EndpointId, ListenerId, Tally},
 };
 
 /// Counters of one worker by id, also under ids of the past.
 #[derive(Debug)]
 pub(in crate::control) struct Books<'a> {
     listeners: HashMap<ListenerId, (&'a ToldListener, &'a Arc<ListenerShard>)>,
-    endpoints: HashMap<EndpointId, &'a Arc<EndpointShard>>,
+    endpoints: HashMap<EndpointId, Tally>,
 }
 
 impl Told {
@@ -37,7 +37,7 @@ impl Told {
     /// The counters of a worker.
     pub(in crate::control) fn books(&self, worker: usize) -> Books<'_> {
         let listeners = self.listeners().filter_map(|told| Some((told, told.shards.get(worker)?)));
-        let endpoints = self.endpoints(None).filter_map(|told| Some((told.id, told.shards.get(worker)?)));
+        let endpoints = self.endpoints(None).filter_map(|told| Some((told.id, told.tally(worker)?)));
         Books {
             listeners: listeners.flat_map(|(told, shard)| told.ids().map(move |id| (id, (told, shard)))).collect(),
             endpoints: endpoints.collect(),
@@ -58,7 +58,7 @@ impl Books<'_> {
     }
 
     /// Of an endpoint; of one that nobody remembers, new ones.
-    pub(in crate::control) fn endpoint(&self, id: EndpointId) -> Arc<EndpointShard> {
-        self.endpoints.get(&id).map_or_else(Arc::default, |shard| Arc::clone(shard))
+    pub(in crate::control) fn endpoint(&self, id: EndpointId) -> Tally {
+        self.endpoints.get(&id).cloned().unwrap_or_default()
     }
 }

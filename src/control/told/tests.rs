@@ -142,3 +142,54 @@ fn past_ids_are_bounded() {
     assert_eq!(listener.past.len(), PAST);
     assert_eq!(listener.past.last(), Some(&ListenerId(2999)));
 }
+
+/// `db` starts its endpoints slowly.
+fn slow(endpoints: &[(&str, u16)]) -> Config {
+    let mut db = (*pool("db", endpoints)).clone();
+    db.slow_start = Some(std::time::Duration::from_secs(10));
+    Config { pools: vec![Arc::new(db)], ..empty() }
+}
+
+fn weights(told: &Told) -> Vec<u32> {
+    told.pools["db"].weights().collect()
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "tests need some instant to count from")]
+fn an_endpoint_that_is_added_or_comes_back_starts_slowly() {
+    let (mut told, now) = (Told::default(), Instant::now());
+    let second = std::time::Duration::from_secs(1);
+    tell(&mut told, &state(slow(&[("10.0.0.1:1", 1)])));
+    assert_eq!(weights(&told), [1], "a pool that is new begins whole");
+    tell(&mut told, &state(slow(&[("10.0.0.1:1", 1), ("10.0.0.2:1", 4)])));
+    assert_eq!(weights(&told), [100, 20]);
+    assert_eq!(told.go_on(now), Vec::<String>::new(), "it has the first step already");
+    assert_eq!(told.go_on(now + 5 * second), ["db"]);
+    assert_eq!(weights(&told), [100, 200]);
+    // Another change of the pool does not begin it anew.
+    tell(&mut told, &state(slow(&[("10.0.0.1:1", 3), ("10.0.0.2:1", 4)])));
+    assert_eq!(weights(&told), [300, 200]);
+    assert_eq!(told.go_on(now + 10 * second), ["db"]);
+    assert_eq!(weights(&told), [3, 4]);
+    assert_eq!(told.go_on(now + 11 * second), Vec::<String>::new());
+    tell(&mut told, &state(slow(&[("10.0.0.1:1", 0), ("10.0.0.2:1", 4)])));
+    assert_eq!(weights(&told), [0, 4]);
+    tell(&mut told, &state(slow(&[("10.0.0.1:1", 3), ("10.0.0.2:1", 4)])));
+    assert_eq!(weights(&told), [15, 400], "it comes back");
+}
+
+#[test]
+fn an_endpoint_keeps_its_load_and_is_found_by_its_address() {
+    let mut told = Told::default();
+    tell(&mut told, &state(usual()));
+    let first = told.pools["db"].endpoints[0].clone();
+    assert!(told.find("db", &first.address).is_some_and(|found| found.id == first.id));
+    assert!(told.find("web", &first.address).is_none());
+    let mut config = usual();
+    config.pools = vec![pool("db", &[("10.0.0.2:5432", 2)])];
+    tell(&mut told, &state(config));
+    assert!(told.find("db", &first.address).is_some_and(|found| found.id == first.id), "it is retired");
+    tell(&mut told, &state(usual()));
+    let again = told.find("db", &first.address).unwrap();
+    assert!(again.id == first.id && Arc::ptr_eq(&again.load, &first.load));
+}

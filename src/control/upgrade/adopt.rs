@@ -36,7 +36,7 @@ impl Drop for Adoption {
 /// The predecessor's listener with its pool.
 struct Former {
     listener: Arc<Listener>,
-    pool: Option<Arc<Pool>>,
+    pools: Vec<Arc<Pool>>,
 }
 
 impl Sockets {
@@ -158,8 +158,8 @@ fn wanted<'a>(given: &ListenerSockets, config: &'a Config) -> Option<&'a Arc<Lis
 fn former(given: &ListenerSockets) -> Option<Former> {
     let config = config::parse("predecessor", &given.settings, &|_| None).ok()?;
     let listener = Arc::clone(config.listeners.iter().find(|each| each.name == given.name)?);
-    let pool = listener.protocol.pool().and_then(|name| config.pools.iter().find(|each| each.name == *name));
-    Some(Former { pool: pool.cloned(), listener })
+    let pools = listener.protocol.pools().iter().filter_map(|share| config.pool(&share.name));
+    Some(Former { pools: pools.cloned().collect(), listener })
 }
 
 /// What an open socket cannot take on.
@@ -172,9 +172,11 @@ fn adapt(listener: &Listener, former: Option<&Former>) -> Result<(), String> {
 /// Serves a listener that is gone from the configuration, in place of one of
 /// the same name if there is one.
 fn keep_for_now(config: &mut Config, former: Former) {
-    let Former { listener, pool } = former;
-    if let Some(pool) = pool.filter(|pool| config.pool(&pool.name).is_none()) {
-        config.pools.push(pool);
+    let Former { listener, pools } = former;
+    for pool in pools {
+        if config.pool(&pool.name).is_none() {
+            config.pools.push(pool);
+        }
     }
     config.listeners.retain(|each| each.name != listener.name);
     config.listeners.push(listener);

@@ -91,6 +91,7 @@ fn endpoint(told: &ToldEndpoint, epoch: SystemTime) -> EndpointLedger {
         bytes_to_upstream: figures.bytes_from_downstream,
         bytes_from_upstream: figures.bytes_to_downstream,
         connect_failures: figures::connect_failures(&told.shards),
+        early_resets: told.shards.iter().map(|shard| shard.early_resets.get()).sum(),
         last_failure: failed.map(|shard| (shard.last_failure.get(), at(shard.last_failure_at.get()))),
         last_success_at: succeeded.map(at),
         connect_time: figures::connect_time(&told.shards),
@@ -110,11 +111,11 @@ pub(in crate::control) fn since(now: &Ledger, earlier: &Ledger) -> Ledger {
         listeners: each_since(&now.listeners, &earlier.listeners, listener_since),
         pools: each_since(&now.pools, &earlier.pools, |now, before| PoolLedger {
             no_endpoint: now.no_endpoint.saturating_sub(before.no_endpoint),
+            full: now.full.saturating_sub(before.full),
             retries: now.retries.saturating_sub(before.retries),
             retries_denied: now.retries_denied.saturating_sub(before.retries_denied),
             queued: now.queued.saturating_sub(before.queued),
             queue_timeouts: now.queue_timeouts.saturating_sub(before.queue_timeouts),
-            full: now.full.saturating_sub(before.full),
         }),
         endpoints: each_since(&now.endpoints, &earlier.endpoints, endpoint_since),
         reloads: (now.reloads.0.saturating_sub(earlier.reloads.0), now.reloads.1.saturating_sub(earlier.reloads.1)),
@@ -164,6 +165,7 @@ fn endpoint_since(now: &EndpointLedger, before: &EndpointLedger) -> EndpointLedg
         bytes_to_upstream: now.bytes_to_upstream.saturating_sub(before.bytes_to_upstream),
         bytes_from_upstream: now.bytes_from_upstream.saturating_sub(before.bytes_from_upstream),
         connect_failures: now.connect_failures.saturating_sub(before.connect_failures),
+        early_resets: now.early_resets.saturating_sub(before.early_resets),
         last_failure: now.last_failure,
         last_success_at: now.last_success_at,
         connect_time: now.connect_time.since(&before.connect_time),
@@ -231,11 +233,11 @@ impl Share {
         }
         for (shard, each) in &self.pools {
             shard.no_endpoint.add(each.no_endpoint);
+            shard.full.add(each.full);
             shard.retries.add(each.retries);
             shard.retries_denied.add(each.retries_denied);
             shard.queued.add(each.queued);
             shard.queue_timeouts.add(each.queue_timeouts);
-            shard.full.add(each.full);
         }
         let epoch = self.epoch.unwrap_or(SystemTime::UNIX_EPOCH);
         for (shard, each) in &self.endpoints {
@@ -275,6 +277,7 @@ fn add_endpoint(shard: &EndpointShard, each: &EndpointLedger, epoch: SystemTime)
     shard.bytes_to_upstream.add(each.bytes_to_upstream);
     shard.bytes_from_upstream.add(each.bytes_from_upstream);
     shard.connect_failures.add(each.connect_failures);
+    shard.early_resets.add(each.early_resets);
     shard.connect_time.absorb(&each.connect_time);
     if let Some((errno, at)) = each.last_failure
         && millis(at) > shard.last_failure_at.get()

@@ -89,12 +89,9 @@ impl<P: WorkerPort> Controller<P> {
         sockets: impl Iterator<Item = std::os::fd::OwnedFd>,
     ) -> ListenerSockets {
         let config = self.state.config();
-        let pool = listener.protocol.pool().and_then(|name| config.pool(name));
-        let alone = Config {
-            listeners: vec![Arc::clone(listener)],
-            pools: pool.into_iter().cloned().collect(),
-            ..Config::clone(config)
-        };
+        let pools = listener.protocol.pools().iter().filter_map(|share| config.pool(&share.name));
+        let alone =
+            Config { listeners: vec![Arc::clone(listener)], pools: pools.cloned().collect(), ..Config::clone(config) };
         ListenerSockets {
             name: listener.name.clone(),
             address: listener.address.to_string(),

@@ -8,7 +8,7 @@ use super::{
     types::Moving,
 };
 use crate::{
-    metrics::{EndpointShard, ListenerShard},
+    metrics::ListenerShard,
     worker::{Arrival, Door, EndpointId, ListenerId, Parcel, ParcelStage, PoolId},
 };
 
@@ -63,11 +63,11 @@ impl<'a> Ids<'a> {
     pub(super) fn place(&self, moving: Moving, worker: usize) -> Result<Arrival, Box<Moving>> {
         let Some((id, listener, door)) = self.listener(&moving.listener, worker) else { return Err(Box::new(moving)) };
         let known = moving.endpoint.as_ref().and_then(|name| self.endpoints.get(name));
-        let endpoint = known.and_then(|each| Some((each.id, Arc::clone(each.shards.get(worker)?))));
+        let endpoint = known.and_then(|each| Some((each.id, each.tally(worker)?)));
         if moving.endpoint.is_some() != endpoint.is_some() {
             return Err(Box::new(moving));
         }
-        let (endpoint_id, endpoint): (_, Option<Arc<EndpointShard>>) = endpoint.unzip();
+        let (endpoint_id, endpoint) = endpoint.unzip();
         let mut parcel = moving.parcel;
         parcel.listener = id;
         parcel.pool = moving.pool.and_then(|name| self.told.pools.get(&name)).map(|each| each.id);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::{
     figures,
+    ramp::Ramp,
     told::{Told, ToldEndpoint, ToldListener},
 };
 use crate::{
@@ -32,6 +33,7 @@ impl Told {
             shards: figures::listener_shards(name, workers),
             gate: ListenerGate::new(&ListenerLimits::default(), None),
             inherited: false,
+            split: Vec::new(),
         };
         self.retired_listeners.insert(name.to_owned(), told);
     }
@@ -47,6 +49,10 @@ impl Told {
             pool: pool.to_owned(),
             id: EndpointId(self.fresh()),
             weight: 0,
+            ramp: Ramp::Done,
+            backup: false,
+            max_connections: None,
+            load: Arc::default(),
             shards: figures::endpoint_shards(pool, &address, workers),
             address,
         };

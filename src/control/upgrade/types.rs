@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::super::{
+    balancing::Split,
     history::{HistoryEntry, Origin},
     request::{EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target},
 };
@@ -178,6 +179,28 @@ pub struct Will {
     pub history: Vec<HistoryEntry>,
     /// Generations that one may go back to, oldest first.
     pub generations: Vec<KeptGeneration>,
+    /// What is known of endpoints, so that nobody is sent to those that are
+    /// known not to serve.
+    pub health: Vec<KnownHealth>,
+}
+
+/// What is known of the health of one endpoint of one pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownHealth {
+    /// The pool.
+    pub pool: String,
+    /// The endpoint.
+    pub address: String,
+    /// What its check came to; `None`: nothing yet, or it has none.
+    pub healthy: Option<bool>,
+    /// How long it is ejected still.
+    pub ejected: Option<Duration>,
+    /// Ejections that the next one's length counts, if it is ejected.
+    pub ejections: u32,
+    /// Since when it stands so.
+    pub since: SystemTime,
+    /// Why.
+    pub why: String,
 }
 
 /// A generation whose configuration is kept.
@@ -205,6 +228,8 @@ pub struct Overrides {
     pub pools: Vec<(String, Override<PoolOverride>)>,
     /// Name of the pool, address of the endpoint.
     pub endpoints: Vec<((String, String), Override<EndpointOverride>)>,
+    /// Name of the listener; the shares of its pools.
+    pub splits: Vec<(String, Override<Split>)>,
 }
 
 /// Listening sockets of one listener.
@@ -320,6 +345,8 @@ pub struct EndpointLedger {
     pub bytes_from_upstream: u64,
     /// Failed connects.
     pub connect_failures: u64,
+    /// Connections that it ended soon and without a byte.
+    pub early_resets: u64,
     /// errno of the last failed connect, and when.
     pub last_failure: Option<(u64, SystemTime)>,
     /// When the last connect succeeded.

@@ -19,7 +19,7 @@ use super::{
         state::{Lifted, State},
     },
     ledger,
-    types::{KeptGeneration, Ledger, OpenDrain, Receipt, Verdict, Will},
+    types::{KeptGeneration, KnownHealth, Ledger, OpenDrain, Receipt, Verdict, Will},
 };
 use crate::{config::Config, metrics::WorkerShard};
 
@@ -40,6 +40,7 @@ pub(in crate::control) struct Legacy {
     pub(in crate::control) origin: Origin,
     pub(in crate::control) history: Vec<HistoryEntry>,
     pub(in crate::control) generations: Vec<KeptGeneration>,
+    pub(in crate::control) health: Vec<KnownHealth>,
 }
 
 impl Legacy {
@@ -48,9 +49,9 @@ impl Legacy {
         // The file was read anew: that is a generation of its own.
         let generation = will.generation.saturating_add(1);
         let (state, lifted) = State::inherited(config, generation, now, will.overrides);
-        let Will { drains, receipts, upgrades, ledger, origin, history, generations, .. } = will;
+        let Will { drains, receipts, upgrades, ledger, origin, history, generations, health, .. } = will;
         let ledger = Some(ledger);
-        (state, Self { drains, lifted, ledger, receipts, upgrades, origin, history, generations })
+        (state, Self { drains, lifted, ledger, receipts, upgrades, origin, history, generations, health })
     }
 }
 
@@ -66,7 +67,8 @@ pub(in crate::control) fn started(will: &Will, now: Now) -> Now {
 
 impl<P: WorkerPort> Controller<P> {
     pub(in crate::control) fn will(&mut self) -> Will {
-        let now = self.clock.now().instant;
+        let looked = self.clock.now();
+        let now = looked.instant;
         let read = self.read_ledger();
         self.upgrades.told = read.clone();
         let level = self.log_level;
@@ -83,6 +85,7 @@ impl<P: WorkerPort> Controller<P> {
             origin: self.origin.clone(),
             history: self.generations.entries().cloned().collect(),
             generations: self.generations.keepsakes(),
+            health: self.health.keepsakes(looked),
         }
     }
 

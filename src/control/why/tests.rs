@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     config::Config,
     control::{
-        request::Target,
+        request::{HealthView, LastProbe, Standing, Target},
         testing::{by, pool as pool_of, relay, usual},
     },
 };
@@ -67,12 +67,17 @@ fn view(address: &str, state: EndpointState) -> EndpointView {
         address: address.to_owned(),
         configured_weight: 1,
         override_: None,
-        weight: u16::from(state.takes()),
+        weight: u16::from(matches!(state, EndpointState::Up | EndpointState::Failing)),
+        percent: 100,
+        backup: false,
+        max_connections: None,
+        load: 0,
         state,
         figures: Default::default(),
         connect_failures: 0,
         last_failure: None,
         mean_connect_time: None,
+        health: None,
     }
 }
 
@@ -116,12 +121,14 @@ fn each_layer_can_decide_about_an_endpoint() {
 fn whole(state: PoolState, endpoints: Vec<EndpointView>) -> PoolView {
     PoolView {
         name: "db".to_owned(),
+        policy: Default::default(),
         override_: None,
         state,
         endpoints,
         figures: Default::default(),
         listeners: Vec::new(),
         limits: Vec::new(),
+        panics: false,
     }
 }
 
@@ -160,4 +167,51 @@ fn a_pool_is_explained_by_its_endpoints() {
 
     let drained = PoolView { override_: over(PoolOverride::Draining), ..whole(PoolState::Draining, vec![up("a")]) };
     assert_eq!(pool(&drained, now).effective, "draining");
+}
+
+fn ill(address: &str, state: EndpointState, standing: Standing) -> EndpointView {
+    let health = HealthView {
+        standing,
+        why: "3 http checks in a row failed".to_owned(),
+        since: T0,
+        healthy_at: None,
+        check: Some("http"),
+        last: Some(LastProbe {
+            at: T0 + Duration::from_secs(10),
+            took: Duration::ZERO,
+            failure: Some("it answered status 503".to_owned()),
+        }),
+        ejections: 0,
+        ejected_until: Some(T0 + Duration::from_secs(30)).filter(|_| standing == Standing::Ejected),
+    };
+    EndpointView { health: Some(health), ..view(address, state) }
+}
+
+#[test]
+fn what_is_observed_decides_unless_an_operator_has_spoken() {
+    let now = T0 + Duration::from_secs(12);
+    let unhealthy = ill("a:1", EndpointState::Unhealthy, Standing::Unhealthy);
+    let plain = endpoint("db", None, &unhealthy, now);
+    assert_eq!((plain.decided_by, plain.effective.as_str()), (Layer::Observed, "weight 0"));
+    assert_eq!(
+        plain.sentence,
+        "endpoint `a:1` of pool `db` takes no new connections: it is unhealthy for 12s: 3 http checks in a row failed; \
+         the last http check, 2s ago, failed: it answered status 503"
+    );
+    let panics = endpoint("db", None, &EndpointView { weight: 1, ..unhealthy.clone() }, now);
+    assert_eq!((panics.decided_by, panics.effective.as_str()), (Layer::Observed, "weight 1"));
+    assert!(panics.sentence.contains("although it is unhealthy for 12s"), "{}", panics.sentence);
+    assert!(panics.sentence.contains("so few endpoints of its pool are healthy"), "{}", panics.sentence);
+    let forced = EndpointView { weight: 3, override_: over(EndpointOverride::Weight(3)), ..unhealthy.clone() };
+    let forced = endpoint("db", None, &forced, now);
+    assert_eq!(forced.decided_by, Layer::Override);
+    assert!(forced.sentence.contains("set by ann (test), although it is unhealthy for 12s"), "{}", forced.sentence);
+    let ejected = endpoint("db", None, &ill("a:1", EndpointState::Ejected, Standing::Ejected), now);
+    assert!(ejected.sentence.contains("it is ejected for another 18s: "), "{}", ejected.sentence);
+
+    let whole = PoolView { panics: true, ..whole(PoolState::Up, vec![view("b:1", EndpointState::Up), unhealthy]) };
+    let told = pool(&whole, now);
+    assert_eq!(told.decided_by, Layer::Observed);
+    assert!(told.sentence.contains("`a:1` is unhealthy for 12s"), "{}", told.sentence);
+    assert!(told.sentence.contains("so few are healthy that all are used"), "{}", told.sentence);
 }

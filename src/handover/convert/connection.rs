@@ -73,6 +73,7 @@ pub(in super::super) fn to_connection<'a>(
         fds: u32::try_from(fds.len() - before).unwrap_or(u32::MAX),
         stage: Some(stage),
         trail: Some(to_trail(&parcel.trail, moments)),
+        hash: parcel.hash,
     }
 }
 
@@ -221,6 +222,7 @@ pub(in super::super) fn from_connection(
         pool: message.pool.is_some().then_some(PoolId(UNKNOWN)),
         trail: from_trail(message.trail.unwrap_or_default(), moments)?,
         endpoint: endpoint.is_some().then_some(EndpointId(UNKNOWN)),
+        hash: message.hash,
         downstream,
         stage,
     };

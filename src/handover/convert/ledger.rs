@@ -17,11 +17,11 @@ pub(in super::super) fn to_ledger(ledger: &Ledger) -> pb::Ledger {
             .map(|(name, each)| pb::PoolLedger {
                 name: name.clone(),
                 no_endpoint: each.no_endpoint,
+                full: each.full,
                 retries: each.retries,
                 retries_denied: each.retries_denied,
                 queued: each.queued,
                 queue_timeouts: each.queue_timeouts,
-                full: each.full,
             })
             .collect(),
         endpoints: ledger.endpoints.iter().map(|(name, each)| endpoint(name, each)).collect(),
@@ -117,6 +117,7 @@ fn endpoint((pool, address): &(String, String), each: &EndpointLedger) -> pb::En
         bytes_to_upstream: each.bytes_to_upstream,
         bytes_from_upstream: each.bytes_from_upstream,
         connect_failures: each.connect_failures,
+        early_resets: each.early_resets,
         last_failure: each.last_failure.map_or(0, |(errno, _)| errno),
         last_failure_at: each.last_failure.map(|(_, at)| at.into()),
         last_success_at: each.last_success_at.map(Into::into),
@@ -132,6 +133,7 @@ fn from_endpoint(each: pb::EndpointLedger) -> Result<((String, String), Endpoint
         bytes_to_upstream: each.bytes_to_upstream,
         bytes_from_upstream: each.bytes_from_upstream,
         connect_failures: each.connect_failures,
+        early_resets: each.early_resets,
         last_failure: failed_at.map(|at| (each.last_failure, at)),
         last_success_at: from_optional_time(each.last_success_at, "the time of a success")?,
         connect_time: from_histogram(each.connect_time),

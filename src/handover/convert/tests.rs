@@ -10,10 +10,11 @@ use prost::Message as _;
 
 use super::*;
 use crate::{
+    config::PoolShare,
     control::{
         Change, ChangeKind, EndpointLedger, EndpointOverride, HistoryEntry, HistoryKind, Judgement, KeptGeneration,
-        Ledger, ListenerLedger, ListenerOverride, OpenDrain, Origin, Override, Overrides, PoolLedger, PoolOverride,
-        Target, Will, WorkerLedger,
+        KnownHealth, Ledger, ListenerLedger, ListenerOverride, OpenDrain, Origin, Override, Overrides, PoolLedger,
+        PoolOverride, Split, Target, Will, WorkerLedger,
     },
     handover::{
         moment::Moments,
@@ -51,13 +52,22 @@ fn overrides() -> impl Strategy<Value = Overrides> {
         Just(EndpointOverride::Draining),
         Just(EndpointOverride::Maintenance)
     ]);
+    let share = (name(), any::<u16>()).prop_map(|(name, weight)| PoolShare { name, weight });
+    let split = vec(share, 0..3).prop_map(|shares| shares.into_iter().collect::<Split>());
     (
         option::of(listener()),
         vec((name(), listener()), 0..3),
         vec((name(), overriding(Just(PoolOverride::Draining))), 0..3),
         vec(((name(), name()), endpoint), 0..3),
+        vec((name(), overriding(split)), 0..3),
     )
-        .prop_map(|(daemon, listeners, pools, endpoints)| Overrides { daemon, listeners, pools, endpoints })
+        .prop_map(|(daemon, listeners, pools, endpoints, splits)| Overrides {
+            daemon,
+            listeners,
+            pools,
+            endpoints,
+            splits,
+        })
 }
 
 fn target() -> impl Strategy<Value = Target> {
@@ -104,18 +114,21 @@ fn ledger() -> impl Strategy<Value = Ledger> {
             }
         },
     );
-    let pool = any::<[u64; 6]>().prop_map(|[no_endpoint, retries, retries_denied, queued, queue_timeouts, full]| {
-        PoolLedger { no_endpoint, retries, retries_denied, queued, queue_timeouts, full }
+    let pool = any::<[u64; 6]>().prop_map(|[no_endpoint, full, retries, retries_denied, queued, queue_timeouts]| {
+        PoolLedger { no_endpoint, full, retries, retries_denied, queued, queue_timeouts }
     });
-    let endpoint = (any::<[u64; 4]>(), option::of((any::<u64>(), time())), option::of(time()), histogram()).prop_map(
-        |([connected, to, from, connect_failures], last_failure, last_success_at, connect_time)| EndpointLedger {
-            connected,
-            bytes_to_upstream: to,
-            bytes_from_upstream: from,
-            connect_failures,
-            last_failure,
-            last_success_at,
-            connect_time,
+    let endpoint = (any::<[u64; 5]>(), option::of((any::<u64>(), time())), option::of(time()), histogram()).prop_map(
+        |([connected, to, from, connect_failures, early_resets], last_failure, last_success_at, connect_time)| {
+            EndpointLedger {
+                connected,
+                bytes_to_upstream: to,
+                bytes_from_upstream: from,
+                connect_failures,
+                early_resets,
+                last_failure,
+                last_success_at,
+                connect_time,
+            }
         },
     );
     (
@@ -181,6 +194,21 @@ fn entry() -> impl Strategy<Value = HistoryEntry> {
     )
 }
 
+fn health() -> impl Strategy<Value = KnownHealth> {
+    let left = option::of(any::<u64>().prop_map(Duration::from_nanos));
+    (name(), name(), option::of(any::<bool>()), left, any::<u32>(), time(), ".*").prop_map(
+        |(pool, address, healthy, ejected, ejections, since, why)| KnownHealth {
+            pool,
+            address,
+            healthy,
+            ejected,
+            ejections,
+            since,
+            why,
+        },
+    )
+}
+
 /// Origin, history, kept generations.
 fn past() -> impl Strategy<Value = (Origin, Vec<HistoryEntry>, Vec<KeptGeneration>)> {
     let kept = (1..9u64, 1..9u64, any::<bool>(), name()).prop_map(|(number, root, reverted, text)| KeptGeneration {
@@ -212,12 +240,13 @@ proptest! {
         log_level in option::of(name()),
         ledger in ledger(),
         (origin, history, generations) in past(),
+        health in vec(health(), 0..3),
     ) {
         let (applied_at, started_at) = times;
         let (receipts, upgrades) = (Vec::new(), vec![(crate::control::Verdict::Refused, generation)]);
         let will = Will {
             generation, applied_at, started_at, overrides, drains, log_level, ledger, receipts, upgrades,
-            origin, history, generations,
+            origin, history, generations, health,
         };
         let bytes = to_will(&will).encode_to_vec();
         let back = from_will(pb::Will::decode(bytes.as_slice()).unwrap()).unwrap();
@@ -262,6 +291,7 @@ fn a_connection_of_every_kind_there_and_back() {
         let moments = Moments::read();
         let message = to_connection(&moving, moments, &mut fds);
         assert_eq!((message.fds as usize, fds.len()), (moving.parcel.fds(), moving.parcel.fds()));
+        assert_eq!(message.hash, moving.parcel.hash);
         let own = |count: usize| fds.iter().take(count).map(|fd| fd.try_clone_to_owned().unwrap()).collect::<Vec<_>>();
         assert!(from_connection(message.clone(), moments, own(fds.len() - 1)).is_err());
         let mut many = own(fds.len());

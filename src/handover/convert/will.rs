@@ -10,11 +10,16 @@ use super::{
     there, to_ledger, to_provenance, wrong,
 };
 use crate::{
+    config::PoolShare,
     control::{
-        EndpointOverride, ListenerOverride, OpenDrain, Override, Overrides, PoolOverride, Target, Verdict, Will,
+        EndpointOverride, KnownHealth, ListenerOverride, OpenDrain, Override, Overrides, PoolOverride, Split, Target,
+        Verdict, Will,
     },
     pb::handover as pb,
 };
+
+/// The word of an override of shares.
+const SPLIT: &str = "split";
 
 pub(in super::super) fn to_will(will: &Will) -> pb::Will {
     pb::Will {
@@ -39,7 +44,32 @@ pub(in super::super) fn to_will(will: &Will) -> pb::Will {
         origin: Some(to_origin(&will.origin)),
         history: will.history.iter().map(to_entry).collect(),
         generations: will.generations.iter().map(to_kept).collect(),
+        health: will.health.iter().map(to_health).collect(),
     }
+}
+
+fn to_health(each: &KnownHealth) -> pb::KnownHealth {
+    pb::KnownHealth {
+        pool: each.pool.clone(),
+        address: each.address.clone(),
+        healthy: each.healthy,
+        nanos_ejected: each.ejected.map(nanos),
+        ejections: each.ejections,
+        since: Some(each.since.into()),
+        why: each.why.clone(),
+    }
+}
+
+fn from_health(each: pb::KnownHealth) -> Result<KnownHealth, Wrong> {
+    Ok(KnownHealth {
+        pool: each.pool,
+        address: each.address,
+        healthy: each.healthy,
+        ejected: each.nanos_ejected.map(Duration::from_nanos),
+        ejections: each.ejections,
+        since: from_time(each.since, "since when an endpoint stands so")?,
+        why: each.why,
+    })
 }
 
 fn to_count(verdict: Verdict, count: u64) -> pb::UpgradeCount {
@@ -75,6 +105,8 @@ pub(in super::super) fn from_will(will: pb::Will) -> Result<Will, Wrong> {
         origin: from_origin(will.origin.unwrap_or_default()),
         history: will.history.into_iter().filter_map(|each| from_entry(each).ok()).collect(),
         generations: will.generations.into_iter().map(from_kept).collect(),
+        // Without one of these the successor finds out by itself.
+        health: will.health.into_iter().filter_map(|each| from_health(each).ok()).collect(),
     })
 }
 
@@ -125,7 +157,25 @@ fn overrides(overrides: &Overrides) -> Vec<pb::Override> {
         .endpoints
         .iter()
         .map(|((name, address), each)| written(&Target::Endpoint(name.clone(), address.clone()), each, endpoint));
-    listeners.chain(pools).chain(endpoints).collect()
+    let splits = overrides.splits.iter().map(|(name, each)| split(name, each));
+    listeners.chain(pools).chain(endpoints).chain(splits).collect()
+}
+
+fn split(listener: &str, each: &Override<Split>) -> pb::Override {
+    let share = |share: &PoolShare| pb::Share { pool: share.name.clone(), weight: share.weight.into() };
+    let common = with(each, ());
+    pb::Override {
+        shares: each.value.shares().iter().map(share).collect(),
+        ..written(&Target::Listener(listener.to_owned()), &common, |()| SPLIT.to_owned())
+    }
+}
+
+fn shares(shares: Vec<pb::Share>) -> Result<Split, Wrong> {
+    let share = |share: pb::Share| match u16::try_from(share.weight) {
+        Ok(weight) => Ok(PoolShare { name: share.pool, weight }),
+        Err(_) => wrong(format!("a share of {}", share.weight)),
+    };
+    shares.into_iter().map(share).collect()
 }
 
 fn written<V: Copy>(target: &Target, each: &Override<V>, value: impl Fn(V) -> String) -> pb::Override {
@@ -135,6 +185,7 @@ fn written<V: Copy>(target: &Target, each: &Override<V>, value: impl Fn(V) -> St
         by: to_provenance(&each.by),
         set_at: Some(each.set_at.into()),
         expires_at: each.expires_at.map(Into::into),
+        shares: Vec::new(),
     }
 }
 
@@ -149,22 +200,25 @@ fn add_override(overrides: &mut Overrides, each: pb::Override) -> Result<(), Wro
     };
     let word = each.value.as_str();
     match from_target(there(each.target, "what is overridden")?) {
-        Target::Daemon => overrides.daemon = Some(with(common, listener_value(word)?)),
-        Target::Listener(name) => overrides.listeners.push((name, with(common, listener_value(word)?))),
+        Target::Daemon => overrides.daemon = Some(with(&common, listener_value(word)?)),
+        Target::Listener(name) if word == SPLIT => {
+            overrides.splits.push((name, with(&common, shares(each.shares)?)));
+        }
+        Target::Listener(name) => overrides.listeners.push((name, with(&common, listener_value(word)?))),
         Target::Pool(name) if word == "draining" => {
-            overrides.pools.push((name, with(common, PoolOverride::Draining)));
+            overrides.pools.push((name, with(&common, PoolOverride::Draining)));
         }
         Target::Pool(name) => return wrong(format!("pool/{name} cannot be `{word}`")),
         Target::Endpoint(pool, address) => {
-            overrides.endpoints.push(((pool, address), with(common, endpoint_value(word)?)));
+            overrides.endpoints.push(((pool, address), with(&common, endpoint_value(word)?)));
         }
         Target::Worker(index) => return wrong(format!("worker/{index} cannot be `{word}`")),
     }
     Ok(())
 }
 
-fn with<V>(common: Override<()>, value: V) -> Override<V> {
-    Override { value, by: common.by, set_at: common.set_at, expires_at: common.expires_at }
+fn with<A, V>(common: &Override<A>, value: V) -> Override<V> {
+    Override { value, by: common.by.clone(), set_at: common.set_at, expires_at: common.expires_at }
 }
 
 fn listener_value(word: &str) -> Result<ListenerOverride, Wrong> {

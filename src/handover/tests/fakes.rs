@@ -72,6 +72,7 @@ pub(in crate::handover) fn connection(id: u64, stage: ParcelStage) -> (Moving, U
             connect_time: Some(Duration::from_millis(7)),
         },
         endpoint: endpoint.is_some().then_some(EndpointId(1)),
+        hash: 77,
         downstream,
         stage,
     };
@@ -151,6 +152,7 @@ pub(in crate::handover) fn will() -> Will {
         origin: crate::control::Origin::Candidate { who: "ann".to_owned() },
         history: Vec::new(),
         generations: Vec::new(),
+        health: Vec::new(),
     }
 }
 

@@ -50,12 +50,13 @@ pub(crate) fn pass_from_3(command: &mut Command, sockets: Vec<OwnedFd>) {
     use std::os::unix::process::CommandExt;
     let pass = move || -> io::Result<()> {
         // Out of the way first: one may sit where another has to go.
-        for (fd, socket) in (600..).zip(&sockets) {
-            fcntl(socket, FcntlArg::F_DUPFD_CLOEXEC(fd))?;
+        let mut moved = [-1; 16];
+        for (place, socket) in moved.iter_mut().zip(&sockets) {
+            *place = fcntl(socket, FcntlArg::F_DUPFD_CLOEXEC(600))?;
         }
-        for (fd, _) in (0..).zip(&sockets) {
+        for ((number, _), fd) in (3..).zip(&sockets).zip(moved) {
             // SAFETY: takes numbers only; nothing of this process is used after exec.
-            Errno::result(unsafe { libc::dup2(600 + fd, 3 + fd) })?;
+            Errno::result(unsafe { libc::dup2(fd, number) })?;
         }
         Ok(())
     };

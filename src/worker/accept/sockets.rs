@@ -19,10 +19,7 @@ impl Worker {
     pub(in crate::worker) fn update_listener(&mut self, spec: &ListenerSpec) {
         for slot in self.sockets_of(spec.id) {
             let Some(listener) = self.listeners.get_mut(slot) else { continue };
-            if listener.spec.config.backlog != spec.config.backlog {
-                listener.socket.set_backlog(spec.config.backlog);
-            }
-            listener.spec = spec.clone();
+            listener.update(spec.clone());
         }
     }
 

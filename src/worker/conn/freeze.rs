@@ -32,6 +32,7 @@ impl<S: Stream> Conn<S> {
             pool: self.pool,
             trail: self.trail,
             endpoint: self.endpoint.map(|endpoint| endpoint.id),
+            hash: self.hash,
             downstream: self.downstream.freeze(),
             stage: self.stage.freeze(supplies),
         }
@@ -45,17 +46,15 @@ impl<S: Stream> Conn<S> {
         endpoint: Option<Endpoint>,
         supplies: &mut Supplies,
     ) -> Self {
-        let Parcel { id, since, progressed_at, idle_timeout, accelerate, pool, trail, downstream, stage, .. } = parcel;
+        let Parcel { id, since, progressed_at, idle_timeout, accelerate, pool, hash, trail, downstream, stage, .. } =
+            parcel;
         let (socket, ledger) = downstream.split();
         let stage = Stage::thaw(stage, pool, accelerate, supplies);
         let mut conn = Self::new(id, origin, socket.into(), Session::Discard(Discard), pool, idle_timeout, since);
         conn.downstream.resume(&ledger);
-        (conn.booked.from_downstream, conn.booked.to_downstream) = (ledger.received, ledger.sent);
-        if let Stage::Tunnel { upstream, .. } = &stage {
-            (conn.booked.to_upstream, conn.booked.from_upstream) = (upstream.sent, upstream.received);
-        }
         (conn.stage, conn.endpoint) = (stage, endpoint);
-        (conn.progressed_at, conn.accelerate, conn.trail) = (progressed_at, accelerate, trail);
+        (conn.progressed_at, conn.accelerate, conn.hash) = (progressed_at, accelerate, hash);
+        conn.trail = trail;
         conn.fds = if pool.is_some() { 2 } else { 1 };
         conn
     }

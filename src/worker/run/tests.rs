@@ -4,6 +4,7 @@
 
 mod access;
 mod admission;
+mod early;
 mod handover;
 mod limits;
 mod moves;
@@ -21,12 +22,13 @@ use std::{
 
 use super::*;
 use crate::{
+    balance::{Policy, Tables},
     config::{self, Address, Protocol},
     listen::{self, BindAddress, BindOptions, ListenSocket},
     metrics::{EndpointShard, ListenerShard, PoolShard},
     reactor::{Reactor, Sender},
     worker::{
-        AccessLog, EndpointId, EndpointSpec, FdBudget, ListenerGate, PoolGate, PoolId, PoolSpec, ProcessGate,
+        AccessLog, EndpointId, EndpointSpec, FdBudget, ListenerGate, PoolGate, PoolId, PoolSpec, ProcessGate, Share,
         command::{ConnectionInfo, Filter, Query, Reply},
     },
 };
@@ -140,13 +142,19 @@ impl Netd {
         let config = Arc::new(config::Pool {
             name: "pool".to_owned(),
             endpoints: Vec::new(),
+            policy: config::Policy::default(),
+            slow_start: None,
+            endpoint_max_connections: None,
             connect_timeout,
             retries,
             limits: Default::default(),
+            health: Default::default(),
         });
         let spec = PoolSpec {
             id: PoolId(self.fresh_id()),
             config,
+            policy: Policy::RoundRobin,
+            tables: Tables::default(),
             endpoints,
             counters: Arc::<PoolShard>::default(),
             gate: PoolGate::new(&self.gates),
@@ -158,7 +166,15 @@ impl Netd {
     fn endpoint(&mut self, address: &Address) -> EndpointSpec {
         let counters = Arc::<EndpointShard>::default();
         self.endpoints.push(Arc::clone(&counters));
-        EndpointSpec { id: EndpointId(self.fresh_id()), address: address.clone(), weight: 1, counters }
+        EndpointSpec {
+            id: EndpointId(self.fresh_id()),
+            address: address.clone(),
+            weight: 1,
+            backup: false,
+            max_connections: None,
+            load: Arc::default(),
+            counters,
+        }
     }
 
     fn spec(&mut self, protocol: Protocol, pool: Option<PoolId>, idle_timeout: Option<Duration>) -> ListenerSpec {
@@ -178,10 +194,11 @@ impl Netd {
         };
         let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
         self.fronts.push(Arc::clone(&counters));
+        let pools = pool.into_iter().map(|pool| Share { pool, weight: 1 }).collect();
         ListenerSpec {
             id: ListenerId(self.fresh_id()),
             config: Arc::new(config),
-            pool,
+            pools,
             counters,
             gate: ListenerGate::new(&Default::default(), None),
         }
@@ -206,7 +223,7 @@ impl Netd {
 
     /// A listener that relays to `pool`.
     fn relay(&mut self, pool: &PoolSpec) -> Front {
-        let spec = self.spec(Protocol::Tcp { pool: "pool".to_owned() }, Some(pool.id), None);
+        let spec = self.spec(Protocol::tcp("pool"), Some(pool.id), None);
         self.listen(spec)
     }
 

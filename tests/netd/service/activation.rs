@@ -16,13 +16,17 @@ use crate::support::{Client, Daemon, End, PATIENCE, Setup, child};
 /// Starts netd with these sockets, as systemd would. The shell knows the
 /// process id that netd will have: exec keeps it.
 fn start(config: &str, sockets: Vec<OwnedFd>, names: &str) -> Daemon {
+    with_sockets(Setup::config(config), sockets, names).start()
+}
+
+/// As above, not started yet.
+pub(super) fn with_sockets(setup: Setup, sockets: Vec<OwnedFd>, names: &str) -> Setup {
     let count = sockets.len().to_string();
-    Setup::config(config)
+    setup
         .env("LISTEN_FDS", &count)
         .env("LISTEN_FDNAMES", names)
         .through("/bin/sh", &["-c", "LISTEN_PID=$$ exec \"$0\" \"$@\""])
         .surroundings(|command| child::pass_from_3(command, sockets))
-        .start()
 }
 
 fn config(address: &str) -> String {

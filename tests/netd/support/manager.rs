@@ -1,6 +1,16 @@
 //! A service manager's end of sd_notify(3).
 
-use std::{collections::BTreeMap, os::unix::net::UnixDatagram, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    os::unix::net::UnixDatagram,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use super::clock::{PATIENCE, within};
 
@@ -38,5 +48,41 @@ impl Manager {
         let message: Message = assignments.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         self.heard.push(message.clone());
         Some(message)
+    }
+}
+
+/// A manager that listens all the time: what nobody reads is lost once a few
+/// messages wait.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    heard: Arc<Mutex<Vec<Message>>>,
+    enough: Arc<AtomicBool>,
+}
+
+impl Manager {
+    pub(crate) fn listen(mut self) -> Listening {
+        let (heard, enough) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let listening = Listening { heard: Arc::clone(&heard), enough: Arc::clone(&enough) };
+        thread::spawn(move || {
+            while !enough.load(Ordering::Acquire) {
+                if let Some(message) = self.next() {
+                    heard.lock().expect("no panic").push(message);
+                }
+            }
+        });
+        listening
+    }
+}
+
+impl Listening {
+    /// What `name` was assigned last.
+    pub(crate) fn last(&self, name: &str) -> Option<String> {
+        self.heard.lock().expect("no panic").iter().rev().find_map(|message| message.get(name)).cloned()
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.enough.store(true, Ordering::Release);
     }
 }

@@ -6,11 +6,13 @@ pub(crate) mod clock;
 pub(crate) mod daemon;
 pub(crate) mod exposition;
 pub(crate) mod finished;
+pub(crate) mod intermediary;
 pub(crate) mod manager;
 pub(crate) mod origin;
 pub(crate) mod pattern;
 pub(crate) mod ports;
 pub(crate) mod proc;
+pub(crate) mod tracer;
 pub(crate) mod traffic;
 
 pub(crate) use client::{Client, End};

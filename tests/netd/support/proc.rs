@@ -23,6 +23,16 @@ impl Process {
         stat.rsplit_once(')').expect("a name in parentheses").1.split_whitespace().map(str::to_owned).collect()
     }
 
+    /// Every thread is stopped (SIGSTOP), so that it does nothing more.
+    pub(crate) fn is_stopped(self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.0)).into_iter().flatten().flatten();
+        let state = |task: fs::DirEntry| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        };
+        tasks.map(state).fold(None, |all, stopped| Some(all.unwrap_or(true) && stopped)) == Some(true)
+    }
+
     pub(crate) fn parent(self) -> i32 {
         self.number(1)
     }

@@ -220,6 +220,93 @@ check "a stop by the admin API" systemctl start netd.service
 check "netctl shutdown" netctl shutdown
 check "is a clean end, after which nothing is started again" within 20 state_is inactive
 
+# --- upgrade --------------------------------------------------------------------
+
+drop_in
+write_config
+fresh
+pid=$(main_pid)
+exec {live}<>/dev/tcp/127.0.0.1/80
+echo before >&"$live"
+IFS= read -r -t 20 -u "$live" answer
+check "a connection is open before the upgrade" same "$answer" before
+check "netctl upgrade" has 'upgraded' netctl upgrade
+check "systemd knows the new process" within 20 replaced "$pid"
+new=$(main_pid)
+check "netctl speaks with it" has "$new" netctl status -o json
+check "systemctl status shows it" has "Main PID: $new" systemctl status --no-pager netd.service
+check "the old one is gone" within 20 not kill -0 "$pid"
+check "no restart is counted" same "$(property NRestarts)" 0
+echo after >&"$live"
+IFS= read -r -t 20 -u "$live" answer
+check "the connection that was open goes on" same "$answer" after
+write_config "$(listener extra 82 extra)"
+check "systemctl reload after an upgrade" systemctl reload netd.service
+check "the change is in force" says 82 extra
+check "SIGUSR2 upgrades again" kill -USR2 "$new"
+check "to yet another process" within 20 replaced "$new"
+new=$(main_pid)
+check "which has the same sandbox" same "$(field "$new" Seccomp) $(field "$new" CapEff)" "2 0000000000000400"
+check "status is fed by it" within 20 has 'Status: "serving.* 3 listeners' systemctl status --no-pager netd.service
+drop_in WatchdogSec=3s
+check "a failed upgrade" not netctl upgrade --binary /bin/false
+check "leaves the process as it is" same "$(main_pid)" "$new"
+echo still >&"$live"
+IFS= read -r -t 20 -u "$live" answer
+check "and the connection" same "$answer" still
+exec {live}>&-
+check "systemctl stop stops the new one" systemctl stop netd.service
+check "it is gone" not kill -0 "$new"
+check "in good order" same "$(property Result)" success
+check "the admin socket is gone with it" not test -e /run/netd/admin.sock
+drop_in
+
+# --- sockets outlive a crash ----------------------------------------------------
+
+stored() { property NFileDescriptorStore; }
+stored_is() { same "$(stored)" "$1"; }
+some_stored() { [ "$(stored)" -ge "$1" ]; }
+write_config
+fresh
+check "systemd keeps the listening sockets" within 20 some_stored 2
+count=$(stored)
+crash() { # PORT TEXT: whatever is in the queues when netd is killed is served
+  python3 tests/system/systemd/crash.py "$1" "$(main_pid)" "$2"
+}
+pid=$(main_pid)
+check "killed with full accept queues: none lost, none refused" crash 81 hello
+check "by another process" within 20 replaced "$pid"
+check "the log says that it goes on with them" has 'goes on with the sockets of an earlier netd' log
+check "none was added" within 20 stored_is "$count"
+check "relayed connections too" echoes 80
+netctl stop hello >/dev/null
+check "a listener that is stopped is not kept" within 20 not stored_is "$count"
+check "and refuses" within 20 not says 81 hello
+netctl start hello >/dev/null
+check "started, it is kept again" within 20 stored_is "$count"
+check "and answers" within 20 says 81 hello
+pid=$(main_pid)
+check "an upgrade" netctl upgrade
+check "after which all are kept" within 20 stored_is "$count"
+check "killed after an upgrade: none lost, none refused" crash 81 hello
+check "another process after that" within 20 replaced "$pid"
+write_config "$(listener extra 82 extra)"
+check "a reload that adds a listener" systemctl reload netd.service
+check "keeps its sockets too" within 20 not stored_is "$count"
+write_config
+pid=$(main_pid)
+kill -KILL "$pid"
+check "killed, with a file that has it no more" within 60 replaced "$pid"
+check "its sockets are forgotten" within 20 stored_is "$count"
+check "nobody listens there" not says 82 extra
+pid=$(main_pid)
+check "systemctl restart" systemctl restart netd.service
+check "and what it leaves serves" within 20 says 81 hello
+check "on as many sockets" within 20 stored_is "$count"
+systemctl stop netd.service
+check "after a stop nothing is kept" within 20 stored_is 0
+check "and nobody listens" not echoes 80
+
 # --- watchdog and crashes -------------------------------------------------------
 
 drop_in WatchdogSec=3s TimeoutAbortSec=5s

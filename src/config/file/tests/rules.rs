@@ -210,6 +210,80 @@ fn a_listener_does_not_relay_to_itself_by_another_name() {
 }
 
 #[test]
+fn pools_of_a_listener() {
+    let text = |lines: &str| {
+        format!("{POOL}[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\nprotocol = \"tcp\"\n{lines}\n")
+    };
+    let shares = |lines: &str| crate::config::format_shares(good(&text(lines)).listeners[0].protocol.pools());
+    assert_eq!(shares("pools = [\"p\"]"), "p=1");
+    assert_eq!(shares("pools = [{ name = \"p\", weight = 5 }]"), "p=5");
+    for (lines, column, message, help) in [
+        ("pools = [\"p\", \"q\"]", 15, "there is no pool `q`", "did you mean `p`?"),
+        (
+            "pools = [\"p\", \"p\"]",
+            15,
+            "pool `p` is there already",
+            "remove one of them, and give the other its weight",
+        ),
+        (
+            "pools = [{ name = \"p\", weight = 0 }]",
+            9,
+            "no pool has a share: all weights are 0",
+            "give at least one a weight of 1 to 1000",
+        ),
+        (
+            "pool = \"p\"\npools = [\"p\"]",
+            1,
+            "both `pool` and `pools` are there",
+            "keep `pool` for one pool, or `pools` for several",
+        ),
+        (
+            "pool = \"p\"\nhash = \"sources\"",
+            8,
+            "`hash`: unknown value `sources`",
+            "did you mean `source`? use `source`, `source-port` or `listener`",
+        ),
+    ] {
+        let line = 7 + lines.lines().count();
+        assert_problem(&text(lines), line, column, message, help);
+    }
+    for key in ["pools = [\"p\"]", "hash = \"source\""] {
+        let name = key.split(' ').next().unwrap();
+        let help = if name == "pools" {
+            "remove this line, or relay with `protocol = \"tcp\"`"
+        } else {
+            "remove this line; only `protocol = \"tcp\"` relays"
+        };
+        assert_listener_problem(key, 1, &format!("`{name}` belongs to protocol `tcp` only"), help);
+    }
+}
+
+#[test]
+fn how_a_pool_balances() {
+    assert_problem(
+        &format!("{POOL}policy = \"round\"\n"),
+        4,
+        10,
+        "`policy`: unknown value `round`",
+        "use `round-robin`, `least-connections`, `power-of-two-choices`, `random`, `maglev` or `first-available`",
+    );
+    for policy in ["maglev", "first-available"] {
+        let message = format!("`slow_start` does not go with policy `{policy}`");
+        let text = format!("{POOL}policy = \"{policy}\"\nslow_start = \"5s\"\n");
+        assert_problem(&text, 5, 1, &message, "remove this line, or use another policy");
+        good(&text.replace("5s", "off"));
+    }
+    let help = "write a number from 1 to 1000000";
+    assert_problem(
+        &format!("{POOL}endpoint_max_connections = 0\n"),
+        4,
+        28,
+        "`endpoint_max_connections`: `0` is out of range",
+        help,
+    );
+}
+
+#[test]
 fn limits() {
     let listeners = |n: usize| {
         (0..n)
@@ -223,14 +297,14 @@ fn limits() {
     let pools = |n: usize| {
         (0..n).map(|i| format!("[[pool]]\nname = \"p{i}\"\nendpoints = [\"127.0.0.1:1\"]\n")).collect::<String>()
     };
-    assert_eq!(good(&pools(1024)).pools.len(), 1024);
-    assert_problem(&pools(1030), 3073, 1, "too many pools: at most 1024", "serve the others with another netd");
+    assert_eq!(good(&pools(2048)).pools.len(), 2048);
+    assert_problem(&pools(2050), 6145, 1, "too many pools: at most 2048", "serve the others with another netd");
     let endpoints = |n: usize| {
         let lines: String = (0..n).map(|i| format!("\"127.0.0.1:{}\",\n", 10_000 + i)).collect();
         format!("[[pool]]\nname = \"p\"\nendpoints = [\n{lines}]\n")
     };
-    assert_eq!(good(&endpoints(1000)).pools[0].endpoints.len(), 1000);
-    assert_problem(&endpoints(1010), 1004, 1, "too many endpoints in one pool: at most 1000", "split the pool");
+    assert_eq!(good(&endpoints(10_000)).pools[0].endpoints.len(), 10_000);
+    assert_problem(&endpoints(10_010), 10_004, 1, "too many endpoints in one pool: at most 10000", "split the pool");
     let respond = |n: usize| {
         format!(
             "[[listener]]\nname = \"r\"\naddress = \"127.0.0.1:1\"\nprotocol = \"respond\"\ntext = \"{}\"\n",

@@ -75,6 +75,7 @@ fn parcel(info: &ConnectionInfo) -> Parcel {
         pool: None,
         trail: Trail::default(),
         endpoint: info.endpoint,
+        hash: 0,
         downstream: ParcelSide {
             socket: OwnedFd::from(File::open("/dev/null").unwrap()),
             received: info.bytes_from_downstream,
@@ -111,9 +112,9 @@ fn arrive(inner: &mut Inner, arrival: Arrival) {
     inner.shard.active.add(1);
     inner.shard.moved_in.add(1);
     if let Some(endpoint) = &endpoint {
-        endpoint.active.add(1);
+        endpoint.counters.active.add(1);
     }
     let Door { gate, config } = door.expect("a known listener");
-    let spec = ListenerSpec { id: parcel.listener, config, pool: None, counters: listener, gate };
-    inner.connections.push(Connection { info, spec, endpoint });
+    let spec = ListenerSpec { id: parcel.listener, config, pools: Vec::new(), counters: listener, gate };
+    inner.connections.push(Connection { info, spec, endpoint: endpoint.map(|each| each.counters) });
 }

@@ -5,7 +5,7 @@ use crossbeam_channel::Receiver;
 use super::*;
 use crate::{
     config::{AccessOnly, AccessTarget, Sample},
-    worker::{AccessRecord, Arrival, Selection},
+    worker::{AccessRecord, Arrival, Selection, Tally},
 };
 
 /// What one worker's queue gives.
@@ -124,8 +124,12 @@ fn a_connection_that_moves_leaves_one_record() {
     assert!(trail.attempts == 1 && trail.connect_time.is_some());
     let (listener, endpoint) = (Arc::new(ListenerShard::new(CloseReason::ALL.len())), Arc::<EndpointShard>::default());
     other.endpoints.push(endpoint.clone());
-    let arrive =
-        |parcel| Arrival { parcel, listener: Arc::clone(&listener), door: None, endpoint: Some(Arc::clone(&endpoint)) };
+    let arrive = |parcel| Arrival {
+        parcel,
+        listener: Arc::clone(&listener),
+        door: None,
+        endpoint: Some(Tally { counters: Arc::clone(&endpoint), load: Arc::default() }),
+    };
     let arrivals = parcels.into_iter().map(arrive).collect();
     assert!(other.ask(|reply| Command::Import(arrivals, reply)).is_empty());
     exchange(&mut client);

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     config::{Budget, ConnectionRate, ListenerLimits, PoolLimits, Queue, Refusal, Refuse},
     limit::Refused,
-    worker::{Arrival, Door, Parcel, Selection},
+    worker::{Arrival, Door, Parcel, Selection, Tally},
 };
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -33,7 +33,7 @@ impl Front {
 }
 
 fn relay_protocol() -> Protocol {
-    Protocol::Tcp { pool: "pool".to_owned() }
+    Protocol::tcp("pool")
 }
 
 #[test]
@@ -102,6 +102,34 @@ fn a_full_pool_serves_in_order_and_refuses_who_finds_no_place_in_the_line() {
     third.set_read_timeout(Some(PATIENCE)).unwrap();
     expect(&mut third, "served");
     assert_eq!((pool.gate.open(), pool.gate.waiting()), (1, 0));
+}
+
+#[test]
+fn who_finds_every_endpoint_full_waits_for_one_in_the_same_line() {
+    let mut netd = Netd::start();
+    let queue = Some(Queue { size: 2, timeout: PATIENCE });
+    let mut pool = netd.limited_pool(&[echoing("served")], 0, PoolLimits { queue, ..PoolLimits::default() });
+    pool.endpoints[0].max_connections = Some(1);
+    netd.order_now(Command::SetPool(pool.clone()));
+    let front = netd.limited(relay_protocol(), Some(&pool), ListenerLimits::default());
+    let mut first = front.connect();
+    expect(&mut first, "served");
+    let mut second = front.connect();
+    until("the second waits", || pool.gate.waiting() == 1);
+    let mut third = front.connect();
+    until("the third waits", || pool.gate.waiting() == 2);
+    expect_reset(&mut front.connect());
+    front.wait_until_closed(CloseReason::POOL_FULL, 1);
+    assert_eq!((pool.counters.queued.get(), pool.counters.full.get(), pool.counters.no_endpoint.get()), (2, 1, 0));
+    drop(first);
+    expect(&mut second, "served");
+    third.set_read_timeout(Some(Duration::from_millis(600))).unwrap();
+    assert!(third.read(&mut [0]).is_err(), "it is not its turn, however often it looks");
+    drop(second);
+    third.set_read_timeout(Some(PATIENCE)).unwrap();
+    expect(&mut third, "served");
+    assert_eq!((pool.gate.waiting(), pool.endpoints[0].load.get()), (0, 1));
+    assert_eq!(pool.counters.queued.get(), 2, "nobody stood in the line twice");
 }
 
 #[test]
@@ -222,7 +250,7 @@ impl Netd {
         let arrivals = parcels.into_iter().map(|parcel| Arrival {
             listener: front.spec.counters.clone(),
             door: Some(Door { gate: front.spec.gate.clone(), config: front.spec.config.clone() }),
-            endpoint: parcel.endpoint.map(|_| self.endpoints[0].clone()),
+            endpoint: parcel.endpoint.map(|_| Tally { counters: self.endpoints[0].clone(), load: Arc::default() }),
             parcel,
         });
         let arrivals = arrivals.collect();

@@ -101,7 +101,7 @@ fn a_silent_connection_ends_at_the_idle_timeout() {
     let address = origin(move |mut stream| ended.send(hear(&mut stream)).unwrap());
     let mut netd = Netd::start();
     let pool = netd.pool(&[Address::Inet(address)], Duration::from_secs(5), 0);
-    let spec = netd.spec(Protocol::Tcp { pool: "pool".to_owned() }, Some(pool.id), Some(SHORT));
+    let spec = netd.spec(Protocol::tcp("pool"), Some(pool.id), Some(SHORT));
     let front = netd.listen(spec);
     let mut client = front.connect();
     client.write_all(b"x").unwrap();
@@ -119,10 +119,12 @@ fn a_silent_connection_ends_at_the_idle_timeout() {
 #[test]
 fn bytes_that_nobody_takes_end_in_a_reset() {
     let mut netd = Netd::start();
-    let spec = netd.spec(Protocol::Echo, None, Some(SHORT));
+    // Long after the client has found that nobody takes any more, however
+    // little of the machine either has.
+    let spec = netd.spec(Protocol::Echo, None, Some(Duration::from_secs(3)));
     let front = netd.listen(spec);
     let mut client = front.connect();
-    client.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+    client.set_write_timeout(Some(Duration::from_millis(700))).unwrap();
     while client.write(&[7; 100_000]).is_ok() {}
     front.wait_until_closed(CloseReason::IDLE, 1);
     expect_reset(&mut client);
@@ -172,7 +174,7 @@ fn descriptors_of_a_relay_come_back_however_it_ends() {
 #[test]
 fn a_relay_to_no_pool_is_closed() {
     let mut netd = Netd::start();
-    let spec = netd.spec(Protocol::Tcp { pool: "pool".to_owned() }, None, None);
+    let spec = netd.spec(Protocol::tcp("pool"), None, None);
     let front = netd.listen(spec);
     expect_reset(&mut front.connect());
     front.wait_until_closed(CloseReason::NO_ENDPOINT, 1);

@@ -8,7 +8,7 @@ use std::{
 use super::{relay::Pattern, *};
 use crate::{
     listen::Duplicate,
-    worker::{Arrival, ConnectionState, Door, Parcel, ParcelStage, Selection},
+    worker::{Arrival, ConnectionState, Door, Load, Parcel, ParcelStage, Selection, Tally},
 };
 
 /// Two workers; connections come in at one.
@@ -17,6 +17,8 @@ struct Pair {
     /// The other one's counters for the listener and endpoint.
     listener: Arc<ListenerShard>,
     endpoint: Arc<EndpointShard>,
+    /// Connections of the endpoint that have moved.
+    load: Arc<Load>,
 }
 
 impl Pair {
@@ -25,7 +27,7 @@ impl Pair {
         let listener = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
         let endpoint = Arc::<EndpointShard>::default();
         other.endpoints.push(endpoint.clone());
-        Self { netds: [one, other], listener, endpoint }
+        Self { netds: [one, other], listener, endpoint, load: Arc::default() }
     }
 
     /// Moves up to `limit` connections from one to the other; answers how many.
@@ -37,8 +39,9 @@ impl Pair {
             0 => (front.spec.counters.clone(), self.netds[0].endpoints.first().cloned()),
             _ => (self.listener.clone(), Some(self.endpoint.clone())),
         };
+        let tally = |counters| Tally { counters, load: Arc::clone(&self.load) };
         let arrivals = parcels.into_iter().map(|parcel| Arrival {
-            endpoint: endpoint.clone().filter(|_| parcel.endpoint.is_some()),
+            endpoint: endpoint.clone().filter(|_| parcel.endpoint.is_some()).map(tally),
             parcel,
             listener: listener.clone(),
             door: Some(door(front)),
@@ -56,6 +59,8 @@ impl Pair {
     /// Ends both workers: connections that moved are counted by one as accepted,
     /// by the other as closed.
     fn end(self, front: &Front) {
+        // Both, before the books of either are looked at: they share some.
+        self.netds.iter().for_each(Netd::wait_until_idle);
         let shards = [front.spec.counters.clone(), self.listener.clone()];
         let workers = [self.netds[0].shard.clone(), self.netds[1].shard.clone()];
         for mut netd in self.netds {
@@ -69,7 +74,7 @@ impl Pair {
         assert!(shards.iter().all(|shard| shard.active.get() == 0));
         let moved = |count: fn(&WorkerShard) -> u64| workers.iter().map(|shard| count(shard)).sum::<u64>();
         assert_eq!(moved(|shard| shard.moved_in.get()), moved(|shard| shard.moved_out.get()));
-        assert_eq!(self.endpoint.active.get(), 0);
+        assert_eq!((self.endpoint.active.get(), self.load.get()), (0, 0));
     }
 }
 
@@ -99,7 +104,7 @@ fn bulk_goes_on_while_its_connection_moves() {
         });
         let mut pair = Pair::new();
         let pool = pair.netds[0].pool(&[Address::Inet(address)], Duration::from_secs(5), 0);
-        let mut spec = pair.netds[0].spec(Protocol::Tcp { pool: "pool".to_owned() }, Some(pool.id), None);
+        let mut spec = pair.netds[0].spec(Protocol::tcp("pool"), Some(pool.id), None);
         Arc::make_mut(&mut spec.config).accelerate = accelerate;
         let front = pair.netds[0].listen(spec);
         let client = front.connect();
@@ -285,7 +290,7 @@ fn unix_sockets_move() {
     let listener = UnixListener::bind(&path).unwrap();
     let mut pair = Pair::new();
     let pool = pair.netds[0].pool(&[Address::Unix(path)], Duration::from_secs(5), 0);
-    let spec = pair.netds[0].spec(Protocol::Tcp { pool: "pool".to_owned() }, Some(pool.id), None);
+    let spec = pair.netds[0].spec(Protocol::tcp("pool"), Some(pool.id), None);
     let front = pair.netds[0].listen_on(spec, unix(&folder.path().join("front")));
     let mut client = UnixStream::connect(folder.path().join("front")).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -293,9 +298,12 @@ fn unix_sockets_move() {
     let (mut served, _) = listener.accept().unwrap();
     served.set_read_timeout(Some(PATIENCE)).unwrap();
     expect(&mut served, "one");
+    let before = Arc::clone(&pool.endpoints[0].load);
+    assert_eq!((before.get(), pair.load.get()), (1, 0));
     let mut here = 0;
     for round in 0..20 {
         assert_eq!(pair.go(&front, here, 9), 1);
+        assert_eq!((before.get(), pair.load.get()), (0, 1), "its place goes along");
         here = 1 - here;
         let text = format!("round {round}");
         client.write_all(text.as_bytes()).unwrap();

@@ -247,7 +247,7 @@ fn unix_sockets_and_ipv6() {
     let mut netd = Netd::start();
 
     let pool = netd.pool(&[Address::Unix(origin_path)], Duration::from_secs(5), 0);
-    let spec = netd.spec(Protocol::Tcp { pool: "pool".to_owned() }, Some(pool.id), None);
+    let spec = netd.spec(Protocol::tcp("pool"), Some(pool.id), None);
     netd.listen_on(spec, unix(&front_path));
     let mut client = UnixStream::connect(&front_path).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -266,7 +266,7 @@ fn unix_sockets_and_ipv6() {
     assert_eq!(text, "answer");
 
     let pool = netd.pool(&[Address::Inet(six_address)], Duration::from_secs(5), 0);
-    let spec = netd.spec(Protocol::Tcp { pool: "pool".to_owned() }, Some(pool.id), None);
+    let spec = netd.spec(Protocol::tcp("pool"), Some(pool.id), None);
     let front = netd.listen_on(spec, BindAddress::Inet("[::1]:0".parse().unwrap()));
     assert_eq!(hear(&mut front.connect()), "over six");
 }

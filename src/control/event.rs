@@ -1,4 +1,23 @@
-//! Kinds of events.
+//! What happened, as data.
+
+use std::time::SystemTime;
+
+use super::request::Provenance;
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// When.
+    pub at: SystemTime,
+    /// See [`EventKind`].
+    pub kind: EventKind,
+    /// `listener/web` ...; empty: the daemon.
+    pub object: String,
+    /// One line.
+    pub text: String,
+    /// Who asked for it.
+    pub by: Option<Provenance>,
+}
 
 /// Kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +42,12 @@ pub enum EventKind {
     OverrideExpired,
     EndpointFailing,
     EndpointRecovered,
+    EndpointHealthy,
+    EndpointUnhealthy,
+    EndpointEjected,
+    EndpointReadmitted,
+    PoolPanic,
+    PoolPanicEnded,
     ConnectionsClosed,
     ConnectionsRefused,
     ConnectionsMoved,
@@ -37,7 +62,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 35] = [
         Self::Started,
         Self::Reloaded,
         Self::ReloadRefused,
@@ -57,6 +82,12 @@ impl EventKind {
         Self::OverrideExpired,
         Self::EndpointFailing,
         Self::EndpointRecovered,
+        Self::EndpointHealthy,
+        Self::EndpointUnhealthy,
+        Self::EndpointEjected,
+        Self::EndpointReadmitted,
+        Self::PoolPanic,
+        Self::PoolPanicEnded,
         Self::ConnectionsClosed,
         Self::ConnectionsRefused,
         Self::ConnectionsMoved,
@@ -91,6 +122,12 @@ impl EventKind {
             Self::OverrideExpired => "override-expired",
             Self::EndpointFailing => "endpoint-failing",
             Self::EndpointRecovered => "endpoint-recovered",
+            Self::EndpointHealthy => "endpoint-healthy",
+            Self::EndpointUnhealthy => "endpoint-unhealthy",
+            Self::EndpointEjected => "endpoint-ejected",
+            Self::EndpointReadmitted => "endpoint-readmitted",
+            Self::PoolPanic => "pool-panic",
+            Self::PoolPanicEnded => "pool-panic-ended",
             Self::ConnectionsClosed => "connections-closed",
             Self::ConnectionsRefused => "connections-refused",
             Self::Overload => "overload",

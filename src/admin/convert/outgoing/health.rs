@@ -1,0 +1,25 @@
+//! Health, in the words of the API.
+
+use super::{at, lasting};
+use crate::{
+    control::{HealthView, LastProbe},
+    pb,
+};
+
+/// An endpoint's.
+pub(super) fn of_endpoint(view: HealthView) -> pb::EndpointHealth {
+    pb::EndpointHealth {
+        standing: view.standing.as_str().to_owned(),
+        why: view.why,
+        since: at(view.since),
+        healthy_at: view.healthy_at.and_then(at),
+        check: view.check.unwrap_or_default().to_owned(),
+        last: view.last.map(probe),
+        ejections: view.ejections,
+        ejected_until: view.ejected_until.and_then(at),
+    }
+}
+
+fn probe(probe: LastProbe) -> pb::Probe {
+    pb::Probe { at: at(probe.at), took: lasting(probe.took), failure: probe.failure.unwrap_or_default() }
+}

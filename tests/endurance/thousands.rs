@@ -1,0 +1,143 @@
+//! Thousands of live relayed connections that move at once.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::support::{
+    Client, Daemon, Origin, PATIENCE, Setup,
+    clock::{now, pause, within},
+};
+
+/// Connections in use while the others move.
+const BUSY: usize = 16;
+
+/// What was measured.
+#[derive(Debug)]
+pub(crate) struct Move {
+    pub(crate) receipt: Value,
+    /// From `moving` to `handed`.
+    pub(crate) moving: Duration,
+    /// From the beginning to the old process's end.
+    pub(crate) gone: Duration,
+    /// Longest that one in use waited for an answer.
+    pub(crate) answer: Duration,
+}
+
+impl Move {
+    pub(crate) fn row(&self, connections: usize) -> String {
+        let seconds = |name: &str| self.receipt[name].as_f64().unwrap_or(f64::NAN) * 1000.0;
+        format!(
+            "| {connections} | {} | {} | {:.0} ms | {:.0} ms | {:.1} ms | {:.0} ms | {:.0} ms |\n",
+            self.receipt["moved"],
+            self.receipt["lost"],
+            self.moving.as_secs_f64() * 1000.0,
+            seconds("took_seconds"),
+            seconds("longest_pause_seconds"),
+            self.answer.as_secs_f64() * 1000.0,
+            self.gone.as_secs_f64() * 1000.0,
+        )
+    }
+}
+
+pub(crate) const HEADING: &str = "| connections | moved | lost | move | whole upgrade | longest pause (receipt) | \
+                                  longest answer seen by a client | asked to old process gone |\n\
+                                  | --- | --- | --- | --- | --- | --- | --- | --- |\n";
+
+/// Opens so many, upgrades, and uses each of them afterwards.
+pub(crate) fn move_at_once(connections: usize) -> Move {
+    let holding = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let upstream = holding.local_addr().expect("a bound socket");
+    let echoing = Origin::echoing();
+    let mut daemon = Setup::config(&config(upstream, echoing.address)).start();
+    let (address, busy) = (daemon.address("held"), daemon.address("busy"));
+    let mut pairs: Vec<(Client, TcpStream)> = Vec::with_capacity(connections);
+    for number in 0..connections {
+        let mut client = Client::connect(address);
+        client.send(&name(number));
+        let (mut stream, _) = holding.accept().expect("netd connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        takes(&mut stream, number);
+        pairs.push((client, stream));
+    }
+    let (stop, clients) = in_use(busy);
+    let (receipt, gone) = upgrade(&mut daemon);
+    stop.store(true, Ordering::Release);
+    let answer = clients.into_iter().map(|client| client.join().expect("no failure")).max().unwrap_or_default();
+    for (number, (client, stream)) in pairs.iter_mut().enumerate() {
+        client.send(&name(number));
+        takes(stream, number);
+        stream.write_all(&name(!number)).expect("room for eight bytes");
+        takes(&mut client.stream, !number);
+    }
+    drop(pairs);
+    daemon.becomes_idle();
+    let at = |phase: &str| {
+        let phases = receipt["phases"].as_array().into_iter().flatten();
+        let at = phases.filter(|each| each["phase"] == phase).find_map(|each| each["at_seconds"].as_f64());
+        at.unwrap_or_else(|| panic!("no {phase} in {receipt}"))
+    };
+    let moving = Duration::from_secs_f64(at("handed") - at("moving"));
+    Move { moving, gone, answer, receipt }
+}
+
+fn config(held: SocketAddr, busy: SocketAddr) -> String {
+    let mut text = "[workers]\ncount = 2\n".to_owned();
+    for (name, endpoint) in [("held", held), ("busy", busy)] {
+        text += &format!(
+            "[[listener]]\nname = \"{name}\"\naddress = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"{name}\"\n\
+             [[pool]]\nname = \"{name}\"\nendpoints = [\"{endpoint}\"]\n"
+        );
+    }
+    text
+}
+
+fn name(number: usize) -> [u8; 8] {
+    (number as u64).to_le_bytes()
+}
+
+#[track_caller]
+fn takes(stream: &mut TcpStream, number: usize) {
+    let mut bytes = [0; 8];
+    stream.read_exact(&mut bytes).unwrap_or_else(|error| panic!("connection {number}: {error}"));
+    assert_eq!(bytes, name(number), "bytes of another connection");
+}
+
+/// Clients that ask all the time, each with its longest wait.
+fn in_use(address: SocketAddr) -> (Arc<AtomicBool>, Vec<JoinHandle<Duration>>) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let client = |_| {
+        let (stop, mut client) = (Arc::clone(&stop), Client::connect(address));
+        client.echo(b"first");
+        thread::spawn(move || {
+            let mut longest = Duration::ZERO;
+            while !stop.load(Ordering::Acquire) {
+                let began = now();
+                client.echo(b"again");
+                longest = longest.max(now() - began);
+                pause(Duration::from_millis(2));
+            }
+            longest
+        })
+    };
+    let clients = (0..BUSY).map(client).collect();
+    (stop, clients)
+}
+
+fn upgrade(daemon: &mut Daemon) -> (Value, Duration) {
+    let (old, began): (_, Instant) = (daemon.process, now());
+    let watching = thread::spawn(move || {
+        within(PATIENCE, || (!old.is_alive()).then(|| now() - began)).expect("the old process ends")
+    });
+    let receipt = daemon.upgrade(&[]);
+    (receipt, watching.join().expect("no panic"))
+}
