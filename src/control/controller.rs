@@ -1,6 +1,8 @@
 //! The loop that decides: requests, signals, answers of workers and time in;
 //! changes, one at a time, out.
 
+mod ending;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
@@ -9,7 +11,7 @@ use std::{
 use tokio::{
     sync::{broadcast, mpsc},
     task::JoinSet,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{MissedTickBehavior, interval, sleep},
 };
 
 use super::{
@@ -34,8 +36,8 @@ use super::{
     refuse::refuse,
     removed::Removed,
     request::{
-        Candidate, DaemonState, DrainOutcome, DrainPlan, DrainRequest, DrainSnapshot, Event, EventKind, Provenance,
-        Refusal, ReloadRequest, Reply, Request, ShutdownRequest, Target,
+        Candidate, DaemonState, DrainPlan, DrainRequest, DrainSnapshot, Event, EventKind, Provenance, Refusal,
+        ReloadRequest, Reply, Request, Target,
     },
     shelf::Shelf,
     sockets::{Opened, Sockets},
@@ -586,15 +588,6 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    fn shutdown(&mut self, request: ShutdownRequest) -> Result<Option<DrainPlan>, Refusal> {
-        let plan = DrainPlan::of(request.course, &Target::Daemon, &self.state.config().drain)?;
-        let text = if request.now { "stopping at once" } else { "draining, then stopping" };
-        self.journal.asked(EventKind::Shutdown, "", text, &request.by);
-        self.leaving_by = request.by;
-        self.live(if request.now { Input::ShutdownNow } else { Input::Shutdown(plan) });
-        Ok(Some(plan).filter(|_| !request.now))
-    }
-
     /// The lame-duck time of a drain is over: its end of accepting comes before
     /// all that waits.
     pub(super) fn stop_accepting_soon(&mut self, serial: u64) {
@@ -648,35 +641,6 @@ impl<P: WorkerPort> Controller<P> {
         if self.fleet.all_responsive() {
             self.hook(Hook::Watchdog);
         }
-    }
-
-    async fn finish(mut self) -> Result<End, String> {
-        let succeeded = self.upgrades.has_retired();
-        self.requests.close();
-        while self.requests.try_recv().is_ok() {}
-        self.waiting.clear();
-        match succeeded {
-            // They go on in the successor.
-            true => self.drains.clear(),
-            false => self.end_drains(|_| true, DrainOutcome::Shutdown),
-        }
-        self.fleet.stop();
-        // By unique reference: orders that wait cannot be shared over threads.
-        let fleet = &mut self.fleet;
-        let ended = async move {
-            while !fleet.is_finished() {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        if timeout(self.pace.stop, ended).await.is_err() {
-            tracing::error!("not all workers have ended within {:?}", self.pace.stop);
-        }
-        let end = match succeeded {
-            true => End::Succeeded { stop: self.lifecycle.is_leaving() },
-            false => End::Stopped,
-        };
-        tracing::info!("{}", if succeeded { "handed over; this process ends" } else { "stopped" });
-        self.fault.map_or(Ok(end), Err)
     }
 }
 

@@ -307,7 +307,9 @@ impl Worker {
         let clocks = Clocks::new(&spec.config.limits, id, turn.now);
         let slot = self.conns.insert_with(|_| Conn::new(id, origin, stream, session, pool, idle_timeout, turn.now));
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        (conn.fds, conn.accelerate, conn.hash, conn.trail.silent) = (fds, accelerate, hash, silent);
+        // Of two that were taken, one is not needed where no pool has a share.
+        self.fds.give(fds - conn.fds());
+        (conn.accelerate, conn.hash, conn.trail.silent) = (accelerate, hash, silent);
         (conn.admitted, conn.clocks) = (Some(admitted), clocks);
         if conn.origin.source.is_none() {
             conn.downstream.stops_short();

@@ -4,6 +4,7 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -74,16 +75,35 @@ pub struct Trail {
     pub silent: bool,
     /// Connects that were begun.
     pub attempts: u16,
-    /// When it wanted an endpoint.
-    pub dialing_since: Option<Instant>,
+    /// From its beginning to when it wanted an endpoint.
+    pub dialing_after: Span,
     /// From then to the connect that succeeded.
-    pub connect_time: Option<Duration>,
+    pub connect_time: Span,
+}
+
+/// A time in microseconds, or none; above 71 minutes it stays there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span(Option<NonZeroU32>);
+
+impl Span {
+    /// So long, rounded down.
+    pub fn of(time: Duration) -> Self {
+        let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        Self(NonZeroU32::new(micros.saturating_add(1)))
+    }
+
+    /// How long; `None`: there is none.
+    pub fn get(self) -> Option<Duration> {
+        self.0.map(|micros| Duration::from_micros(u64::from(micros.get() - 1)))
+    }
 }
 
 impl Trail {
-    /// It has its endpoint.
-    pub(super) fn connected(&mut self, now: Instant) {
-        self.connect_time = self.dialing_since.map(|since| now.saturating_duration_since(since));
+    /// A connection that began at `since` has its endpoint.
+    pub(super) fn connected(&mut self, since: Instant, now: Instant) {
+        let age = now.saturating_duration_since(since);
+        self.connect_time =
+            self.dialing_after.get().map_or_else(Span::default, |after| Span::of(age.saturating_sub(after)));
     }
 }
 
@@ -271,7 +291,7 @@ impl Worker {
             endpoint,
             since: conn.since,
             until: now,
-            connect_time: conn.trail.connect_time,
+            connect_time: conn.trail.connect_time.get(),
             retries: conn.trail.attempts.saturating_sub(1),
             bytes_from_downstream: conn.downstream.received,
             bytes_to_downstream: conn.downstream.sent,

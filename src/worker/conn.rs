@@ -52,14 +52,10 @@ pub(super) struct Conn<S> {
     pub(super) timer: Option<(TimerId, Instant)>,
     /// It waits on the run queue.
     pub(super) queued: bool,
-    /// File descriptors that it may use, of the worker's budget.
-    pub(super) fds: usize,
     /// Its place in the counts of process, listener and source.
     pub(super) admitted: Option<Admitted>,
     /// Its place in the count of its pool.
     pub(super) pass: Option<PoolPass>,
-    /// Its place in the line of its pool, which is full.
-    pub(super) waiting: Option<Box<Waiting>>,
     /// What ends it because of its time.
     pub(super) clocks: Option<Box<Clocks>>,
     /// What only the access log wants to know.
@@ -103,6 +99,8 @@ pub(super) struct Dial<S> {
     pub(super) tried: Vec<EndpointId>,
     /// The attempt under way.
     pub(super) attempt: Option<Attempt<S>>,
+    /// Its place in the line of its pool, which is full.
+    pub(super) waiting: Option<Waiting>,
 }
 
 /// One connect.
@@ -160,10 +158,8 @@ impl<S: Stream> Conn<S> {
             hash: 0,
             timer: None,
             queued: false,
-            fds: 1,
             admitted: None,
             pass: None,
-            waiting: None,
             clocks: None,
             trail: Trail::default(),
         }
@@ -202,7 +198,7 @@ impl<S: Stream> Conn<S> {
             Stage::Session { session, .. } => session.deadline(),
             Stage::Dial(dial) => {
                 let attempt = dial.attempt.as_ref().map(|attempt| attempt.deadline);
-                let waiting = self.waiting.as_deref().map(Waiting::wakes_at);
+                let waiting = dial.waiting.as_ref().map(Waiting::wakes_at);
                 let end = self.clocks.as_ref().and_then(|clocks| clocks.end());
                 return [attempt, waiting, end].into_iter().flatten().min();
             }

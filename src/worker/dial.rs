@@ -14,6 +14,7 @@ use crate::{
     slots::SlotId,
     sys::socket::Socket,
     worker::{
+        access::Span,
         command::Nobody,
         conn::{Attempt, Conn, Dial, Endpoint, Stage},
         key::{Key, Side},
@@ -32,8 +33,8 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         if let (Stage::Session { session: Session::Relay(relay), .. }, Some(pool)) = (&mut conn.stage, conn.pool) {
             let relay = std::mem::replace(relay, Relay::new(0));
-            conn.stage = Stage::Dial(Box::new(Dial { relay, pool, tried: Vec::new(), attempt: None }));
-            conn.trail.dialing_since = Some(turn.now);
+            conn.stage = Stage::Dial(Box::new(Dial { relay, pool, tried: Vec::new(), attempt: None, waiting: None }));
+            conn.trail.dialing_after = Span::of(turn.now.saturating_duration_since(conn.since));
             self.pools.enter(pool);
         }
         if !matches!(conn.stage, Stage::Dial(_)) {
@@ -77,8 +78,7 @@ impl Worker {
     /// Tries endpoints until a connect is under way, or none is left.
     pub(super) fn attempt_until_pending(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
         loop {
-            let Some(Conn { stage: Stage::Dial(dial), endpoint, hash, trail, waiting, .. }) = self.conns.get_mut(slot)
-            else {
+            let Some(Conn { stage: Stage::Dial(dial), endpoint, hash, trail, .. }) = self.conns.get_mut(slot) else {
                 return;
             };
             let (pool, again) = (dial.pool, !dial.tried.is_empty());
@@ -101,7 +101,7 @@ impl Worker {
                     trail.attempts = trail.attempts.saturating_add(1);
                     counters.active.add(1);
                     *endpoint = Some(Endpoint { id, _place: place, counters });
-                    *waiting = None;
+                    dial.waiting = None;
                     self.pools.note_attempt(pool, again);
                     match self.begin_attempt(slot, address, turn) {
                         Ok(()) => return,
@@ -150,7 +150,7 @@ impl Worker {
         }
         conn.stage = Stage::Tunnel { upstream: attempt.upstream, tunnel: Tunnel::new(conn.accelerate) };
         conn.progressed_at = turn.now;
-        conn.trail.connected(turn.now);
+        conn.trail.connected(conn.since, turn.now);
         self.pools.leave(pool);
         self.drive(slot, turn);
     }

@@ -40,7 +40,7 @@ mod transport;
 mod tunnel;
 mod walk;
 
-pub use access::{AccessLog, AccessRecord, Trail};
+pub use access::{AccessLog, AccessRecord, Span, Trail};
 pub use admission::{ListenerGate, ProcessGate};
 pub use budget::FdBudget;
 pub use command::{

@@ -42,11 +42,11 @@ impl Worker {
     /// not, it waits for one from now on, or was sent away.
     pub(super) fn enter_pool(&mut self, slot: SlotId, turn: &mut Turn<'_>) -> bool {
         let Some(conn) = self.conns.get_mut(slot) else { return false };
-        let Stage::Dial(dial) = &conn.stage else { return false };
+        let Stage::Dial(dial) = &mut conn.stage else { return false };
         // Of a pool that is gone no endpoint will be picked.
         let Some(spec) = self.pools.get(dial.pool).filter(|_| conn.pass.is_none()) else { return true };
         let (gate, limits) = (spec.gate.clone(), spec.config.limits);
-        conn.pass = match &mut conn.waiting {
+        conn.pass = match &mut dial.waiting {
             None => gate.enter(limits.max_connections),
             Some(waiting) => gate.enter_as(waiting, limits.max_connections, turn.now),
         };
@@ -62,8 +62,8 @@ impl Worker {
     /// place that was freed before woke nobody.
     pub(super) fn wait_in_line(&mut self, slot: SlotId, turn: &mut Turn<'_>) -> bool {
         let Some(conn) = self.conns.get_mut(slot) else { return false };
-        let Stage::Dial(dial) = &conn.stage else { return false };
-        if let Some(waiting) = &mut conn.waiting {
+        let Stage::Dial(dial) = &mut conn.stage else { return false };
+        if let Some(waiting) = &mut dial.waiting {
             if conn.pass.is_some() {
                 waiting.look_again(turn.now);
             }
@@ -78,20 +78,22 @@ impl Worker {
             return false;
         };
         spec.counters.queued.add(1);
-        conn.waiting = Some(Box::new(waiting));
+        dial.waiting = Some(waiting);
         true
     }
 
     /// A connection that waits for its pool may be the first now.
     pub(super) fn try_pool(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
-        if self.conns.get(slot).is_some_and(|conn| conn.waiting.is_some()) && self.enter_pool(slot, turn) {
+        let waits = |conn: &Conn<Socket>| matches!(&conn.stage, Stage::Dial(dial) if dial.waiting.is_some());
+        if self.conns.get(slot).is_some_and(waits) && self.enter_pool(slot, turn) {
             self.attempt_until_pending(slot, turn);
         }
     }
 
     /// The timer of a connection that waits for its pool.
     pub(super) fn on_waiting_timer(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
-        let Some(Conn { stage: Stage::Dial(dial), waiting: Some(waiting), .. }) = self.conns.get(slot) else { return };
+        let Some(Conn { stage: Stage::Dial(dial), .. }) = self.conns.get(slot) else { return };
+        let Some(waiting) = &dial.waiting else { return };
         if turn.now < waiting.deadline {
             return self.try_pool(slot, turn);
         }

@@ -178,7 +178,7 @@ impl Worker {
         if let Stage::Dial(dial) = &conn.stage {
             return match &dial.attempt {
                 Some(attempt) if turn.now >= attempt.deadline => self.attempt_timed_out(slot, turn),
-                None if conn.waiting.is_some() => self.on_waiting_timer(slot, turn),
+                None if dial.waiting.is_some() => self.on_waiting_timer(slot, turn),
                 _ => self.rearm(slot, turn),
             };
         }

@@ -5,7 +5,10 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use super::*;
+use super::{
+    super::request::{DrainOutcome, ShutdownRequest},
+    *,
+};
 use crate::{
     config::{Config, LogLevel},
     control::{

@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
     time::Instant,
 };
 
@@ -16,7 +17,7 @@ use crate::{
     protocol::DialFailure,
     worker::{
         EndpointId, FlowState, Held, ListenerId, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide,
-        ParcelStage, PoolId, Trail,
+        ParcelStage, PoolId, Span, Trail,
     },
 };
 
@@ -72,27 +73,28 @@ pub(in super::super) fn to_connection<'a>(
         downstream: Some(downstream),
         fds: u32::try_from(fds.len() - before).unwrap_or(u32::MAX),
         stage: Some(stage),
-        trail: Some(to_trail(&parcel.trail, moments)),
+        trail: Some(to_trail(&parcel.trail)),
         hash: parcel.hash,
     }
 }
 
-fn to_trail(trail: &Trail, moments: Moments) -> pb::Trail {
+fn to_trail(trail: &Trail) -> pb::Trail {
     pb::Trail {
         silent: trail.silent,
         attempts: u32::from(trail.attempts),
-        dialing_since: trail.dialing_since.map(|since| moments.to_nanos(since)),
-        connect_time_nanos: trail.connect_time.map(nanos),
+        dialing_after_nanos: trail.dialing_after.get().map(nanos),
+        connect_time_nanos: trail.connect_time.get().map(nanos),
     }
 }
 
-fn from_trail(trail: pb::Trail, moments: Moments) -> Result<Trail, Wrong> {
-    Ok(Trail {
+fn from_trail(trail: pb::Trail) -> Trail {
+    let span = |nanos: Option<u64>| nanos.map_or_else(Span::default, |nanos| Span::of(Duration::from_nanos(nanos)));
+    Trail {
         silent: trail.silent,
         attempts: u16::try_from(trail.attempts).unwrap_or(u16::MAX),
-        dialing_since: trail.dialing_since.map(|since| moment(moments, since)).transpose()?,
-        connect_time: trail.connect_time_nanos.map(std::time::Duration::from_nanos),
-    })
+        dialing_after: span(trail.dialing_after_nanos),
+        connect_time: span(trail.connect_time_nanos),
+    }
 }
 
 fn to_name((pool, address): &(String, String)) -> pb::EndpointName {
@@ -217,10 +219,10 @@ pub(in super::super) fn from_connection(
         source,
         since: moment(moments, message.since)?,
         progressed_at: moment(moments, message.progressed_at)?,
-        idle_timeout: message.idle_timeout_nanos.map(std::time::Duration::from_nanos),
+        idle_timeout: message.idle_timeout_nanos.map(Duration::from_nanos),
         accelerate,
         pool: message.pool.is_some().then_some(PoolId(UNKNOWN)),
-        trail: from_trail(message.trail.unwrap_or_default(), moments)?,
+        trail: from_trail(message.trail.unwrap_or_default()),
         endpoint: endpoint.is_some().then_some(EndpointId(UNKNOWN)),
         hash: message.hash,
         downstream,

@@ -30,7 +30,7 @@ use crate::{
     sys::{channel, pipe::Pipe},
     worker::{
         EndpointId, FlowState, Held, ListenerId, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide,
-        ParcelStage, PoolId, Trail,
+        ParcelStage, PoolId, Span, Trail,
     },
 };
 
@@ -68,8 +68,8 @@ pub(in crate::handover) fn connection(id: u64, stage: ParcelStage) -> (Moving, U
         trail: Trail {
             silent: true,
             attempts: 2,
-            dialing_since: Some(now()),
-            connect_time: Some(Duration::from_millis(7)),
+            dialing_after: Span::of(Duration::from_micros(3)),
+            connect_time: Span::of(Duration::from_millis(7)),
         },
         endpoint: endpoint.is_some().then_some(EndpointId(1)),
         hash: 77,

@@ -55,7 +55,6 @@ impl<S: Stream> Conn<S> {
         (conn.stage, conn.endpoint) = (stage, endpoint);
         (conn.progressed_at, conn.accelerate, conn.hash) = (progressed_at, accelerate, hash);
         conn.trail = trail;
-        conn.fds = if pool.is_some() { 2 } else { 1 };
         conn
     }
 }
@@ -109,7 +108,7 @@ impl<S: Stream> Stage<S> {
                     deadline,
                 });
                 let (relay, pool) = (Relay::resumed(retries_left, failed), pool.unwrap_or(NO_POOL));
-                Self::Dial(Box::new(Dial { relay, pool, tried, attempt }))
+                Self::Dial(Box::new(Dial { relay, pool, tried, attempt, waiting: None }))
             }
             ParcelStage::Tunnel { upstream, up, down, upstream_ended_first, upstream_gone, sink_until } => {
                 let frozen = Frozen { up, down, upstream_ended_first, upstream_gone, sink_until };

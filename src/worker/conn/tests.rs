@@ -332,5 +332,5 @@ fn only_a_reset_is_made_one() {
 #[test]
 fn a_connection_is_small() {
     let size = size_of::<Conn<crate::sys::socket::Socket>>();
-    assert!(size <= 472, "{size} bytes");
+    assert!(size <= 424, "{size} bytes");
 }

@@ -121,7 +121,7 @@ fn a_connection_that_moves_leaves_one_record() {
     let selection = Selection::Matching(Filter::default());
     let parcels = one.ask(|reply| Command::Export { selection, limit: 1, reply });
     let trail = parcels[0].trail;
-    assert!(trail.attempts == 1 && trail.connect_time.is_some());
+    assert!(trail.attempts == 1 && trail.connect_time.get().is_some());
     let (listener, endpoint) = (Arc::new(ListenerShard::new(CloseReason::ALL.len())), Arc::<EndpointShard>::default());
     other.endpoints.push(endpoint.clone());
     let arrive = |parcel| Arrival {
@@ -136,7 +136,7 @@ fn a_connection_that_moves_leaves_one_record() {
     drop(client);
     let record = second.next();
     assert_eq!((record.bytes_from_downstream, record.bytes_from_upstream, record.retries), (8, 8, 0));
-    assert_eq!(record.connect_time, trail.connect_time);
+    assert_eq!(record.connect_time, trail.connect_time.get());
     assert!(Arc::ptr_eq(&record.listener, &listener));
     other.wait_until_idle();
     assert!(first.is_empty() && second.is_empty());
