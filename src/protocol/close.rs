@@ -16,6 +16,8 @@ pub enum By {
 /// What the connection was doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// Waiting for the PROXY header that says who the client is.
+    Header,
     /// Finding an endpoint.
     Dial,
     /// Moving bytes.
@@ -43,6 +45,10 @@ pub enum Cause {
     Shutdown,
     /// The system was out of something (file descriptors, memory).
     Resource,
+    /// What came is not what the protocol asks for.
+    Malformed,
+    /// Who it came from may not.
+    Untrusted,
 }
 
 /// Who ended a connection, in which phase, and how: one value that is log
@@ -91,8 +97,17 @@ impl CloseReason {
     /// The daemon stopped at once.
     pub const SHUTDOWN: Self = reason(By::Operator, Phase::Open, Cause::Shutdown);
 
+    /// The client ended before its PROXY header was whole.
+    pub const HEADER_INCOMPLETE: Self = reason(By::Downstream, Phase::Header, Cause::End);
+    /// The PROXY header was not whole in time.
+    pub const HEADER_TIMEOUT: Self = reason(By::Netd, Phase::Header, Cause::Timeout);
+    /// What came is no PROXY header.
+    pub const HEADER_MALFORMED: Self = reason(By::Netd, Phase::Header, Cause::Malformed);
+    /// Who connected is not trusted to send a PROXY header.
+    pub const HEADER_UNTRUSTED: Self = reason(By::Netd, Phase::Header, Cause::Untrusted);
+
     /// Every reason there is; the order gives [`index`](Self::index).
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::DONE,
         Self::DONE_BY_UPSTREAM,
         Self::DONE_BY_NETD,
@@ -107,6 +122,10 @@ impl CloseReason {
         Self::DRAIN,
         Self::KILL,
         Self::SHUTDOWN,
+        Self::HEADER_INCOMPLETE,
+        Self::HEADER_TIMEOUT,
+        Self::HEADER_MALFORMED,
+        Self::HEADER_UNTRUSTED,
     ];
 
     /// Its place in [`ALL`](Self::ALL).
@@ -131,6 +150,7 @@ impl Phase {
     /// The metric label.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Header => "header",
             Self::Dial => "dial",
             Self::Open => "open",
         }
@@ -150,6 +170,8 @@ impl Cause {
             Self::Kill => "kill",
             Self::Shutdown => "shutdown",
             Self::Resource => "resource",
+            Self::Malformed => "malformed",
+            Self::Untrusted => "untrusted",
         }
     }
 }
