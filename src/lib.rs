@@ -10,7 +10,7 @@
 //! | 2 loop | [`reactor`], [`listen`] | one core's poll loop; listening sockets |
 //! | 3 planes | [`worker`], [`process`] | the data plane's connections; the daemon as a Unix process |
 //! | 4 control | [`control`] | the part that decides: requests in, worker commands out |
-//! | 5 edges | [`admin`], [`cli`] | gRPC and metrics HTTP; `netctl` |
+//! | 5 edges | [`admin`], [`cli`], [`handover`] | gRPC and metrics HTTP; `netctl`; the protocol of an upgrade |
 //! | 6 root | [`daemon`], [`logging`], `bin/*` | the program's story |
 
 // layer 0
@@ -36,6 +36,7 @@ pub mod control;
 // layer 5
 pub mod admin;
 pub mod cli;
+pub mod handover;
 // layer 6
 pub mod daemon;
 pub mod logging;

@@ -1,6 +1,7 @@
 //! Listening sockets: one a worker and address, bound here or adopted.
 
 mod hand_over;
+mod kept;
 
 use std::{
     fs, io,
@@ -19,6 +20,7 @@ use std::{
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 pub use hand_over::{Duplicate, Origin, distinct, resume, spread};
+pub use kept::is_listening;
 
 use crate::sys;
 

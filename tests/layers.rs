@@ -101,12 +101,15 @@ mod proof {
         bites(rules::imports, "src/admin/server.rs", "use crate::process::notify;\n", &[1]);
         bites(rules::imports, "src/worker/run.rs", "use crate::process::limits;\n", &[1]);
         bites(rules::imports, "src/control/state.rs", "use crate::pb;\n", &[1]);
+        bites(rules::imports, "src/handover/line.rs", "use crate::reactor::Turn;\n", &[1]);
+        bites(rules::imports, "src/admin/server.rs", "use crate::handover::Offer;\n", &[1]);
     }
 
     #[test]
     fn lawful_imports() {
         bites(rules::imports, "src/config/file.rs", "use super::{check, pb};\nuse crate::config::sys;\n", &[]);
         bites(rules::imports, "src/protocol/echo.rs", "use crate::wire::Wire;\n", &[]);
+        bites(rules::imports, "src/handover/line.rs", "use crate::{pb, process, sys::channel, worker::Parcel};\n", &[]);
         bites(rules::imports, "src/daemon.rs", "use crate::{admin, control, logging, worker};\n", &[]);
         bites(rules::imports, "src/config/a.rs", "// use crate::sys\nconst A: &str = \"crate::sys\";\n", &[]);
         let tests = "use crate::wire;\n\n#[cfg(test)]\nmod tests {\n    use crate::worker;\n}\n";
@@ -155,6 +158,7 @@ mod proof {
     fn words_of_other_rooms() {
         bites(rules::words, "src/worker/run.rs", "use tokio::net;\n", &[1]);
         bites(rules::words, "src/control/handle.rs", "use tokio::sync::mpsc;\nuse tonic::Status;\n", &[2]);
+        bites(rules::words, "src/handover/line.rs", "use tokio::time;\nuse tonic::Status;\n", &[2]);
         bites(rules::words, "src/reactor/mod.rs", "use mio::Poll;\n", &[]);
     }
 

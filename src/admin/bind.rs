@@ -4,19 +4,24 @@ use std::{
     fs, io,
     net::{SocketAddr, TcpListener},
     os::{
-        fd::OwnedFd,
+        fd::{AsFd, OwnedFd},
         unix::{
             fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown},
             net::UnixListener,
         },
     },
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use nix::errno::Errno;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use tokio::sync::watch;
 
-use super::{accept::Gate, auth::Group, reserve::Reserve};
+use super::{accept::Gate, answering::Answering, auth::Group, reserve::Reserve};
 
 /// Connections at once over the Unix socket.
 const UNIX_LIMIT: usize = 48;
@@ -52,6 +57,24 @@ pub struct AdminOptions {
 pub struct AdminListeners {
     pub(super) unix: Option<(UnixListener, SocketFile, Gate)>,
     pub(super) tcp: Option<(TcpListener, Gate)>,
+    pub(super) answering: Answering,
+}
+
+/// Listening sockets that a predecessor has handed over.
+#[derive(Debug, Default)]
+pub struct AdminSockets {
+    /// The Unix-domain one.
+    pub unix: Option<OwnedFd>,
+    /// The one for TCP.
+    pub tcp: Option<OwnedFd>,
+}
+
+impl AdminSockets {
+    /// Path of the Unix-domain socket.
+    pub fn unix_path(&self) -> Option<PathBuf> {
+        let address = SockRef::from(self.unix.as_ref()?).local_addr().ok()?;
+        address.as_pathname().map(Path::to_owned)
+    }
 }
 
 impl AdminListeners {
@@ -64,16 +87,54 @@ impl AdminListeners {
     /// `AddrInUse` when another netd serves there; else what the system says;
     /// with the path or address in the message.
     pub fn bind(options: &AdminOptions) -> io::Result<Self> {
+        Self::adopt(options, AdminSockets::default())
+    }
+
+    /// As [`bind`](Self::bind), but a socket in `given` that is bound to what is
+    /// asked for is taken as it is; others are closed.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn adopt(options: &AdminOptions, given: AdminSockets) -> io::Result<Self> {
+        let given_path = given.unix_path();
+        let (mut given_unix, mut given_tcp) = (given.unix, given.tcp);
         let unix = options.unix.as_deref().map(|path| {
-            let (listener, file) =
-                bind_unix(path, options).map_err(|error| at(&format!("unix:{}", path.display()), &error))?;
+            let same = given_path.as_deref() == Some(path);
+            let bound = match given_unix.take().filter(|_| same) {
+                Some(fd) => adopt_unix(fd, path),
+                None => bind_unix(path, options),
+            };
+            let (listener, file) = bound.map_err(|error| at(&format!("unix:{}", path.display()), &error))?;
             Ok::<_, io::Error>((listener, file, Gate::new("admin", UNIX_LIMIT, Reserve::new(UNIX_RESERVE)?)))
         });
         let tcp = options.tcp.map(|address| {
-            let listener = bind_tcp(address).map_err(|error| at(&address.to_string(), &error))?;
+            let given = given_tcp.take().map(TcpListener::from);
+            let given = given.filter(|given| given.local_addr().is_ok_and(|bound| bound == address));
+            let bound = given.map_or_else(|| bind_tcp(address), Ok);
+            let listener = bound.map_err(|error| at(&address.to_string(), &error))?;
             Ok::<_, io::Error>((listener, Gate::new("admin", TCP_LIMIT, Reserve::new(TCP_RESERVE)?)))
         });
-        Ok(Self { unix: unix.transpose()?, tcp: tcp.transpose()? })
+        Ok(Self { unix: unix.transpose()?, tcp: tcp.transpose()?, answering: Answering::default() })
+    }
+
+    /// Duplicates for a successor.
+    ///
+    /// # Errors
+    /// If file descriptors run out.
+    pub fn duplicates(&self) -> io::Result<AdminSockets> {
+        let unix = self.unix.as_ref().map(|(listener, ..)| listener.as_fd().try_clone_to_owned()).transpose()?;
+        let tcp = self.tcp.as_ref().map(|(listener, _)| listener.as_fd().try_clone_to_owned()).transpose()?;
+        Ok(AdminSockets { unix, tcp })
+    }
+
+    /// What keeps the socket's file from being removed at the end.
+    pub fn file_guard(&self) -> FileGuard {
+        FileGuard(self.unix.as_ref().map(|(_, file, _)| Arc::clone(&file.given_away)))
+    }
+
+    /// Accepts only while this is true.
+    pub fn answer_while(&mut self, switch: watch::Receiver<bool>) {
+        self.answering = Answering::follow(switch);
     }
 
     /// The addresses in fact bound, as `unix:PATH` and `ADDRESS:PORT`.
@@ -93,11 +154,36 @@ fn at(address: &str, error: &io::Error) -> io::Error {
 pub(super) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    /// A successor sees to its end.
+    given_away: Arc<AtomicBool>,
+}
+
+/// Says what becomes of the socket's file.
+#[derive(Debug, Clone, Default)]
+pub struct FileGuard(Option<Arc<AtomicBool>>);
+
+impl FileGuard {
+    /// It is another process's, and stays.
+    pub fn give_away(&self) {
+        self.set(true);
+    }
+
+    /// It is this process's, and goes with it: also one that was adopted.
+    pub fn take(&self) {
+        self.set(false);
+    }
+
+    fn set(&self, away: bool) {
+        if let Some(given_away) = &self.0 {
+            given_away.store(away, Relaxed);
+        }
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|now| now == self.identity)
+        if !self.given_away.load(Relaxed)
+            && identity(&self.path).is_ok_and(|now| now == self.identity)
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::debug!(path = %self.path.display(), %error, "the admin socket's file stays behind");
@@ -114,7 +200,7 @@ fn bind_unix(path: &Path, options: &AdminOptions) -> io::Result<(UnixListener, S
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
+    let file = SocketFile { path: path.to_owned(), identity: identity(path)?, given_away: Arc::default() };
     // Nobody can connect before listen, so nobody meets the file with another
     // mode or owner.
     let mode = if options.mode == 0 { 0o660 } else { options.mode };
@@ -125,6 +211,15 @@ fn bind_unix(path: &Path, options: &AdminOptions) -> io::Result<(UnixListener, S
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok((UnixListener::from(OwnedFd::from(socket)), file))
+}
+
+fn adopt_unix(fd: OwnedFd, path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    // The predecessor's, until that says go.
+    let given_away = Arc::new(AtomicBool::new(true));
+    let file = SocketFile { path: path.to_owned(), identity: identity(path)?, given_away };
+    let listener = UnixListener::from(fd);
+    listener.set_nonblocking(true)?;
+    Ok((listener, file))
 }
 
 fn make_directory(path: &Path, owner: Option<u32>) -> io::Result<()> {

@@ -6,6 +6,7 @@
 mod generations;
 mod listeners;
 mod pools;
+mod upgrades;
 
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +24,7 @@ const STATES: [DaemonState; 5] =
 /// user and system mode.
 pub(super) fn families(snapshot: &Snapshot, cpu_time: Duration) -> Vec<MetricFamily> {
     let mut families = daemon(snapshot);
+    families.extend(upgrades::families(snapshot));
     families.extend(generations::families(snapshot));
     families.extend(process(snapshot, cpu_time));
     families.extend(listeners::families(&snapshot.listeners));

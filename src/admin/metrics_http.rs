@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{self, SocketAddr},
+    os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::Duration,
 };
@@ -29,6 +30,7 @@ use tokio::{
 
 use super::{
     accept::{Gate, Guarded, Socket},
+    answering::Answering,
     families::families,
     reserve::Reserve,
 };
@@ -62,6 +64,7 @@ const INDEX: &str = "netd\n\n\
 pub struct MetricsListener {
     listener: net::TcpListener,
     gate: Gate,
+    answering: Answering,
 }
 
 impl MetricsListener {
@@ -77,8 +80,39 @@ impl MetricsListener {
             };
             io::Error::new(error.kind(), format!("cannot serve metrics on {address}: {error}{hint}"))
         })?;
+        Self::on(listener)
+    }
+
+    /// Takes a listening socket that a predecessor has handed over, if it is
+    /// bound to this address; else binds it.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn adopt(address: SocketAddr, given: Option<OwnedFd>) -> io::Result<Self> {
+        let given = given.map(net::TcpListener::from);
+        match given.filter(|given| given.local_addr().is_ok_and(|bound| bound == address)) {
+            Some(listener) => Self::on(listener),
+            None => Self::bind(address),
+        }
+    }
+
+    fn on(listener: net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, gate: Gate::new("metrics", LIMIT, Reserve::new(RESERVE)?) })
+        let gate = Gate::new("metrics", LIMIT, Reserve::new(RESERVE)?);
+        Ok(Self { listener, gate, answering: Answering::default() })
+    }
+
+    /// A duplicate for a successor.
+    ///
+    /// # Errors
+    /// If file descriptors run out.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
+    }
+
+    /// Answers only while this is true.
+    pub fn answer_while(&mut self, switch: watch::Receiver<bool>) {
+        self.answering = Answering::follow(switch);
     }
 
     /// The address in fact bound.
@@ -95,7 +129,7 @@ impl MetricsListener {
 /// # Errors
 /// When the listener does not fit this runtime.
 pub async fn serve(listener: MetricsListener, handle: Handle, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    let MetricsListener { listener, gate } = listener;
+    let MetricsListener { listener, gate, mut answering } = listener;
     let listener = TcpListener::from_std(listener)?;
     let router = router(handle);
     let (stop, stopping) = watch::channel(false);
@@ -104,8 +138,14 @@ pub async fn serve(listener: MetricsListener, handle: Handle, shutdown: impl Fut
     loop {
         tokio::select! {
             () = &mut shutdown => break,
+            () = answering.begins() => {}
+        }
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            () = answering.ends() => {}
             guarded = gate.accept(|| async { Ok(Socket::Tcp(listener.accept().await?.0)) }) => {
-                connections.spawn(connection(guarded, router.clone(), stopping.clone()));
+                connections.spawn(connection(guarded, router.clone(), answering.clone(), stopping.clone()));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -116,13 +156,14 @@ pub async fn serve(listener: MetricsListener, handle: Handle, shutdown: impl Fut
     Ok(())
 }
 
-async fn connection(guarded: Guarded, router: Router, mut stopping: watch::Receiver<bool>) {
+async fn connection(guarded: Guarded, router: Router, mut answering: Answering, mut stopping: watch::Receiver<bool>) {
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(16 * 1024);
     let connection = builder.serve_connection(TokioIo::new(guarded), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         _ = timeout(LIFETIME, &mut connection) => return,
+        () = answering.ends() => connection.as_mut().graceful_shutdown(),
         _ = stopping.wait_for(|&stop| stop) => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;

@@ -8,6 +8,7 @@
 //! process has none left.
 
 mod accept;
+mod answering;
 mod auth;
 mod bind;
 mod convert;
@@ -22,6 +23,6 @@ mod service;
 mod tests;
 
 pub use auth::{Access, Group};
-pub use bind::{AdminListeners, AdminOptions};
+pub use bind::{AdminListeners, AdminOptions, AdminSockets, FileGuard};
 pub use metrics_http::{MetricsListener, serve as serve_metrics};
 pub use server::serve as serve_admin;

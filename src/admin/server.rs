@@ -21,6 +21,7 @@ use tonic_health::server::HealthReporter;
 
 use super::{
     accept::{Gate, Guarded, Socket},
+    answering::Answering,
     auth::{Access, Checked, Peer, Refusals},
     bind::AdminListeners,
     health,
@@ -119,21 +120,32 @@ fn spawn_accepting(
     access: &Access,
     connections: &Connections,
 ) -> io::Result<impl Sized + use<>> {
-    let mut socket_file = None;
+    let (mut socket_file, answering) = (None, listeners.answering);
     if let Some((listener, file, gate)) = listeners.unix {
         let listener = UnixListener::from_std(listener)?;
-        tasks.spawn(accept_unix(listener, gate, access.clone(), connections.clone()));
+        tasks.spawn(accept_unix(listener, gate, answering.clone(), access.clone(), connections.clone()));
         socket_file = Some(file);
     }
     if let Some((listener, gate)) = listeners.tcp {
-        tasks.spawn(accept_tcp(TcpListener::from_std(listener)?, gate, connections.clone()));
+        tasks.spawn(accept_tcp(TcpListener::from_std(listener)?, gate, answering, connections.clone()));
     }
     Ok(socket_file)
 }
 
-async fn accept_unix(listener: UnixListener, gate: Gate, access: Access, connections: Connections) {
+async fn accept_unix(
+    listener: UnixListener,
+    gate: Gate,
+    mut answering: Answering,
+    access: Access,
+    connections: Connections,
+) {
     loop {
-        let guarded = gate.accept(|| async { Ok(Socket::Unix(listener.accept().await?.0)) }).await;
+        answering.begins().await;
+        let guarded = tokio::select! {
+            biased;
+            () = answering.ends() => continue,
+            guarded = gate.accept(|| async { Ok(Socket::Unix(listener.accept().await?.0)) }) => guarded,
+        };
         let (access, reserve, connections) = (access.clone(), gate.reserve().clone(), connections.clone());
         // Finding out who it is may take long; at most as many of these tasks
         // live as the gate lets connections in.
@@ -151,9 +163,14 @@ async fn accept_unix(listener: UnixListener, gate: Gate, access: Access, connect
     }
 }
 
-async fn accept_tcp(listener: TcpListener, gate: Gate, connections: Connections) {
+async fn accept_tcp(listener: TcpListener, gate: Gate, mut answering: Answering, connections: Connections) {
     loop {
-        let guarded = gate.accept(|| async { Ok(Socket::Tcp(listener.accept().await?.0)) }).await;
+        answering.begins().await;
+        let guarded = tokio::select! {
+            biased;
+            () = answering.ends() => continue,
+            guarded = gate.accept(|| async { Ok(Socket::Tcp(listener.accept().await?.0)) }) => guarded,
+        };
         let address = match guarded.socket() {
             Some(Socket::Tcp(stream)) => {
                 // A call is a few small frames: do not wait to fill a segment.

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     auth::Peer,
-    convert::{incoming, outgoing},
+    convert::{incoming, outgoing, upgrade},
 };
 use crate::{
     config::Config,
@@ -57,6 +57,7 @@ impl Admin for Service {
     type ListConnectionsStream = Messages<pb::ListConnectionsResponse>;
     type DrainStream = Messages<pb::DrainProgress>;
     type WatchEventsStream = Messages<pb::Event>;
+    type UpgradeStream = Messages<pb::UpgradeProgress>;
 
     async fn get_status(&self, _: Request<pb::GetStatusRequest>) -> Answer<pb::GetStatusResponse> {
         Ok(Response::new(outgoing::status(self.ask(control::Request::Status).await?)))
@@ -207,6 +208,13 @@ impl Admin for Service {
         let deadline = self.ask(|reply| control::Request::Shutdown(request, reply)).await?;
         Ok(Response::new(outgoing::shutdown(deadline)))
     }
+
+    async fn upgrade(&self, request: Request<pb::UpgradeRequest>) -> Answer<Self::UpgradeStream> {
+        let (peer, request) = split(request);
+        let request = checked(upgrade::request(request, peer.name()))?;
+        let progress = self.ask(|reply| control::Request::Upgrade(request, reply)).await?;
+        Ok(streamed(move |client| upgraded(progress, client)))
+    }
 }
 
 /// Asks, and waits for a bounded time: the Controller has its own, shorter
@@ -288,6 +296,15 @@ async fn forward(mut progress: mpsc::Receiver<control::DrainProgress>, client: C
         let message = next.map(outgoing::progress).ok_or_else(|| outgoing::refused(Refusal::ShuttingDown));
         let last = message.as_ref().map_or(true, |progress| progress.done);
         if client.send(message).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+/// Passes on the progress of an upgrade, which goes on without us.
+async fn upgraded(mut progress: mpsc::Receiver<control::UpgradeProgress>, client: Client<pb::UpgradeProgress>) {
+    while let Some(message) = progress.recv().await {
+        if client.send(Ok(upgrade::progress(message))).await.is_err() {
             return;
         }
     }

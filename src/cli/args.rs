@@ -11,7 +11,7 @@ use super::target;
 const EXIT_STATUS: &str = "\
 Exit status:
     0  done; for `drain`: nothing is left
-    1  refused by the daemon, or the output could not be written
+    1  refused by the daemon (`upgrade`: also if it was taken back), or the output could not be written
     2  wrong arguments, or a candidate file that cannot be read
     3  netd cannot be reached, or the connection to it broke
     4  the drain ended with connections left
@@ -24,7 +24,7 @@ $XDG_RUNTIME_DIR/netd/admin.sock or /tmp/netd-UID/admin.sock: the first that is
 given or, for /run, there.";
 
 /// Kinds of events, as the API names them.
-const EVENT_KINDS: [&str; 24] = [
+const EVENT_KINDS: [&str; 27] = [
     "started",
     "reloaded",
     "reload-refused",
@@ -48,6 +48,9 @@ const EVENT_KINDS: [&str; 24] = [
     "workers-changed",
     "log-level",
     "shutdown",
+    "upgrade-started",
+    "upgraded",
+    "upgrade-failed",
     "missed",
 ];
 
@@ -188,6 +191,8 @@ pub enum Command {
         #[arg(long = "kind", value_name = "KIND", value_parser = PossibleValuesParser::new(EVENT_KINDS))]
         kinds: Vec<String>,
     },
+    /// Replace the running binary; every open connection goes on in the new process
+    Upgrade(UpgradeArgs),
     /// Drain and stop the daemon, or stop it at once
     Shutdown {
         /// Stop at once; open connections are cut
@@ -306,6 +311,20 @@ pub struct DrainArgs {
     /// Never cut: wait until the last connection ends by itself
     #[arg(long, conflicts_with = "deadline")]
     pub no_deadline: bool,
+}
+
+/// Arguments of `upgrade`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct UpgradeArgs {
+    /// The binary to start [default: the path that the running one was started from]
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<PathBuf>,
+    /// The configuration file of the new process [default: that of the running one]
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Back to the binary before the running one; possible for `upgrade.rollback_window` after its upgrade
+    #[arg(long, conflicts_with_all = ["binary", "config"])]
+    pub rollback: bool,
 }
 
 /// Arguments of `set`.

@@ -11,7 +11,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use crate::config::{
     Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Pool, Process, Protocol, Rebalance, Reload, Workers,
+    Metrics, Pool, Process, Protocol, Rebalance, Reload, Upgrade, Workers,
 };
 
 /// Any valid configuration. Names and addresses are made unique by number.
@@ -43,6 +43,7 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                 metrics,
                 log,
                 drain: Drain { timeout },
+                upgrade: Upgrade { rollback_window: timeout / 2 },
                 reload,
                 listeners: listeners.collect(),
                 pools: pools.into_iter().map(Arc::new).collect(),

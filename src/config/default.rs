@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::
 
 use crate::config::{
     Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Pool, Process, Protocol, Rebalance, Reload, Workers,
+    Metrics, Pool, Process, Protocol, Rebalance, Reload, Upgrade, Workers,
 };
 
 /// What a `respond` listener sends unless told otherwise.
@@ -77,6 +77,7 @@ pub(super) fn bare() -> Config {
         metrics: Metrics { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9464))) },
         log: Log { target: LogTarget::Auto, level: LogLevel::Info, format: LogFormat::Text },
         drain: Drain { timeout: Duration::from_secs(30) },
+        upgrade: Upgrade { rollback_window: Duration::from_secs(3600) },
         reload: Reload { close_removed_after: None },
         listeners: Vec::new(),
         pools: Vec::new(),

@@ -88,7 +88,7 @@ pub enum EndpointChangeKind {
 /// One section's change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingChange {
-    /// `workers`, `process`, `admin`, `metrics`, `log`, `drain` or `reload`.
+    /// `workers`, `process`, `admin`, `metrics`, `log`, `drain`, `reload` or `upgrade`.
     pub section: &'static str,
     /// One line a setting: `level: info -> debug`.
     pub details: Vec<String>,
@@ -216,6 +216,7 @@ fn settings(old: &Config, new: &Config) -> Vec<SettingChange> {
         ("metrics", metrics(old, new), false),
         ("log", log(old, new), true),
         ("drain", drain(old, new), true),
+        ("upgrade", upgrade(old, new), true),
         ("reload", reload(old, new), true),
     ];
     changes
@@ -289,6 +290,13 @@ fn log(old: &Config, new: &Config) -> Details {
 fn drain(old: &Config, new: &Config) -> Details {
     let mut details = Details::default();
     details.compare("timeout", &old.drain.timeout, &new.drain.timeout, |timeout| format_duration(*timeout));
+    details
+}
+
+fn upgrade(old: &Config, new: &Config) -> Details {
+    let mut details = Details::default();
+    let (old, new) = (&old.upgrade.rollback_window, &new.upgrade.rollback_window);
+    details.compare("rollback_window", old, new, |window| format_duration(*window));
     details
 }
 

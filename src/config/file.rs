@@ -30,6 +30,7 @@ const ADMIN_KEYS: &[&str] = &["unix", "group", "tcp"];
 const METRICS_KEYS: &[&str] = &["listen"];
 const LOG_KEYS: &[&str] = &["target", "level", "format"];
 const DRAIN_KEYS: &[&str] = &["timeout"];
+const UPGRADE_KEYS: &[&str] = &["rollback_window"];
 const RELOAD_KEYS: &[&str] = &["close_removed_after"];
 
 const SECTIONS: &[(&str, &[&str])] = &[
@@ -39,6 +40,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("metrics", METRICS_KEYS),
     ("log", LOG_KEYS),
     ("drain", DRAIN_KEYS),
+    ("upgrade", UPGRADE_KEYS),
     ("reload", RELOAD_KEYS),
     ("listener", LISTENER_KEYS),
     ("pool", POOL_KEYS),
@@ -164,6 +166,11 @@ fn document(reader: &mut Reader<'_>, tree: &DeTable<'_>, facts: &mut Facts, plac
         let default = config.drain.timeout;
         config.drain.timeout =
             section.optional(reader, "timeout", default, |reader, value| reader.duration(value, &DRAIN_TIMEOUT_RANGE));
+    }
+    if let Some(section) = table(reader, tree, "upgrade", UPGRADE_KEYS) {
+        let default = config.upgrade.rollback_window;
+        config.upgrade.rollback_window = section
+            .optional(reader, "rollback_window", default, |reader, value| reader.duration(value, &DRAIN_TIMEOUT_RANGE));
     }
     if let Some(section) = table(reader, tree, "reload", RELOAD_KEYS) {
         config.reload.close_removed_after = section.optional(reader, "close_removed_after", None, |reader, value| {

@@ -67,6 +67,9 @@ impl Writer {
         self.section("How long a drain may take.", "drain");
         self.text("timeout", &format_duration(config.drain.timeout));
 
+        self.section("Upgrades of the binary.", "upgrade");
+        self.text("rollback_window", &format_duration(config.upgrade.rollback_window));
+
         self.section("What a reload does with connections of what is gone.", "reload");
         let after = config.reload.close_removed_after;
         self.text("close_removed_after", &after.map_or_else(|| "off".to_owned(), format_duration));

@@ -24,6 +24,8 @@ pub struct Config {
     pub log: Log,
     /// How long a drain may take.
     pub drain: Drain,
+    /// Upgrades of the binary.
+    pub upgrade: Upgrade,
     /// What a reload does with connections of what is gone.
     pub reload: Reload,
     /// In the order of the file; names are unique.
@@ -195,6 +197,14 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// Upgrades of the binary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgrade {
+    /// How long after an upgrade the binary before can be gone back to. 0 to 7
+    /// days, default 1 h.
+    pub rollback_window: Duration,
 }
 
 /// How long a drain may take.

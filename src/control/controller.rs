@@ -38,6 +38,7 @@ use super::{
     state::State,
     told::Delta,
     trial::Trial,
+    upgrade::{Adoption, Order, UpgradeRequest, Upgrades},
 };
 
 use crate::{config::LogLevel, worker};
@@ -81,6 +82,7 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) returns: Returns,
     pub(super) log_level: LogLevel,
     pub(super) last_reload: Option<Result<(), String>>,
+    pub(super) upgrades: Upgrades,
     /// Applied and refused.
     pub(super) reloads: (u64, u64),
     pub(super) source: Source,
@@ -91,18 +93,20 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) usage: Box<dyn Fn() -> Usage + Send>,
     pub(super) hands: Hands<P>,
     hooks: Box<dyn FnMut(Hook) + Send>,
-    version: String,
+    pub(super) version: String,
     requests: mpsc::Receiver<Request>,
     waiting: VecDeque<Pending>,
     tasks: JoinSet<Resume<P>>,
     observer: Observer,
     /// The first configuration, until it is in force.
-    first: Option<Commit>,
+    pub(super) first: Option<Commit>,
+    /// Listeners of a predecessor, until this process may accept.
+    adoption: Option<Adoption>,
     /// Who ends the daemon.
     leaving_by: Provenance,
     beat_at: Now,
     status: String,
-    stopped: bool,
+    pub(super) stopped: bool,
     fault: Option<String>,
 }
 
@@ -111,7 +115,20 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
 enum Pending {
     Asked(Request),
     ReloadBySignal,
+    UpgradeBySignal,
     DrainToStop(Option<Duration>),
+}
+
+/// How a Controller came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The daemon has stopped.
+    Stopped,
+    /// A successor has everything: nothing of it may be removed.
+    Succeeded {
+        /// It was told to stop meanwhile: so is the successor to be.
+        stop: bool,
+    },
 }
 
 impl<P: WorkerPort> Controller<P> {
@@ -124,9 +141,13 @@ impl<P: WorkerPort> Controller<P> {
         requests: mpsc::Receiver<Request>,
         events: broadcast::Sender<Event>,
     ) -> Self {
-        let Prepared { start, started, sockets, .. } = prepared;
+        let Prepared { start, started, sockets, adoption, legacy, log_level, .. } = prepared;
+        let upgrades = Upgrades::new(start.story, legacy);
         Self {
-            log_level: state.config().log.level,
+            busy: upgrades.is_moving(),
+            upgrades,
+            adoption,
+            log_level,
             generations: Generations::new(state.generation(), state.config(), state.applied_at()),
             state,
             fleet,
@@ -138,7 +159,6 @@ impl<P: WorkerPort> Controller<P> {
             clock: start.clock,
             started,
             pace: start.pace,
-            busy: false,
             expire_after: None,
             config_path: start.config_path,
             origin: Origin::Own,
@@ -175,7 +195,7 @@ impl<P: WorkerPort> Controller<P> {
     ///
     /// # Errors
     /// Why the daemon could not start.
-    pub async fn run(mut self, mut signals: mpsc::Receiver<Signal>) -> Result<(), String> {
+    pub async fn run(mut self, mut signals: mpsc::Receiver<Signal>) -> Result<End, String> {
         self.begin_first();
         let mut tick = interval(self.pace.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -187,6 +207,7 @@ impl<P: WorkerPort> Controller<P> {
                     Ok(resume) => resume(&mut self),
                     Err(error) => tracing::error!("a wait for workers failed: {error}"),
                 },
+                order = next(&mut self.upgrades.orders) => self.order(order),
                 _ = tick.tick() => self.tick(),
                 Some(request) = self.requests.recv() => self.request(request),
             }
@@ -197,12 +218,30 @@ impl<P: WorkerPort> Controller<P> {
     /// Goes on with `then` when the workers have answered or had their time.
     pub(super) fn after<T: Send + 'static>(
         &mut self,
-        mut gather: Gather<T>,
+        gather: Gather<T>,
         then: impl FnOnce(&mut Self, Gather<T>) + Send + 'static,
     ) {
         let limit = self.pace.confirm;
+        self.wait(gather, Some(limit), then);
+    }
+
+    /// Goes on with `then` when the workers have answered, however late.
+    pub(super) fn whenever<T: Send + 'static>(
+        &mut self,
+        gather: Gather<T>,
+        then: impl FnOnce(&mut Self, Gather<T>) + Send + 'static,
+    ) {
+        self.wait(gather, None, then);
+    }
+
+    fn wait<T: Send + 'static>(
+        &mut self,
+        mut gather: Gather<T>,
+        limit: Option<Duration>,
+        then: impl FnOnce(&mut Self, Gather<T>) + Send + 'static,
+    ) {
         self.tasks.spawn(async move {
-            gather.wait(Some(limit)).await;
+            gather.wait(limit).await;
             let resume: Resume<P> = Box::new(move |controller| then(controller, gather));
             resume
         });
@@ -291,7 +330,9 @@ impl<P: WorkerPort> Controller<P> {
                     let status = self.status_text();
                     let text = format!("netd {} is {status}", self.version);
                     self.journal.seen(EventKind::Started, "", &text);
-                    self.hook(Hook::Ready(status));
+                    if self.upgrades.legacy.is_none() {
+                        self.hook(Hook::Ready(status));
+                    }
                 }
                 Effect::Stopping => {
                     // It has a status of its own; the figures come back with the next heartbeat.
@@ -334,12 +375,20 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     fn begin_first(&mut self) {
-        let Some(commit) = self.first.take() else { return };
+        let commit = match (self.adoption.take(), self.first.take()) {
+            (Some(adoption), _) => self.begin_adopted(adoption),
+            (None, Some(first)) => first,
+            (None, None) => return,
+        };
+        let taking_over = self.upgrades.is_moving();
         self.settle(
             commit,
             |_| (),
-            |controller, confirmed| match confirmed {
-                Ok(()) => controller.live(Input::Started),
+            move |controller, confirmed| match confirmed {
+                Ok(()) => {
+                    controller.busy = taking_over && controller.upgrades.is_moving();
+                    controller.live(Input::Started);
+                }
                 Err(refusal) => {
                     controller.fault = Some(format!("netd does not start: {refusal}"));
                     controller.live(Input::ShutdownNow);
@@ -374,6 +423,14 @@ impl<P: WorkerPort> Controller<P> {
                 let timeout = self.state.config().drain.timeout;
                 self.live(Input::Term { timeout });
             }
+            Signal::Upgrade => {
+                if let Some(refusal) = self.upgrades.obstacle() {
+                    tracing::warn!("no upgrade: {refusal}");
+                } else if !self.waiting.iter().any(|each| matches!(each, Pending::UpgradeBySignal)) {
+                    self.waiting.push_back(Pending::UpgradeBySignal);
+                    self.next_change();
+                }
+            }
             Signal::Reload => {
                 // One that waits will read what there is then: it stands for all.
                 if !self.waiting.iter().any(|each| matches!(each, Pending::ReloadBySignal)) {
@@ -402,6 +459,11 @@ impl<P: WorkerPort> Controller<P> {
                 answer(reply, Ok(deadline));
             }
             Request::Snapshot(reply) => answer(reply, Ok(self.snapshot())),
+            Request::Upgrades(reply) => answer(reply, Ok(self.upgrades.receipts())),
+            change if self.upgrades.obstacle().is_some() => {
+                let refusal = self.upgrades.obstacle().unwrap_or(Refusal::ShuttingDown);
+                refuse(change, refusal);
+            }
             change if self.waiting.len() >= WAITING => {
                 refuse(change, Refusal::Busy(format!("{WAITING} changes are waiting already; try again")));
             }
@@ -431,6 +493,11 @@ impl<P: WorkerPort> Controller<P> {
                     self.live(Input::ShutdownNow);
                 }
             }
+            Pending::UpgradeBySignal if leaving => tracing::warn!("no upgrade: netd is shutting down"),
+            Pending::UpgradeBySignal => {
+                let by = by_signal("SIGUSR2");
+                self.upgrade(UpgradeRequest { by, ..UpgradeRequest::default() }, None);
+            }
             Pending::ReloadBySignal if leaving => tracing::warn!("no reload: netd is shutting down"),
             Pending::ReloadBySignal => {
                 let by = by_signal("SIGHUP");
@@ -452,6 +519,7 @@ impl<P: WorkerPort> Controller<P> {
             Request::StartListener(name, by, reply) => self.start_listener(name, by, reply),
             Request::StopListener(request, reply) => self.stop_listener(request, reply),
             Request::SetEndpoint(request, reply) => self.set_endpoint(request, reply),
+            Request::Upgrade(request, reply) => self.upgrade(request, Some(reply)),
             Request::Rebalance(request, reply) => self.rebalance(request, reply),
             // No other request waits for its turn.
             other => self.request(other),
@@ -486,9 +554,10 @@ impl<P: WorkerPort> Controller<P> {
 
     fn tick(&mut self) {
         self.fleet.flush();
-        if !self.in_transit() {
+        if !self.upgrades.is_moving() && !self.in_transit() {
             self.look_at_drains();
         }
+        self.look_at_retirement();
         self.live(Input::Tick);
         self.expire();
         self.look_at_trial();
@@ -505,7 +574,7 @@ impl<P: WorkerPort> Controller<P> {
 
     fn beat(&mut self) {
         self.fleet.beat();
-        if !self.in_transit() {
+        if !self.upgrades.is_moving() && !self.in_transit() {
             self.fleet.prune();
         }
         self.balance();
@@ -523,11 +592,16 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    async fn finish(mut self) -> Result<(), String> {
+    async fn finish(mut self) -> Result<End, String> {
+        let succeeded = self.upgrades.has_retired();
         self.requests.close();
         while self.requests.try_recv().is_ok() {}
         self.waiting.clear();
-        self.end_drains(|_| true, DrainOutcome::Shutdown);
+        match succeeded {
+            // They go on in the successor.
+            true => self.drains.clear(),
+            false => self.end_drains(|_| true, DrainOutcome::Shutdown),
+        }
         self.fleet.stop();
         // By unique reference: orders that wait cannot be shared over threads.
         let fleet = &mut self.fleet;
@@ -539,8 +613,20 @@ impl<P: WorkerPort> Controller<P> {
         if timeout(self.pace.stop, ended).await.is_err() {
             tracing::error!("not all workers have ended within {:?}", self.pace.stop);
         }
-        tracing::info!("stopped");
-        self.fault.map_or(Ok(()), Err)
+        let end = match succeeded {
+            true => End::Succeeded { stop: self.lifecycle.is_leaving() },
+            false => End::Stopped,
+        };
+        tracing::info!("{}", if succeeded { "handed over; this process ends" } else { "stopped" });
+        self.fault.map_or(Ok(end), Err)
+    }
+}
+
+/// What the story of an upgrade asks next.
+async fn next(orders: &mut Option<mpsc::Receiver<Order>>) -> Option<Order> {
+    match orders {
+        Some(orders) => orders.recv().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -563,6 +649,7 @@ fn refuse(change: Request, refusal: Refusal) {
             answer(reply, Err(refusal));
         }
         Request::SetEndpoint(_, reply) => answer(reply, Err(refusal)),
+        Request::Upgrade(_, reply) => answer(reply, Err(refusal)),
         Request::Rebalance(_, reply) => answer(reply, Err(refusal)),
         // No other request changes anything; its asker sees a dropped answer.
         _ => {}

@@ -96,6 +96,11 @@ impl Drain {
         self.cut_at = None;
     }
 
+    /// Time to the deadline.
+    pub(super) fn left(&self, now: Instant) -> Option<Duration> {
+        self.deadline.map(|at| at.saturating_duration_since(now))
+    }
+
     pub(super) fn confirm(&mut self) {
         self.confirmed = true;
     }

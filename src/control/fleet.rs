@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     config::{Address, Listener},
-    listen,
+    listen::{self, Duplicate, ListenSocket},
     metrics::ListenerShard,
     worker::{Command, EndpointSpec, ListenerId, ListenerSpec, Overloaded, PoolId, PoolSpec, Query, Reply, Selection},
 };
@@ -149,6 +149,65 @@ impl<P: WorkerPort> Fleet<P> {
             self.send_all(&mut gather, |reply| Command::Close(selection.clone(), reason, reply));
         }
         gather
+    }
+
+    /// Asks every living worker for an answer.
+    pub(super) fn ask_all<T: Send + 'static>(&mut self, order: impl Fn(Reply<T>) -> Command) -> Gather<T> {
+        let mut gather = Gather::new(self.workers.len());
+        self.send_all(&mut gather, order);
+        gather
+    }
+
+    /// Tells every living worker.
+    pub(super) fn tell_all(&mut self, order: impl Fn() -> Command) {
+        (0..self.workers.len()).for_each(|index| self.send(index, order()));
+    }
+
+    /// Gives each worker its own of `parts`; `None`: nothing.
+    pub(super) fn ask_each<A, T: Send + 'static>(
+        &mut self,
+        parts: impl Iterator<Item = Option<A>>,
+        order: impl Fn(A, Reply<T>) -> Command,
+    ) -> Gather<T> {
+        let mut gather = Gather::new(self.workers.len());
+        for (index, part) in parts.enumerate() {
+            if let Some(part) = part.filter(|_| !self.hearts[index].dead) {
+                self.send(index, order(part, gather.reply(index)));
+            }
+        }
+        gather
+    }
+
+    /// Asks every worker for duplicates of the sockets of each listener that
+    /// accepts; answers come with the listener's name.
+    pub(super) fn duplicates(&mut self) -> Gather<(String, std::io::Result<Vec<Duplicate>>)> {
+        let mut gather = Gather::new(self.workers.len());
+        let accepting = self.told.listeners.iter().filter_map(|(name, told)| Some((name.clone(), told.id?)));
+        for (name, id) in accepting.collect::<Vec<_>>() {
+            self.send_all(&mut gather, |reply: Reply<(String, _)>| {
+                let name = name.clone();
+                Command::DuplicateListener(id, Reply::new(move |duplicates| reply.send((name, duplicates))))
+            });
+        }
+        gather
+    }
+
+    /// All listening sockets are somebody else's now: the workers close their
+    /// descriptors, and nothing else.
+    pub(super) fn let_go_of_listeners(&mut self) {
+        let ids: Vec<_> = self.told.listeners.values().filter_map(|told| told.id).collect();
+        for id in ids {
+            for index in 0..self.workers.len() {
+                let reply = Reply::new(|mut sockets: Vec<ListenSocket>| {
+                    sockets.iter_mut().for_each(ListenSocket::give_away);
+                });
+                self.send(index, Command::ReleaseListener(id, reply));
+            }
+        }
+    }
+
+    pub(super) fn told_mut(&mut self) -> &mut Told {
+        &mut self.told
     }
 
     /// Ends every worker's thread.

@@ -46,7 +46,8 @@ impl Journal {
         self.tell(kind, object, text, None);
     }
 
-    fn tell(&self, kind: EventKind, object: &str, text: &str, by: Option<Provenance>) {
+    /// Tells who watches, and not the log.
+    pub(super) fn tell(&self, kind: EventKind, object: &str, text: &str, by: Option<Provenance>) {
         let event = Event { at: self.clock.now().wall, kind, object: object.to_owned(), text: text.to_owned(), by };
         // Nobody watching is no fault.
         let _ = self.sender.send(event);

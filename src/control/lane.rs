@@ -105,7 +105,7 @@ mod tests {
             unreachable!("not asked for")
         }
 
-        fn shard(&self) -> &WorkerShard {
+        fn shard(&self) -> &Arc<WorkerShard> {
             unreachable!("not asked for")
         }
 

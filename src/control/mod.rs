@@ -48,7 +48,7 @@ mod views;
 mod why;
 
 pub use clock::{Clock, Now};
-pub use controller::Controller;
+pub use controller::{Controller, End};
 pub use handle::Handle;
 pub use history::*;
 pub use port::WorkerPort;

@@ -1,5 +1,7 @@
 //! What control needs of a worker.
 
+use std::sync::Arc;
+
 use crate::{
     metrics::WorkerShard,
     worker::{self, Command, Overloaded, Settings},
@@ -17,7 +19,7 @@ pub trait WorkerPort: 'static {
     fn settings(&self) -> &Settings;
 
     /// Its counters.
-    fn shard(&self) -> &WorkerShard;
+    fn shard(&self) -> &Arc<WorkerShard>;
 
     /// Whether its thread has ended.
     fn is_finished(&self) -> bool;
@@ -32,7 +34,7 @@ impl WorkerPort for worker::Handle {
         Self::settings(self)
     }
 
-    fn shard(&self) -> &WorkerShard {
+    fn shard(&self) -> &Arc<WorkerShard> {
         Self::shard(self)
     }
 

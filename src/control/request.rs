@@ -10,6 +10,8 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::history::{ConfirmRequest, HistoryEntry, Pending, Returns, RollbackOutcome, RollbackRequest, Terms};
+use super::upgrade::{Receipt, UpgradeProgress, UpgradeRequest, Verdict};
+
 use crate::{
     config::{Config, Listener, LogLevel},
     metrics::HistogramSnapshot,
@@ -72,6 +74,11 @@ pub enum Request {
     /// Drains and stops, or stops at once.
     /// Answers after what time the rest is cut; `None`: at once, or never.
     Shutdown(ShutdownRequest, Reply<Option<Duration>>),
+    /// Hands everything to a new process; progress comes over the channel that
+    /// is the answer.
+    Upgrade(UpgradeRequest, Reply<mpsc::Receiver<UpgradeProgress>>),
+    /// Receipts of the latest upgrades, oldest first.
+    Upgrades(Reply<Vec<Receipt>>),
     /// All figures for `/metrics`.
     Snapshot(Reply<Snapshot>),
 }
@@ -762,11 +769,14 @@ pub enum EventKind {
     WorkersChanged,
     LogLevel,
     Shutdown,
+    UpgradeStarted,
+    Upgraded,
+    UpgradeFailed,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::Started,
         Self::Reloaded,
         Self::ReloadRefused,
@@ -790,6 +800,9 @@ impl EventKind {
         Self::WorkersChanged,
         Self::LogLevel,
         Self::Shutdown,
+        Self::UpgradeStarted,
+        Self::Upgraded,
+        Self::UpgradeFailed,
     ];
 
     /// The word of the API.
@@ -818,6 +831,9 @@ impl EventKind {
             Self::WorkersChanged => "workers-changed",
             Self::LogLevel => "log-level",
             Self::Shutdown => "shutdown",
+            Self::UpgradeStarted => "upgrade-started",
+            Self::Upgraded => "upgraded",
+            Self::UpgradeFailed => "upgrade-failed",
         }
     }
 }
@@ -836,6 +852,10 @@ pub struct Snapshot {
     pub workers: Vec<WorkerSnapshot>,
     /// Reloads applied and refused since start.
     pub reloads: (u64, u64),
+    /// Upgrades so far, by verdict.
+    pub upgrades: Vec<(Verdict, u64)>,
+    /// The last one.
+    pub last_upgrade: Option<Receipt>,
     /// Reloads on trial and rollbacks.
     pub returns: Returns,
 }

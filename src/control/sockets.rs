@@ -59,7 +59,7 @@ impl From<Faults> for Refusal {
 /// One listener's new sockets.
 #[derive(Debug)]
 pub(super) struct Opened {
-    /// One a worker.
+    /// To be dealt out over the workers.
     pub(super) bound: Bound,
     /// They came from systemd.
     pub(super) inherited: bool,
@@ -68,20 +68,20 @@ pub(super) struct Opened {
 /// Opens sockets, and keeps those that systemd made, so that a listener that
 /// was stopped can be started again.
 pub(super) struct Sockets {
-    binder: Box<dyn Binder>,
-    inherited: HashMap<String, Inherited>,
+    pub(super) binder: Box<dyn Binder>,
+    pub(super) inherited: HashMap<String, Inherited>,
     /// Sockets on addresses that only a start can bind, by their address.
-    kept: HashMap<Address, Kept>,
+    pub(super) kept: HashMap<Address, Kept>,
     /// The user and group that netd becomes, if it does.
     owner: Option<(u32, u32)>,
-    workers: usize,
+    pub(super) workers: usize,
 }
 
-struct Inherited {
+pub(super) struct Inherited {
     /// What the file said when the socket was matched: another address asks
     /// for another socket.
-    address: Address,
-    fds: Vec<OwnedFd>,
+    pub(super) address: Address,
+    pub(super) fds: Vec<OwnedFd>,
 }
 
 impl Sockets {
@@ -129,23 +129,15 @@ impl Sockets {
     }
 
     fn open_one(&mut self, listener: &Listener, ours: &[Address]) -> Result<Opened, String> {
-        if let Some(inherited) = self.inherited.get(&listener.name).filter(|each| each.address == listener.address) {
-            let bound = self.adopt(&inherited.fds).map_err(|error| format!("its socket from systemd: {error}"))?;
-            return Ok(Opened { bound, inherited: true });
+        if self.inherited.get(&listener.name).is_some_and(|each| each.address == listener.address) {
+            return self.open_inherited(listener);
         }
         let again = !is_ours(listener, ours);
         if let Some(kept) = self.kept.get(&listener.address).filter(|_| again) {
             let bound = kept.listen(listener.backlog).map_err(|error| error.to_string())?;
             return Ok(Opened { bound, inherited: false });
         }
-        let options = BindOptions {
-            address: bind_address(&listener.address),
-            backlog: listener.backlog,
-            v6only: listener.v6only,
-            mode: listener.mode,
-            owner: self.owner,
-            rebind: is_ours(listener, ours),
-        };
+        let options = self.bind_options(listener, listener.address.clone(), is_ours(listener, ours));
         let mut bound = self.binder.bind(&options, self.workers).map_err(|error| {
             let (text, address) = (error.to_string(), listener.address.to_string());
             if text.contains(&address) { text } else { format!("cannot listen on {address}: {text}") }
@@ -157,6 +149,25 @@ impl Sockets {
         Ok(Opened { bound, inherited: false })
     }
 
+    /// The socket that systemd made for it.
+    pub(super) fn open_inherited(&self, listener: &Listener) -> Result<Opened, String> {
+        let fds = self.inherited.get(&listener.name).map(|each| &*each.fds).unwrap_or_default();
+        let bound = self.adopt(fds).map_err(|error| format!("its socket from systemd: {error}"))?;
+        Ok(Opened { bound, inherited: true })
+    }
+
+    /// How to bind a listener's sockets to this address.
+    pub(super) fn bind_options(&self, listener: &Listener, address: Address, rebind: bool) -> BindOptions {
+        BindOptions {
+            address: bind_address(&address),
+            backlog: listener.backlog,
+            v6only: listener.v6only,
+            mode: listener.mode,
+            owner: self.owner,
+            rebind,
+        }
+    }
+
     /// From now on there are so many workers.
     pub(super) fn set_workers(&mut self, workers: usize) {
         self.workers = workers;
@@ -166,14 +177,7 @@ impl Sockets {
     /// `bound`; `None`: it has to share those that it has.
     pub(super) fn more(&self, listener: &Listener, bound: &str, count: usize) -> Option<Vec<ListenSocket>> {
         let address = bound.parse().ok().filter(|_| matches!(listener.address, Address::Inet(_)))?;
-        let options = BindOptions {
-            address: BindAddress::Inet(address),
-            backlog: listener.backlog,
-            v6only: listener.v6only,
-            mode: listener.mode,
-            owner: self.owner,
-            rebind: true,
-        };
+        let options = self.bind_options(listener, Address::Inet(address), true);
         match self.binder.bind(&options, count) {
             Ok(bound) => Some(bound.sockets),
             Err(error) => {
@@ -243,7 +247,7 @@ fn bind_address(address: &Address) -> BindAddress {
 }
 
 /// Whether netd itself is what listens there.
-fn is_ours(listener: &Listener, ours: &[Address]) -> bool {
+pub(super) fn is_ours(listener: &Listener, ours: &[Address]) -> bool {
     ours.iter().any(|other| overlap(other, &listener.address))
 }
 

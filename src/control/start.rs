@@ -19,6 +19,8 @@ use super::{
     request::Refusal,
     sockets::{Binder, Opened, Sockets},
     state::State,
+    told::Delta,
+    upgrade::{self, Adoption, Legacy, ListenerSockets, Story, Will},
 };
 use crate::{
     config::{self, Config, LogLevel},
@@ -35,6 +37,8 @@ pub enum Signal {
     Term(&'static str),
     /// Read the configuration anew.
     Reload,
+    /// Hand over to a new process.
+    Upgrade,
 }
 
 /// What the service supervisor should know.
@@ -53,6 +57,9 @@ pub enum Hook {
     Watchdog,
     /// The stop takes up to so much longer.
     ExtendTimeout(Duration),
+    /// Whether operators are answered by this process: before an upgrade is
+    /// complete by the predecessor alone, afterwards by the successor alone.
+    Answer(bool),
 }
 
 /// What the process uses.
@@ -138,6 +145,10 @@ pub struct Start {
     pub first_sequence: u64,
     /// How often and how long.
     pub pace: Pace,
+    /// Tells the story of an upgrade when one is asked for.
+    pub story: Story,
+    /// What a predecessor has handed over.
+    pub inheritance: Option<(Will, Vec<ListenerSockets>)>,
 }
 
 impl fmt::Debug for Start {
@@ -152,6 +163,10 @@ pub struct Prepared {
     pub(super) start: Start,
     pub(super) started: Now,
     pub(super) sockets: Sockets,
+    pub(super) adoption: Option<Adoption>,
+    pub(super) legacy: Option<Legacy>,
+    pub(super) log_level: LogLevel,
+    state: State,
     opened: BTreeMap<String, Opened>,
 }
 
@@ -161,14 +176,30 @@ impl Prepared {
     /// # Errors
     /// One line for each listener that cannot have its socket.
     pub fn new(mut start: Start) -> Result<Self, String> {
-        let started = start.clock.now();
+        let now = start.clock.now();
+        let inheritance = start.inheritance.take();
         let inherited = std::mem::take(&mut start.inherited);
         let binder = std::mem::replace(&mut start.binder, Box::new(super::SystemBinder));
         let workers = worker_count(&start);
         let mut sockets = Sockets::new(binder, inherited, &start.config.listeners, workers, start.owner);
-        let opened =
-            sockets.open(start.config.listeners.iter(), &[]).map_err(|faults| Refusal::from(faults).to_string())?;
-        Ok(Self { start, started, sockets, opened })
+        let config = Arc::clone(&start.config);
+        let refused = |faults| Refusal::from(faults).to_string();
+        let Some((will, given)) = inheritance else {
+            let opened = sockets.open(config.listeners.iter(), &[]).map_err(refused)?;
+            let log_level = config.log.level;
+            let state = State::new(config, now.wall);
+            return Ok(Self { start, started: now, sockets, adoption: None, legacy: None, log_level, state, opened });
+        };
+        let started = upgrade::started(&will, now);
+        let by_hand = will.log_level.as_deref().and_then(|word| word.parse().ok());
+        if let Some(level) = by_hand {
+            (start.set_log_level)(level);
+        }
+        let log_level = by_hand.unwrap_or(config.log.level);
+        let (state, legacy) = Legacy::new(will, Arc::clone(&config), now.wall);
+        let adoption = sockets.take_over(given, &config, |name| state.accepts(name)).map_err(refused)?;
+        let (adoption, legacy) = (Some(adoption), Some(legacy));
+        Ok(Self { start, started, sockets, adoption, legacy, log_level, state, opened: BTreeMap::new() })
     }
 
     /// Starts the workers and gives them the first configuration. They serve
@@ -205,8 +236,12 @@ impl Prepared {
             }
         }
         let mut fleet = Fleet::new(workers);
-        let state = State::new(self.start.config.clone(), self.started.wall);
-        let delta = fleet.told().delta(&state);
+        let state = self.state.clone();
+        let mut delta = fleet.told().delta(&state);
+        if self.adoption.is_some() {
+            // Pools only; listeners when this process may accept.
+            delta = Delta { pools: delta.pools, ..Delta::default() };
+        }
         let cpus = std::mem::take(&mut self.start.cpus);
         let hands = Hands::new(Box::new(spawn), first, cpus, fleet.count());
         let first = fleet.carry_out(&state, delta, std::mem::take(&mut self.opened));

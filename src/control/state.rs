@@ -12,6 +12,7 @@ use std::{
 use super::{
     names,
     request::{EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target},
+    upgrade::Overrides,
 };
 use crate::config::{Config, Endpoint, Listener, Pool};
 
@@ -53,6 +54,45 @@ impl State {
             listeners: BTreeMap::new(),
             pools: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+        }
+    }
+
+    /// What a predecessor had in force, with this configuration. Overrides of
+    /// objects that are gone are dropped and told.
+    pub(super) fn inherited(
+        config: Arc<Config>,
+        generation: u64,
+        now: SystemTime,
+        overrides: Overrides,
+    ) -> (Self, Vec<Lifted>) {
+        let Overrides { daemon, listeners, pools, endpoints } = overrides;
+        let mut state = Self {
+            generation: generation.saturating_sub(1),
+            daemon,
+            listeners: listeners.into_iter().collect(),
+            pools: pools.into_iter().collect(),
+            endpoints: endpoints.into_iter().collect(),
+            ..Self::new(config.clone(), now)
+        };
+        let lifted = state.replace(config, now);
+        (state, lifted)
+    }
+
+    /// The same with another configuration, for a moment.
+    pub(super) fn with(&self, config: Arc<Config>) -> Self {
+        Self { config, ..self.clone() }
+    }
+
+    /// Every override in force.
+    pub(super) fn all_overrides(&self) -> Overrides {
+        fn list<K: Clone, V: Clone>(map: &BTreeMap<K, V>) -> Vec<(K, V)> {
+            map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+        }
+        Overrides {
+            daemon: self.daemon.clone(),
+            listeners: list(&self.listeners),
+            pools: list(&self.pools),
+            endpoints: list(&self.endpoints),
         }
     }
 

@@ -28,6 +28,7 @@ pub(super) fn empty() -> Config {
         metrics: Metrics { listen: None },
         log: Log { target: LogTarget::Auto, level: LogLevel::Info, format: LogFormat::Text },
         drain: Drain { timeout: Duration::from_secs(30) },
+        upgrade: crate::config::Upgrade { rollback_window: Duration::from_secs(3600) },
         reload: Reload { close_removed_after: None },
         listeners: Vec::new(),
         pools: Vec::new(),

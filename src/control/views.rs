@@ -124,6 +124,8 @@ impl<P: WorkerPort> Controller<P> {
             pools: self.pool_snapshots(),
             workers: self.worker_snapshots(),
             reloads: self.reloads,
+            upgrades: self.upgrades.counts(),
+            last_upgrade: self.upgrades.receipts().pop(),
             returns: self.returns,
         }
     }

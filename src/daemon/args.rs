@@ -1,6 +1,6 @@
 //! The command line of `netd`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 
 use clap::Parser;
 
@@ -104,7 +104,8 @@ Examples:
   netd --check --config /etc/netd/netd.toml
   netd --daemon --config /etc/netd/netd.toml
 
-Signals: TERM, INT, QUIT drain and stop (a second one stops at once); HUP reloads; USR1 reopens the log.
+Signals: TERM, INT, QUIT drain and stop (a second one stops at once); HUP reloads; USR1 reopens the log;
+USR2 upgrades: hands everything to a new process, started from the same path.
 Exit status:
    0  done; --status: it runs; --stop: it has stopped
    1  it could not start or go on; --status: it died and left its pid file; --stop: it still drains
@@ -124,6 +125,49 @@ pub(super) enum Mode {
 }
 
 impl Args {
+    /// The same command line for another process that serves, but for the
+    /// configuration file; relative paths are completed.
+    ///
+    /// # Errors
+    /// If the current directory is gone and a path is relative.
+    pub(super) fn again(&self) -> io::Result<Vec<OsString>> {
+        let mut line: Vec<OsString> = Vec::new();
+        let mut add = |flag: &str, value: OsString| line.extend([flag.into(), value]);
+        for address in &self.listen {
+            add("--listen", address.to_string().into());
+        }
+        for address in &self.upstream {
+            add("--upstream", address.to_string().into());
+        }
+        let place = |value: &str| match value.split_once(":") {
+            Some((kind @ ("unix" | "file"), path)) => Ok(format!("{kind}:{}", std::path::absolute(path)?.display())),
+            _ => Ok::<_, io::Error>(value.to_owned()),
+        };
+        let single = [
+            ("--protocol", self.protocol.clone()),
+            ("--workers", self.workers.clone()),
+            ("--admin", self.admin.as_deref().map(place).transpose()?),
+            ("--metrics", self.metrics.clone()),
+            ("--user", self.user.clone()),
+            ("--group", self.group.clone()),
+            ("--log", self.log.as_deref().map(place).transpose()?),
+            ("--log-level", self.log_level.clone()),
+            ("--log-format", self.log_format.clone()),
+        ];
+        for (flag, value) in single {
+            if let Some(value) = value {
+                add(flag, value.into());
+            }
+        }
+        if let Some(path) = &self.pid_file {
+            add("--pid-file", std::path::absolute(path)?.into());
+        }
+        if self.daemon {
+            line.push("--daemon".into());
+        }
+        Ok(line)
+    }
+
     pub(super) fn mode(&self) -> Mode {
         match self {
             Self { check: true, .. } => Mode::Check,

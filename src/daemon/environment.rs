@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, ffi::OsStr, io, path::PathBuf};
 
-use crate::sys;
+use crate::{process::successor, sys};
+
+/// The file that the predecessor reads, for the way back.
+pub(super) const FORMER_CONFIG: &str = "NETD_UPGRADE_FORMER_CONFIG";
 
 /// A copy of the environment variables at the start. Reloads substitute from
 /// it too, so it does not matter what detaching removes.
@@ -35,7 +38,7 @@ impl Environment {
 /// # Errors
 /// If other threads run already.
 pub(super) fn forget_supervisor() -> io::Result<()> {
-    const NAMES: [&str; 7] = [
+    const NAMES: [&str; 9] = [
         "NOTIFY_SOCKET",
         "WATCHDOG_USEC",
         "WATCHDOG_PID",
@@ -43,6 +46,8 @@ pub(super) fn forget_supervisor() -> io::Result<()> {
         "LISTEN_FDS",
         "LISTEN_FDNAMES",
         "LISTEN_PIDFDID",
+        successor::VARIABLE,
+        FORMER_CONFIG,
     ];
     sys::process::edit_environment(|name: &OsStr| NAMES.iter().any(|each| name == *each), &[])
 }

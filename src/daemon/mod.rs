@@ -16,7 +16,9 @@ mod pidfile;
 mod places;
 mod serve;
 mod start;
+mod succession;
 mod supervisor;
+mod upgrade;
 
 use std::{
     io::{self, Write},
@@ -32,7 +34,9 @@ use crate::{
         failure::Failure,
         loader::Loader,
         start::{Arrival, Detached},
+        succession::Heritage,
     },
+    handover,
     logging::Logging,
     process::daemonize::Outcome,
 };
@@ -75,6 +79,9 @@ fn act(args: &Args) -> Result<u8, Failure> {
 }
 
 fn serve(args: &Args, environment: Environment, mut loader: Loader) -> Result<u8, Failure> {
+    if let Some(predecessor) = succession::arrival(&environment)? {
+        return succeed(args, &environment, loader, predecessor);
+    }
     let config = loader.load()?;
     match start::detach_if_asked(args, &environment, &config)? {
         Detached::Original(waiter) => match waiter.wait() {
@@ -90,6 +97,27 @@ fn serve(args: &Args, environment: Environment, mut loader: Loader) -> Result<u8
     }
 }
 
+/// Takes over from the netd that started this process. What goes wrong before
+/// it accepts is told to that one, which goes on.
+fn succeed(
+    args: &Args,
+    environment: &Environment,
+    mut loader: Loader,
+    mut predecessor: handover::Arrival,
+) -> Result<u8, Failure> {
+    environment::forget_supervisor().map_err(Failure::new)?;
+    let mut arrival = Arrival::of_successor(succession::is_detached(args, environment));
+    let prepared = succession::inherit(&mut predecessor, environment, &mut loader)
+        .and_then(|(config, heritage)| start::prepare(args, environment, loader, config, &mut arrival, heritage));
+    match prepared {
+        Ok(prepared) => serve::run(prepared, arrival, Some(predecessor)).map(|()| 0),
+        Err(failure) => {
+            predecessor.decline(&failure.message, failure.status);
+            Err(failure)
+        }
+    }
+}
+
 /// Serves in this process. What goes wrong before it serves is told to whoever
 /// waits; and in a detached daemon the log has it too.
 fn serve_here(
@@ -100,11 +128,12 @@ fn serve_here(
     mut arrival: Arrival,
 ) -> Result<u8, Failure> {
     let detached = arrival.is_detached();
-    let prepared = match start::prepare(args, environment, loader, config, &mut arrival) {
+    let heritage = Heritage::default();
+    let prepared = match start::prepare(args, environment, loader, config, &mut arrival, heritage) {
         Ok(prepared) => prepared,
         Err(failure) => return arrival.failed(failure),
     };
-    match serve::run(prepared, arrival) {
+    match serve::run(prepared, arrival, None) {
         Err(failure) if detached => {
             tracing::error!("{failure}");
             Ok(failure.status)

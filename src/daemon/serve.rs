@@ -1,7 +1,7 @@
 //! The control thread's life: admin API, metrics, signals and the Controller
 //! on one tokio runtime, until the Controller is done.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     runtime,
@@ -10,67 +10,85 @@ use tokio::{
         broadcast::{self, error::RecvError},
         mpsc, watch,
     },
-    task::LocalSet,
+    task::{JoinHandle, LocalSet},
+    time::timeout,
 };
 
 use crate::{
-    admin::{Access, serve_admin, serve_metrics},
+    admin::{Access, AdminListeners, Group, MetricsListener, serve_admin, serve_metrics},
     config::Config,
-    control::{Event, EventKind, Signal},
+    control::{Controller, End, Event, EventKind, Handle, HeirHandle, Signal},
     daemon::{
         banner,
         failure::Failure,
         start::{Arrival, Prepared},
         tell,
+        upgrade::{Signs, tell_stories},
     },
+    handover::{self, Outcome, Signpost, Succession},
     logging::Logging,
+    process::pidfile::PidFile,
+    sys::process::exit_at_once,
 };
+
+/// After handing over, open calls get so long to end.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// Signals that may wait; more of the same say nothing new.
 const SIGNALS: usize = 16;
 
 /// Serves until the daemon has stopped.
-pub(super) fn run(prepared: Prepared, arrival: Arrival) -> Result<(), Failure> {
+/// `predecessor`: the netd that this one takes over from.
+pub(super) fn run(prepared: Prepared, arrival: Arrival, predecessor: Option<handover::Arrival>) -> Result<(), Failure> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start the control plane: {error}")))?;
     let logging = Arc::clone(&prepared.logging);
-    let outcome = LocalSet::new().block_on(&runtime, serve(prepared, arrival));
+    let outcome = LocalSet::new().block_on(&runtime, serve(prepared, arrival, predecessor));
     logging.flush();
     outcome
 }
 
-async fn serve(prepared: Prepared, mut arrival: Arrival) -> Result<(), Failure> {
-    let Prepared { control, admin, admin_group, metrics, logging, pid_file, banner } = prepared;
+async fn serve(
+    prepared: Prepared,
+    mut arrival: Arrival,
+    predecessor: Option<handover::Arrival>,
+) -> Result<(), Failure> {
+    let Prepared { control, admin, admin_group, metrics, logging, banner, .. } = prepared;
+    let Prepared { belongings, former_pid_file, starter, upgrades, .. } = prepared;
     let admin_addresses = admin.addresses();
     let started = async {
         let signals = listen_to_signals(&logging).map_err(|error| Failure::new(format!("signals: {error}")))?;
         let (controller, handle) = control.launch().map_err(Failure::new)?;
         Ok::<_, Failure>((signals, controller, handle))
     };
-    let (signals, controller, handle) = match started.await {
+    let (signals, mut controller, handle) = match started.await {
         Ok(started) => started,
-        Err(failure) => return arrival.failed(failure).map(|_| ()),
+        Err(failure) => return not_started(arrival, predecessor, failure),
     };
+    let heir = match predecessor {
+        Some(predecessor) => Some(stand(&mut controller, predecessor).await?),
+        None => None,
+    };
+    if heir.is_some() {
+        // Nothing is the predecessor's alone any more.
+        belongings.signs.own();
+        belongings.admin_file.take();
+    }
     let (stop, stopping) = watch::channel(false);
-    let stopped = |mut stopping: watch::Receiver<bool>| async move {
-        // A sender that is gone means the same.
-        let _ = stopping.wait_for(|&stop| stop).await;
-    };
-    let access = Access::new(admin_group);
-    let serving = serve_admin(admin, handle.clone(), access, Config::to_toml, stopped(stopping.clone()));
-    let admin = tokio::task::spawn_local(edge("the admin API", serving));
-    let metrics = metrics.map(|metrics| {
-        let address = metrics.local_address();
-        tracing::info!(address = address.ok().map(tracing::field::display), "metrics are served");
-        tokio::task::spawn_local(edge("/metrics", serve_metrics(metrics, handle.clone(), stopped(stopping))))
-    });
+    let edges = serve_edges(admin, admin_group, metrics, &handle, &stopping);
     for address in admin_addresses {
         tracing::info!(%address, "the admin API is served");
     }
+    let signs = belongings.signs.clone();
+    tokio::task::spawn_local(tell_stories(upgrades, starter, belongings));
 
     let mut events = handle.events();
+    if let Some((heir, succession)) = heir {
+        let taking_over = take_over(handle.events(), heir, succession, signs.clone(), former_pid_file);
+        tokio::task::spawn_local(taking_over);
+    }
     drop(handle);
     let mut controller = tokio::task::spawn_local(controller.run(signals));
     let ended = tokio::select! {
@@ -92,15 +110,10 @@ async fn serve(prepared: Prepared, mut arrival: Arrival) -> Result<(), Failure> 
         }
     };
     stop.send_replace(true);
-    for edge in [Some(admin), metrics].into_iter().flatten() {
-        // It has told of its own fault, and so has a panic.
-        let _ = edge.await;
-    }
-    if let Some(Err(error)) = pid_file.map(|file| file.remove()) {
-        tracing::warn!(%error, "the pid file stays");
-    }
+    let end = outcome.as_ref().ok().and_then(|outcome| outcome.as_ref().ok());
+    end_edges(edges, end, &signs).await;
     let outcome = match outcome {
-        Ok(outcome) => outcome.map_err(Failure::new),
+        Ok(outcome) => outcome.map(|_| ()).map_err(Failure::new),
         Err(error) => Err(Failure::new(format!("the control plane has failed: {error}"))),
     };
     if let Some(ready) = arrival.take_ready() {
@@ -108,6 +121,111 @@ async fn serve(prepared: Prepared, mut arrival: Arrival) -> Result<(), Failure> 
         ready.failed(why, 1);
     }
     outcome
+}
+
+/// Waits for the edges, and takes away what shows where the daemon is.
+async fn end_edges(edges: Vec<JoinHandle<()>>, end: Option<&End>, signs: &Signs) {
+    if let Some(End::Succeeded { stop: true }) = end {
+        // It was meant for the daemon, whichever process that is.
+        signs.stop_successor();
+    }
+    for edge in edges {
+        // It has told of its own fault, and so has a panic.
+        match end {
+            Some(End::Succeeded { .. }) => drop(timeout(LAST_ANSWERS, edge).await),
+            _ => drop(edge.await),
+        }
+    }
+    if let Some(Err(error)) = signs.take_pid_file().map(PidFile::remove) {
+        tracing::warn!(%error, "the pid file stays");
+    }
+}
+
+/// Tells whoever waits that nothing comes of it.
+fn not_started(arrival: Arrival, predecessor: Option<handover::Arrival>, failure: Failure) -> Result<(), Failure> {
+    match predecessor {
+        Some(predecessor) => {
+            predecessor.decline(&failure.message, failure.status);
+            Err(failure)
+        }
+        None => arrival.failed(failure).map(|_| ()),
+    }
+}
+
+/// The admin API and `/metrics`, each in its task.
+fn serve_edges(
+    admin: AdminListeners,
+    admin_group: Option<Group>,
+    metrics: Option<MetricsListener>,
+    handle: &Handle,
+    stopping: &watch::Receiver<bool>,
+) -> Vec<JoinHandle<()>> {
+    let stopped = |mut stopping: watch::Receiver<bool>| async move {
+        // A sender that is gone means the same.
+        let _ = stopping.wait_for(|&stop| stop).await;
+    };
+    let access = Access::new(admin_group);
+    let serving = serve_admin(admin, handle.clone(), access, Config::to_toml, stopped(stopping.clone()));
+    let mut edges = vec![tokio::task::spawn_local(edge("the admin API", serving))];
+    if let Some(metrics) = metrics {
+        let address = metrics.local_address();
+        tracing::info!(address = address.ok().map(tracing::field::display), "metrics are served");
+        let serving = serve_metrics(metrics, handle.clone(), stopped(stopping.clone()));
+        edges.push(tokio::task::spawn_local(edge("/metrics", serving)));
+    }
+    edges
+}
+
+/// The workers stand; waits for the predecessor's word to accept. `None`: it
+/// has ended, and this process has what there is.
+async fn stand(
+    controller: &mut Controller,
+    predecessor: handover::Arrival,
+) -> Result<(HeirHandle, Option<Succession>), Failure> {
+    if let Err(reason) = controller.stand().await {
+        predecessor.decline(&reason, 1);
+        return Err(Failure::new(reason));
+    }
+    let heir = controller.heir();
+    // Nothing else is to be done meanwhile.
+    match predecessor.ready().map_err(Failure::new)? {
+        Outcome::Go(succession) => Ok((heir, Some(succession))),
+        Outcome::PredecessorGone => Ok((heir, None)),
+    }
+}
+
+/// Takes over what moves, once the workers accept.
+async fn take_over(
+    mut events: broadcast::Receiver<Event>,
+    heir: HeirHandle,
+    succession: Option<Succession>,
+    mut signs: Signs,
+    former_pid_file: Option<PidFile>,
+) {
+    until_serving(&mut events).await;
+    match succession {
+        Some(succession) => {
+            let taken = handover::take_over(&heir, succession, &mut signs).await;
+            if let Some(reason) = taken.called_off {
+                // Everything is the predecessor's: nothing may be closed in order, or removed.
+                tracing::error!("the predecessor calls the upgrade off: {reason}");
+                exit_at_once(1);
+            }
+            for trouble in taken.troubles {
+                tracing::warn!("taking over: {trouble}");
+            }
+        }
+        None => {
+            if let Err(trouble) = signs.point_at(std::process::id()) {
+                tracing::warn!("{trouble}");
+            }
+        }
+    }
+    if let Some(mut former) = former_pid_file {
+        former.take();
+    }
+    // Without it the Controller knows that nothing more comes.
+    drop(heir);
 }
 
 /// Waits until every worker accepts: whoever waits for the start is not to be
@@ -130,7 +248,8 @@ async fn edge(name: &str, serving: impl Future<Output = io::Result<()>>) {
     }
 }
 
-/// TERM, INT and QUIT stop; HUP reloads; USR1 opens the log anew.
+/// TERM, INT and QUIT stop; HUP reloads; USR1 opens the log anew; USR2
+/// upgrades.
 fn listen_to_signals(logging: &Arc<Logging>) -> io::Result<mpsc::Receiver<Signal>> {
     let (sender, receiver) = mpsc::channel(SIGNALS);
     let meanings = [
@@ -138,6 +257,7 @@ fn listen_to_signals(logging: &Arc<Logging>) -> io::Result<mpsc::Receiver<Signal
         (SignalKind::interrupt(), Signal::Term("SIGINT")),
         (SignalKind::quit(), Signal::Term("SIGQUIT")),
         (SignalKind::hangup(), Signal::Reload),
+        (SignalKind::user_defined2(), Signal::Upgrade),
     ];
     for (kind, meaning) in meanings {
         let (mut stream, sender) = (signal(kind)?, sender.clone());
@@ -166,7 +286,6 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::control::Handle;
 
     fn event(kind: EventKind) -> Event {
         Event { at: SystemTime::UNIX_EPOCH, kind, object: String::new(), text: String::new(), by: None }

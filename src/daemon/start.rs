@@ -10,14 +10,16 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use nix::sys::signal::Signal;
-
-use nix::unistd::{AccessFlags, access};
+use nix::{
+    sys::signal::Signal,
+    unistd::{AccessFlags, access},
+};
+use tokio::sync::mpsc;
 
 use crate::{
-    admin::{AdminListeners, AdminOptions, Group, MetricsListener},
+    admin::{AdminListeners, AdminOptions, AdminSockets, Group, MetricsListener},
     config::{Address, AdminSocket, Config},
-    control::{self, Clock, Pace, Start, SystemBinder},
+    control::{self, Begin, Clock, Pace, Start, SystemBinder},
     daemon::{
         args::Args,
         banner,
@@ -25,7 +27,9 @@ use crate::{
         failure::Failure,
         loader::Loader,
         places,
+        succession::Heritage,
         supervisor::Supervisor,
+        upgrade::{Belongings, Signs, Starter},
     },
     logging::Logging,
     process::{
@@ -58,11 +62,18 @@ pub(super) struct Arrival {
     /// `--daemon` was asked for under somebody who waits for this very
     /// process.
     stayed: Option<StartedBy>,
+    /// It is in the background, though nobody waits for it.
+    detached: bool,
 }
 
 impl Arrival {
+    /// A process that a predecessor started, and that goes on as that did.
+    pub(super) fn of_successor(detached: bool) -> Self {
+        Self { ready: None, activation: Activation::default(), stayed: None, detached }
+    }
+
     pub(super) fn is_detached(&self) -> bool {
-        self.ready.is_some()
+        self.detached
     }
 
     pub(super) fn take_ready(&mut self) -> Option<Ready> {
@@ -90,9 +101,14 @@ pub(super) struct Prepared {
     pub(super) admin_group: Option<Group>,
     pub(super) metrics: Option<MetricsListener>,
     pub(super) logging: Arc<Logging>,
-    /// Held until the end.
-    pub(super) pid_file: Option<PidFile>,
     pub(super) banner: Option<Banner>,
+    /// What moves in an upgrade, besides listeners and connections; the pid
+    /// file, which is held until the end, among it.
+    pub(super) belongings: Belongings,
+    /// A pid file of the predecessor's that this process does not go on with.
+    pub(super) former_pid_file: Option<PidFile>,
+    pub(super) starter: Starter,
+    pub(super) upgrades: mpsc::UnboundedReceiver<Begin>,
 }
 
 /// What the start says on the terminal.
@@ -111,7 +127,7 @@ pub(super) fn detach_if_asked(args: &Args, environment: &Environment, config: &C
     if !args.daemon || !started_by.may_detach() {
         environment::forget_supervisor().map_err(Failure::new)?;
         let stayed = args.daemon.then_some(started_by);
-        return Ok(Detached::Here(Arrival { ready: None, activation, stayed }));
+        return Ok(Detached::Here(Arrival { ready: None, activation, stayed, detached: false }));
     }
     let options = daemonize::Options {
         umask: config.process.umask,
@@ -125,7 +141,9 @@ pub(super) fn detach_if_asked(args: &Args, environment: &Environment, config: &C
             drop(activation);
             Ok(Detached::Original(waiter))
         }
-        Side::Daemon(ready) => Ok(Detached::Here(Arrival { ready: Some(ready), activation, stayed: None })),
+        Side::Daemon(ready) => {
+            Ok(Detached::Here(Arrival { ready: Some(ready), activation, stayed: None, detached: true }))
+        }
     }
 }
 
@@ -136,6 +154,7 @@ pub(super) fn prepare(
     mut loader: Loader,
     config: Config,
     arrival: &mut Arrival,
+    mut heritage: Heritage,
 ) -> Result<Prepared, Failure> {
     shield().map_err(Failure::new)?;
     let env = |name: &str| environment.get(name);
@@ -151,10 +170,13 @@ pub(super) fn prepare(
         tracing::warn!(%error, "the limit on file descriptors stays as it is");
     }
     let owner = identity.as_ref().map(|identity| (identity.uid, identity.gid));
-    let pid_file = pid_file(args, environment, &config, owner)?;
+    let (pid_file, former_pid_file) = pid_file(args, environment, &config, owner, heritage.pid_file.take())?;
     let admin_group = config.admin.group.as_deref().map(Group::find).transpose().map_err(Failure::new)?;
-    let admin = bind_admin(environment, &config, admin_group.clone(), owner)?;
-    let metrics = config.metrics.listen.map(MetricsListener::bind).transpose().map_err(Failure::new)?;
+    let given = std::mem::take(&mut heritage.admin);
+    let mut admin = bind_admin(environment, &config, admin_group.clone(), owner, given)?;
+    let given = heritage.metrics.take();
+    let metrics = config.metrics.listen.map(|address| MetricsListener::adopt(address, given));
+    let mut metrics = metrics.transpose().map_err(Failure::new)?;
 
     let config = Arc::new(config);
     let banner = loader.is_embedded_default().then(|| Banner {
@@ -163,18 +185,55 @@ pub(super) fn prepare(
         metrics: metrics.as_ref().and_then(|metrics| metrics.local_address().ok()).map(|address| address.to_string()),
     });
     let notify = Notify::from_env(&env, std::process::id());
-    let supervisor = Supervisor::new(notify);
+    let is_heir = heritage.will.is_some();
+    let supervisor = Supervisor::new(notify, !is_heir);
+    admin.answer_while(supervisor.answering());
+    if let Some(metrics) = &mut metrics {
+        metrics.answer_while(supervisor.answering());
+    }
+    let mut starter = Starter::new(args, loader.path(), environment).map_err(Failure::new)?;
+    heritage.keep_former(&mut starter);
+    let belongings = Belongings {
+        admin: admin.duplicates().map_err(Failure::new)?,
+        admin_file: admin.file_guard(),
+        metrics: metrics.as_ref().map(MetricsListener::duplicate).transpose().map_err(Failure::new)?,
+        signs: Signs::new(pid_file, supervisor.clone()),
+        clock: Clock::system(),
+    };
+    let (story, upgrades) = mpsc::unbounded_channel();
     let inherited = match_inherited(std::mem::take(&mut arrival.activation), &config);
     loader.keep_spare();
     let start = start(Arc::clone(&config), loader, inherited, owner, &supervisor, &logging).map_err(Failure::new)?;
+    let start = Start {
+        // The Controller begins one at a time; one that nobody tells any more is over at once.
+        story: Box::new(move |begin| drop(story.send(begin))),
+        inheritance: heritage.will.take(),
+        ..start
+    };
     let control = control::Prepared::new(start).map_err(Failure::new)?;
     if let Some(identity) = &identity {
-        logging.give_to(identity.uid, identity.gid).map_err(Failure::new)?;
-        drop_privileges(identity, config.process.core_dumps)
-            .map_err(|error| Failure::new(format!("cannot become user {}: {error}", identity.user)))?;
-        warn_of_closed_directories(&config, identity);
+        become_user(identity, &config, &logging)?;
     }
-    Ok(Prepared { control, admin, admin_group, metrics, logging, pid_file, banner })
+    Ok(Prepared {
+        control,
+        admin,
+        admin_group,
+        metrics,
+        logging,
+        banner,
+        belongings,
+        former_pid_file,
+        starter,
+        upgrades,
+    })
+}
+
+fn become_user(identity: &Identity, config: &Config, logging: &Logging) -> Result<(), Failure> {
+    logging.give_to(identity.uid, identity.gid).map_err(Failure::new)?;
+    drop_privileges(identity, config.process.core_dumps)
+        .map_err(|error| Failure::new(format!("cannot become user {}: {error}", identity.user)))?;
+    warn_of_closed_directories(config, identity);
+    Ok(())
 }
 
 /// Unix sockets that were bound as root, where only root can bind them again.
@@ -193,10 +252,10 @@ fn warn_of_closed_directories(config: &Config, identity: &Identity) {
     }
 }
 
-/// A reload or a rotated log must not kill a netd that still starts: it has
+/// A reload, a rotated log or an upgrade must not kill a netd that still starts: it has
 /// just read the one and opened the other. The handlers take over later.
 fn shield() -> io::Result<()> {
-    ignore_signals(&[Signal::SIGHUP, Signal::SIGUSR1])
+    ignore_signals(&[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2])
 }
 
 fn report_arrival(arrival: &Arrival) {
@@ -217,26 +276,34 @@ fn identity(config: &Config) -> Result<Option<Identity>, Failure> {
     Ok(identity)
 }
 
-/// The pid file that is asked for; a detached daemon always has one.
+/// The pid file that is asked for; a detached daemon always has one. The
+/// predecessor's is gone on with, unless it is to be another; it comes second
+/// then.
 fn pid_file(
     args: &Args,
     environment: &Environment,
     config: &Config,
     owner: Option<(u32, u32)>,
-) -> Result<Option<PidFile>, Failure> {
+    given: Option<PidFile>,
+) -> Result<(Option<PidFile>, Option<PidFile>), Failure> {
     let path = match (&config.process.pid_file, args.daemon) {
         (Some(path), _) => path.clone(),
+        // Its place may be one that only root has by default.
+        (None, true) if given.is_some() => return Ok((given, None)),
         (None, true) => {
             let directory = runtime_dir(environment, owner)?;
             directory.join("netd.pid")
         }
-        (None, false) => return Ok(None),
+        (None, false) => return Ok((None, given)),
     };
+    if given.as_ref().is_some_and(|given| given.path() == path) {
+        return Ok((given, None));
+    }
     let file = PidFile::acquire(&path).map_err(Failure::new)?;
     if let Some(pid) = file.taken_over() {
         tracing::info!(pid, path = %path.display(), "the pid file of a process that is gone was taken over");
     }
-    Ok(Some(file))
+    Ok((Some(file), given))
 }
 
 fn bind_admin(
@@ -244,14 +311,20 @@ fn bind_admin(
     config: &Config,
     group: Option<Group>,
     owner: Option<(u32, u32)>,
+    given: AdminSockets,
 ) -> Result<AdminListeners, Failure> {
     let unix = match &config.admin.unix {
-        AdminSocket::Default => Some(runtime_dir(environment, owner)?.join("admin.sock")),
+        AdminSocket::Default => Some(match given.unix_path() {
+            // Its place may be one that only root has by default.
+            Some(path) => path,
+            None => runtime_dir(environment, owner)?.join("admin.sock"),
+        }),
         AdminSocket::Path(path) => Some(path.clone()),
         AdminSocket::Off => None,
     };
     let owner = owner.map(|(uid, _)| uid);
-    AdminListeners::bind(&AdminOptions { unix, mode: 0o660, owner, group, tcp: config.admin.tcp }).map_err(Failure::new)
+    let options = AdminOptions { unix, mode: 0o660, owner, group, tcp: config.admin.tcp };
+    AdminListeners::adopt(&options, given).map_err(Failure::new)
 }
 
 fn runtime_dir(environment: &Environment, owner: Option<(u32, u32)>) -> Result<PathBuf, Failure> {
@@ -325,6 +398,8 @@ fn start(
         binder: Box::new(SystemBinder),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         first_sequence: u64::try_from(since_epoch.as_micros()).unwrap_or(0),
+        story: Box::new(drop),
+        inheritance: None,
         pace: Pace { heartbeat: supervisor.heartbeat(), ..Pace::default() },
     })
 }
@@ -339,7 +414,7 @@ mod tests {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
         let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
-        for signal in [Signal::SIGHUP, Signal::SIGUSR1] {
+        for signal in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
             assert_ne!(ignored & 1 << (signal as i32 - 1), 0, "{signal}");
         }
     }

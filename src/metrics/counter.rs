@@ -60,6 +60,15 @@ impl Histogram {
         self.sum_micros.add(micros);
     }
 
+    /// Adds what another process has counted. Only the owning worker may call
+    /// it.
+    pub fn absorb(&self, counted: &HistogramSnapshot) {
+        for (bucket, more) in self.buckets.iter().zip(&counted.buckets) {
+            bucket.add(*more);
+        }
+        self.sum_micros.add(counted.sum_micros);
+    }
+
     /// Adds what is counted so far to `total`.
     pub fn add_to(&self, total: &mut HistogramSnapshot) {
         for (sum, bucket) in total.buckets.iter_mut().zip(&self.buckets) {
@@ -97,6 +106,15 @@ impl HistogramSnapshot {
             *sum += bucket;
         }
         self.sum_micros = self.sum_micros.wrapping_add(other.sum_micros);
+    }
+
+    /// What was counted since `earlier`, an older look at the same.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            buckets: std::array::from_fn(|n| self.buckets[n].saturating_sub(earlier.buckets[n])),
+            sum_micros: self.sum_micros.wrapping_sub(earlier.sum_micros),
+        }
     }
 
     /// The mean; `None` before the first.

@@ -6,10 +6,12 @@
 
 pub mod activation;
 pub mod daemonize;
+pub mod kernel;
 pub mod limits;
 pub mod notify;
 pub mod pidfile;
 pub mod privileges;
+pub mod successor;
 
 /// Looks up an environment variable.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;

@@ -6,9 +6,9 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io,
     os::{
-        fd::OwnedFd,
+        fd::{AsRawFd, OwnedFd},
         unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
@@ -157,6 +157,53 @@ impl PidFile {
             return Ok(Self { path: path.to_owned(), file, pid, stale, removed: false });
         }
         Err(failed(io::Error::other("somebody replaces it over and over")))
+    }
+
+    /// Goes on with the pid file of a predecessor: `fd` is open on it and
+    /// locked, and the lock belongs to all who have it. It is not removed
+    /// unless it is [taken](Self::take). `None`: it is no file any more.
+    ///
+    /// # Errors
+    /// If it cannot be looked at.
+    pub fn resume(fd: OwnedFd) -> io::Result<Option<Self>> {
+        let path = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+        let file = File::from(fd);
+        if !names(&path, &file)? {
+            return Ok(None);
+        }
+        Ok(Some(Self { path, file, pid: std::process::id(), stale: None, removed: true }))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A duplicate for a successor, with the lock.
+    ///
+    /// # Errors
+    /// If file descriptors run out.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        Ok(self.file.try_clone()?.into())
+    }
+
+    /// Makes it name this process; whoever reads it meanwhile sees the one or
+    /// the other.
+    ///
+    /// # Errors
+    /// What the system says, such as ENOSPC.
+    pub fn point_at(&self, pid: u32) -> io::Result<()> {
+        write_pid(&self.file, pid)
+    }
+
+    /// It is this process's now: it is removed at the end.
+    pub fn take(&mut self) {
+        self.removed = false;
+    }
+
+    /// A successor has it now: it is neither removed nor unlocked.
+    pub fn give_away(&mut self) {
+        self.removed = true;
     }
 
     /// The id found in the file: of a daemon that was killed. For the log.
@@ -309,9 +356,10 @@ fn parse_pid(bytes: &[u8]) -> Option<i32> {
     std::str::from_utf8(bytes).ok()?.trim_ascii().parse().ok().filter(|&pid| pid > 0)
 }
 
-fn write_pid(mut file: &File, pid: u32) -> io::Result<()> {
-    file.set_len(0)?;
-    file.write_all(format!("{pid}\n").as_bytes())?;
+fn write_pid(file: &File, pid: u32) -> io::Result<()> {
+    let text = format!("{pid}\n");
+    file.write_all_at(text.as_bytes(), 0)?;
+    file.set_len(text.len() as u64)?;
     file.sync_all()
 }
 

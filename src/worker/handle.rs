@@ -90,7 +90,7 @@ impl Handle {
     }
 
     /// Its counters.
-    pub fn shard(&self) -> &WorkerShard {
+    pub fn shard(&self) -> &Arc<WorkerShard> {
         &self.shard
     }
 

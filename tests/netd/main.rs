@@ -16,4 +16,5 @@ mod reload;
 mod service;
 mod stalls;
 mod trial;
+mod upgrade;
 mod workers;

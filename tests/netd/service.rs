@@ -119,3 +119,20 @@ fn a_process_that_is_stopped_does_not_feed_it() {
     daemon.signal(Signal::SIGCONT);
     manager.hears("WATCHDOG");
 }
+
+#[test]
+fn an_upgrade_names_the_new_main_process_and_stops_nothing() {
+    let (mut daemon, mut manager) = service(&[("WATCHDOG_USEC", "3000000")]);
+    manager.hears("READY");
+    daemon.connect("echo").echo(b"before");
+    let old = daemon.process.0;
+    daemon.upgrade(&[]);
+    let named = manager.hears("MAINPID");
+    assert_eq!(named["MAINPID"], daemon.process.0.to_string());
+    assert_eq!(manager.hears("READY")["READY"], "1");
+    manager.hears("WATCHDOG");
+    assert!(!manager.heard.iter().any(|message| message.contains_key("STOPPING")), "{:?}", manager.heard);
+    assert!(!manager.heard.iter().any(|message| message.contains_key("RELOADING")), "{:?}", manager.heard);
+    assert_ne!(old, daemon.process.0);
+    daemon.connect("echo").echo(b"after");
+}

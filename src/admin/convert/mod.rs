@@ -3,3 +3,4 @@
 
 pub(super) mod incoming;
 pub(super) mod outgoing;
+pub(super) mod upgrade;

@@ -296,7 +296,7 @@ pub(in crate::admin) fn at(time: SystemTime) -> Option<prost_types::Timestamp> {
     Some(time.into())
 }
 
-fn lasting(duration: Duration) -> Option<prost_types::Duration> {
+pub(in crate::admin) fn lasting(duration: Duration) -> Option<prost_types::Duration> {
     duration.try_into().ok()
 }
 

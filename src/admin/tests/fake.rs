@@ -69,6 +69,16 @@ impl Fake {
     }
 }
 
+/// The phases and the receipt of an upgrade.
+fn upgrade(request: UpgradeRequest) -> [UpgradeProgress; 3] {
+    let at = Duration::from_millis(12);
+    let mut receipt = Receipt::failed(Verdict::Upgraded, String::new(), request.by, epoch(9), "1.0.0");
+    (receipt.to, receipt.moved, receipt.phases) = (("1.1.0".into(), 42), 3, vec![(Phase::Ready, at)]);
+    receipt.kernel = vec![("ListenDrops".into(), 5, 5)];
+    let moved = UpgradeProgress::Moved { moved: 1, of: 3 };
+    [UpgradeProgress::Reached(Phase::Ready, at), moved, UpgradeProgress::Ended(Box::new(receipt))]
+}
+
 impl Script {
     fn answer(&mut self, request: Request) {
         let refusal = self.refusal.clone();
@@ -136,6 +146,14 @@ impl Script {
             Request::SetLogLevel(_, _, reply) => reply!(reply, LogLevel::Info),
             Request::Shutdown(_, reply) => reply!(reply, Some(Duration::from_secs(30))),
             Request::Snapshot(reply) => reply!(reply, self.snapshot()),
+            Request::Upgrade(request, reply) => {
+                let (sender, receiver) = mpsc::channel(4);
+                for each in upgrade(request) {
+                    let _ = sender.try_send(each);
+                }
+                reply!(reply, receiver);
+            }
+            Request::Upgrades(reply) => reply!(reply, Vec::new()),
         }
     }
 
@@ -231,6 +249,8 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
             turn_time: times.clone(),
         }],
         reloads: (1, 2),
+        upgrades: vec![(Verdict::Upgraded, 3), (Verdict::Refused, 1)],
+        last_upgrade: None,
         returns: Returns { time: 1, guard: 2, rollback: 3, confirmed: 4 },
         status,
     }
@@ -353,6 +373,7 @@ fn config() -> Arc<config::Config> {
         metrics: config::Metrics { listen: None },
         log: config::Log { target: config::LogTarget::Auto, level: LogLevel::Info, format: config::LogFormat::Text },
         drain: config::Drain { timeout: Duration::from_secs(30) },
+        upgrade: config::Upgrade { rollback_window: Duration::from_secs(3600) },
         reload: config::Reload { close_removed_after: None },
         listeners: vec![],
         pools: vec![],

@@ -6,6 +6,7 @@ mod drain;
 mod generations;
 mod look;
 mod rebalance;
+mod upgrade;
 
 use crate::{config::Address, pb};
 
@@ -50,6 +51,7 @@ impl Session<'_, '_> {
             Command::Rebalance { limit } => self.rebalance(limit).await,
             Command::LogLevel { level: None } => self.log_level().await,
             Command::LogLevel { level: Some(level) } => self.set_log_level(level).await,
+            Command::Upgrade(args) => self.upgrade(args).await,
             Command::Shutdown { now, deadline } => self.shutdown(now, deadline).await,
         }
         .map(|()| ExitStatus::Done)

@@ -53,9 +53,51 @@ fields!(pb::SetLogLevelResponse: previous);
 fields!(pb::RebalanceResponse: moved);
 fields!(pb::Moved: from, to, connections);
 fields!(pb::Event: at, kind, object, text, by);
+fields!(pb::KernelFigure: name, before, after);
 fields!(pb::UndrainResponse:);
 fields!(pb::StartListenerResponse:);
 fields!(pb::StopListenerResponse:);
+
+impl ToJson for pb::UpgradeProgress {
+    fn to_json(&self) -> Value {
+        use pb::upgrade_progress::Of;
+        match &self.of {
+            Some(Of::Reached(phase)) => json!({ "reached": phase.to_json() }),
+            Some(Of::Moved(moved)) => json!({ "moved": { "moved": moved.moved, "of": moved.of } }),
+            Some(Of::Ended(receipt)) => json!({ "ended": receipt.to_json() }),
+            None => json!({}),
+        }
+    }
+}
+
+impl ToJson for pb::UpgradePhase {
+    fn to_json(&self) -> Value {
+        json!({ "phase": self.phase, "at_seconds": self.at.to_json() })
+    }
+}
+
+impl ToJson for pb::UpgradeReceipt {
+    fn to_json(&self) -> Value {
+        json!({
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "by": self.by.to_json(),
+            "began_at": self.began_at.to_json(),
+            "took_seconds": self.took.to_json(),
+            "from_version": self.from_version,
+            "from_pid": self.from_pid,
+            "to_version": self.to_version,
+            "to_pid": self.to_pid,
+            "phases": self.phases.to_json(),
+            "sockets": self.sockets,
+            "moved": self.moved,
+            "drained": self.drained,
+            "lost": self.lost,
+            "longest_pause_seconds": self.longest_pause.to_json(),
+            "kernel": self.kernel.to_json(),
+        })
+    }
+}
 
 impl ToJson for pb::ShutdownResponse {
     fn to_json(&self) -> Value {

@@ -9,6 +9,7 @@ pub(crate) mod history;
 mod json;
 pub(crate) mod objects;
 pub(crate) mod progress;
+pub(crate) mod receipt;
 pub(crate) mod status;
 pub(crate) mod units;
 pub(crate) mod why;

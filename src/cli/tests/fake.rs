@@ -235,6 +235,29 @@ impl pb::admin_server::Admin for Fake {
         Ok(Response::new(answers(events())))
     }
 
+    type UpgradeStream = Answers<pb::UpgradeProgress>;
+
+    async fn upgrade(&self, request: Request<pb::UpgradeRequest>) -> Answer<Self::UpgradeStream> {
+        use pb::upgrade_progress::Of;
+        let request = self.see(request);
+        let millis = |millis: i32| Some(prost_types::Duration { seconds: 0, nanos: millis * 1_000_000 });
+        let phase = |phase: &str, at| Of::Reached(pb::UpgradePhase { phase: phase.to_owned(), at: millis(at) });
+        let refused = request.binary == "/bin/false";
+        let receipt = pb::UpgradeReceipt {
+            verdict: if refused { "refused" } else { "upgraded" }.to_owned(),
+            reason: if refused { "the new binary ended: it exited with status 1" } else { "" }.to_owned(),
+            from_version: "1.0.0".to_owned(),
+            from_pid: 41,
+            to_version: if refused { "" } else { "1.1.0" }.to_owned(),
+            to_pid: if refused { 0 } else { 42 },
+            took: millis(20),
+            moved: 3,
+            ..Default::default()
+        };
+        let steps = vec![phase("spawned", 1), phase("ready", 9), Of::Ended(Box::new(receipt))];
+        Ok(Response::new(answers(steps.into_iter().map(|of| pb::UpgradeProgress { of: Some(of) }).collect())))
+    }
+
     async fn shutdown(&self, request: Request<pb::ShutdownRequest>) -> Answer<pb::ShutdownResponse> {
         let deadline = self.see(request).deadline;
         Ok(Response::new(pb::ShutdownResponse { deadline: deadline.or_else(|| span(30, 0)) }))

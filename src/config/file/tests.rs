@@ -71,6 +71,7 @@ fn reads_every_key() {
     assert_eq!(config.log.target, LogTarget::File(PathBuf::from("/var/log/netd.log")));
     assert_eq!((config.log.level, config.log.format), (LogLevel::Debug, LogFormat::Json));
     assert_eq!(config.drain.timeout, Duration::from_secs(90));
+    assert_eq!(config.upgrade.rollback_window, Duration::from_secs(7200));
     assert_eq!(config.reload.close_removed_after, Some(Duration::from_secs(600)));
 
     let names: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();

@@ -18,8 +18,8 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use crate::{
     config::{Config, LogLevel},
     control::{
-        Binder, Clock, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, SystemBinder, Usage,
-        WorkerPort, testing::empty,
+        Begin, Binder, Clock, End, Handle, Hook, Pace, Prepared, Refusal, Reply, Request, Signal, Start, SystemBinder,
+        Usage, WorkerPort, testing::empty,
     },
     listen::{self, BindAddress, BindOptions, Bound, ListenSocket},
     metrics::WorkerShard,
@@ -42,7 +42,9 @@ pub(in crate::control) struct World {
     pub(in crate::control) reads: Arc<Mutex<u64>>,
     pub(in crate::control) hooks: Arc<Mutex<Vec<Hook>>>,
     pub(in crate::control) binder: FakeBinder,
-    run: JoinHandle<Result<(), String>>,
+    /// Upgrades that have begun; nobody tells their stories.
+    pub(in crate::control) stories: Arc<Mutex<Vec<Begin>>>,
+    run: JoinHandle<Result<End, String>>,
 }
 
 /// Short waits; heartbeats only where a test asks for them.
@@ -72,6 +74,9 @@ impl World {
         let source = Arc::new(Mutex::new(Ok(config.clone())));
         let (hooks, binder, reads) = (Arc::new(Mutex::new(Vec::new())), FakeBinder::default(), Arc::default());
         let start = start(config, pace, inherited, &source, &hooks, &binder, &reads);
+        let stories = Arc::<Mutex<Vec<Begin>>>::default();
+        let told = Arc::clone(&stories);
+        let start = Start { story: Box::new(move |begin| lock(&told).push(begin)), ..start };
         let spawned: Arc<Mutex<Vec<FakeWorker>>> = Arc::default();
         let hired = Arc::clone(&spawned);
         let (controller, handle) = Prepared::new(start)
@@ -86,7 +91,7 @@ impl World {
         let workers = lock(&spawned).clone();
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
-        Self { handle, signals, workers, spawned, source, reads, hooks, binder, run }
+        Self { handle, signals, workers, spawned, source, reads, hooks, binder, stories, run }
     }
 
     /// With the system's own sockets and workers.
@@ -98,7 +103,8 @@ impl World {
         let (controller, handle) = Prepared::new(start).unwrap().launch().unwrap();
         let (signals, receiver) = mpsc::channel(8);
         let run = tokio::spawn(controller.run(receiver));
-        Self { handle, signals, workers: Vec::new(), spawned: Arc::default(), source, reads, hooks, binder, run }
+        let (spawned, stories) = (Arc::default(), Arc::default());
+        Self { handle, signals, workers: Vec::new(), spawned, source, reads, hooks, binder, stories, run }
     }
 
     pub(in crate::control) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Refusal> {
@@ -133,6 +139,11 @@ impl World {
 
     /// Waits until the Controller has returned.
     pub(in crate::control) async fn ended(self) -> Result<(), String> {
+        self.end().await.map(|_| ())
+    }
+
+    /// Waits until the Controller has returned.
+    pub(in crate::control) async fn end(self) -> Result<End, String> {
         tokio::time::timeout(Duration::from_secs(10), self.run).await.expect("the end").expect("no panic")
     }
 }
@@ -181,6 +192,8 @@ fn start(
         version: "0.0.0".to_owned(),
         first_sequence: 1,
         pace,
+        story: Box::new(drop),
+        inheritance: None,
     }
 }
 
@@ -423,7 +436,7 @@ impl WorkerPort for FakeWorker {
         &self.settings
     }
 
-    fn shard(&self) -> &WorkerShard {
+    fn shard(&self) -> &Arc<WorkerShard> {
         &self.shard
     }
 

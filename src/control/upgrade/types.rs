@@ -85,6 +85,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Every verdict.
+    pub const ALL: [Self; 4] = [Self::Upgraded, Self::Draining, Self::Refused, Self::Reverted];
+
     /// The word of the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -97,7 +100,7 @@ impl Verdict {
 }
 
 /// The proof of an upgrade.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// How it ended.
     pub verdict: Verdict,
@@ -150,6 +153,10 @@ pub struct Will {
     pub log_level: Option<String>,
     /// What was counted so far.
     pub ledger: Ledger,
+    /// Of the latest upgrades, oldest first.
+    pub receipts: Vec<Receipt>,
+    /// Upgrades so far, by verdict.
+    pub upgrades: Vec<(Verdict, u64)>,
 }
 
 /// Overrides in force, by object.
@@ -174,6 +181,9 @@ pub struct ListenerSockets {
     pub address: String,
     /// The address in fact bound.
     pub bound: String,
+    /// The listener and its pool as TOML, should the successor not have it;
+    /// empty: not known.
+    pub settings: String,
     /// How they came to be, which decides how they end.
     pub origin: SocketOrigin,
     /// In order of the workers that served them; a Unix-domain or inherited

@@ -150,3 +150,33 @@ fn a_low_port_is_served_by_workers_that_came_later() {
         Client::connect(address).echo(b"after the stop");
     }
 }
+
+#[test]
+fn an_upgrade_keeps_a_low_port_without_root() {
+    if !is_root("giving up root") {
+        return;
+    }
+    let address = low_port().expect("a free low port");
+    // Its place in the tree may not be open to everybody.
+    let setup = Setup::config(&config(address, ""));
+    let binary = setup.path("netd");
+    fs::copy(env!("CARGO_BIN_EXE_netd"), &binary).expect("a copy");
+    let mut daemon = setup.detach();
+    let mut client = Client::connect(address);
+    client.echo(b"before");
+    let binary = binary.to_str().expect("UTF-8").to_owned();
+    for args in [&["--binary", &binary][..], &[]] {
+        daemon.upgrade(args);
+        is_nobody(&daemon);
+        client.echo(b"after");
+        Client::connect(address).echo(b"new");
+    }
+    // The address is kept for good, also by the successor.
+    daemon.ask(&["stop", "low"]);
+    daemon.upgrade(&[]);
+    daemon.ask(&["start", "low"]);
+    Client::connect(address).echo(b"again");
+    daemon.ask(&["drain", "--deadline", "10ms"]);
+    daemon.ask(&["undrain"]);
+    Client::connect(address).echo(b"and again");
+}

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
+    time::Duration,
 };
 
 use nix::{
@@ -219,6 +220,35 @@ impl Daemon {
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
         eventually("netd ends", || self.try_wait())
+    }
+
+    /// Upgrades, and goes on as the successor. The old process must end in
+    /// order, within a second.
+    #[track_caller]
+    pub(crate) fn upgrade(&mut self, args: &[&str]) -> Value {
+        let asked = [&["upgrade", "-o", "json"], args].concat();
+        let told = self.ask(&asked).json_lines();
+        let receipt = told.last().map(|last| last["ended"].clone()).unwrap_or_default();
+        assert_eq!(receipt["verdict"], "upgraded", "{receipt}");
+        self.succeeded(receipt["to_pid"].as_i64().expect("the successor's process id"));
+        receipt
+    }
+
+    /// Another process is the daemon now.
+    #[track_caller]
+    pub(crate) fn succeeded(&mut self, pid: i64) {
+        let old = std::mem::replace(&mut self.process, Process(i32::try_from(pid).expect("a process id")));
+        let second = Duration::from_secs(1);
+        match self.child.take() {
+            Some(mut child) => {
+                let ended = super::clock::within(second, || child.try_wait().expect("a child to wait for"));
+                assert_eq!(ended.and_then(|status| status.code()), Some(0), "the old process ends with 0");
+            }
+            None => {
+                let gone = super::clock::within(second, || (!old.is_alive()).then_some(()));
+                assert!(gone.is_some(), "the old process {} is still there", old.0);
+            }
+        }
     }
 
     pub(crate) fn fds(&self) -> usize {

@@ -1,0 +1,216 @@
+//! There and back, and what is not understood.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    time::{Duration, SystemTime},
+};
+
+use proptest::{collection::vec, option, prelude::*};
+use prost::Message as _;
+
+use super::*;
+use crate::{
+    control::{
+        EndpointLedger, EndpointOverride, Ledger, ListenerLedger, ListenerOverride, Override, Overrides, PoolLedger,
+        PoolOverride, Target, Will, WorkerLedger,
+    },
+    handover::{
+        moment::Moments,
+        tests::fakes::{connection, dial, mixed, pipe, session, tunnel},
+    },
+    metrics::HistogramSnapshot,
+    worker::Held,
+};
+
+fn time() -> impl Strategy<Value = SystemTime> {
+    (0u64..4_000_000_000_000).prop_map(|millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
+}
+
+fn provenance() -> impl Strategy<Value = Provenance> {
+    (".*", ".*").prop_map(|(who, why)| Provenance { who, why })
+}
+
+fn overriding<V: std::fmt::Debug>(value: impl Strategy<Value = V>) -> impl Strategy<Value = Override<V>> {
+    (value, provenance(), time(), option::of(time())).prop_map(|(value, by, set_at, expires_at)| Override {
+        value,
+        by,
+        set_at,
+        expires_at,
+    })
+}
+
+fn name() -> &'static str {
+    "[a-z]{1,8}"
+}
+
+fn overrides() -> impl Strategy<Value = Overrides> {
+    let listener = || overriding(prop_oneof![Just(ListenerOverride::Stopped), Just(ListenerOverride::Draining)]);
+    let endpoint = overriding(prop_oneof![
+        any::<u16>().prop_map(EndpointOverride::Weight),
+        Just(EndpointOverride::Draining),
+        Just(EndpointOverride::Maintenance)
+    ]);
+    (
+        option::of(listener()),
+        vec((name(), listener()), 0..3),
+        vec((name(), overriding(Just(PoolOverride::Draining))), 0..3),
+        vec(((name(), name()), endpoint), 0..3),
+    )
+        .prop_map(|(daemon, listeners, pools, endpoints)| Overrides { daemon, listeners, pools, endpoints })
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    prop_oneof![
+        Just(Target::Daemon),
+        name().prop_map(Target::Listener),
+        name().prop_map(Target::Pool),
+        (name(), name()).prop_map(|(pool, endpoint)| Target::Endpoint(pool, endpoint)),
+    ]
+}
+
+fn histogram() -> impl Strategy<Value = HistogramSnapshot> {
+    (any::<prop::sample::Index>(), any::<u64>(), any::<u64>()).prop_map(|(index, count, sum_micros)| {
+        let mut histogram = HistogramSnapshot { sum_micros, ..HistogramSnapshot::default() };
+        let index = index.index(histogram.buckets.len());
+        histogram.buckets[index] = count;
+        histogram
+    })
+}
+
+fn ledger() -> impl Strategy<Value = Ledger> {
+    let worker = (any::<[u64; 3]>(), histogram()).prop_map(|([turns, events, accepted], turn_time)| WorkerLedger {
+        turns,
+        events,
+        accepted,
+        turn_time,
+    });
+    let listener = (any::<[u64; 5]>(), vec(((name(), name(), name()), any::<u64>()), 0..3), histogram()).prop_map(
+        |([accepted, bytes_from_downstream, bytes_to_downstream, accept_errors, accept_pauses], closed, duration)| {
+            ListenerLedger {
+                accepted,
+                bytes_from_downstream,
+                bytes_to_downstream,
+                accept_errors,
+                accept_pauses,
+                closed,
+                duration,
+            }
+        },
+    );
+    let pool = any::<[u64; 2]>().prop_map(|[no_endpoint, retries]| PoolLedger { no_endpoint, retries });
+    let endpoint = (any::<[u64; 4]>(), option::of((any::<u64>(), time())), option::of(time()), histogram()).prop_map(
+        |([connected, to, from, connect_failures], last_failure, last_success_at, connect_time)| EndpointLedger {
+            connected,
+            bytes_to_upstream: to,
+            bytes_from_upstream: from,
+            connect_failures,
+            last_failure,
+            last_success_at,
+            connect_time,
+        },
+    );
+    (
+        vec(worker, 0..3),
+        vec((name(), listener), 0..3),
+        vec((name(), pool), 0..3),
+        vec(((name(), name()), endpoint), 0..3),
+        any::<(u64, u64)>(),
+        any::<(u64, u64, u64)>(),
+    )
+        .prop_map(|(workers, listeners, pools, endpoints, reloads, departed)| Ledger {
+            workers,
+            listeners,
+            pools,
+            endpoints,
+            reloads,
+            departed,
+        })
+}
+
+proptest! {
+    #[test]
+    fn a_will_there_and_back(
+        generation: u64,
+        times in (time(), time()),
+        overrides in overrides(),
+        drains in vec((target(), option::of(any::<u64>().prop_map(Duration::from_nanos)), provenance()), 0..3),
+        log_level in option::of(name()),
+        ledger in ledger(),
+    ) {
+        let (applied_at, started_at) = times;
+        let (receipts, upgrades) = (Vec::new(), vec![(crate::control::Verdict::Refused, generation)]);
+        let will = Will { generation, applied_at, started_at, overrides, drains, log_level, ledger, receipts, upgrades };
+        let bytes = to_will(&will).encode_to_vec();
+        let back = from_will(pb::Will::decode(bytes.as_slice()).unwrap()).unwrap();
+        prop_assert_eq!(format!("{will:?}"), format!("{back:?}"));
+    }
+
+    #[test]
+    fn mutated_wills_and_connections_break_nothing(
+        id in 0u64..4,
+        changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let moving = mixed(id);
+        let mut fds = Vec::new();
+        let moments = Moments::read();
+        let mut bytes = to_connection(&moving, moments, &mut fds).encode_to_vec();
+        for (index, byte) in &changes {
+            let index = index.index(bytes.len());
+            bytes[index] = *byte;
+        }
+        if let Ok(message) = pb::Connection::decode(bytes.as_slice()) {
+            let own: Vec<OwnedFd> = fds.iter().map(|fd| fd.try_clone_to_owned().unwrap()).collect();
+            let _ = from_connection(message, moments, own);
+        }
+        let mut bytes = to_will(&crate::handover::tests::fakes::will()).encode_to_vec();
+        for (index, byte) in &changes {
+            let index = index.index(bytes.len());
+            bytes[index] = *byte;
+        }
+        if let Ok(message) = pb::Will::decode(bytes.as_slice()) {
+            let _ = from_will(message);
+        }
+    }
+}
+
+#[test]
+fn a_connection_of_every_kind_there_and_back() {
+    let stages =
+        [tunnel(Held::Bytes(b"up".to_vec()), pipe(b"down")), tunnel(pipe(b""), pipe(b"x")), dial(), session(9)];
+    for (id, stage) in (0..).zip(stages) {
+        let (moving, _client) = connection(id, stage);
+        let mut fds = Vec::new();
+        let moments = Moments::read();
+        let message = to_connection(&moving, moments, &mut fds);
+        assert_eq!((message.fds as usize, fds.len()), (moving.parcel.fds(), moving.parcel.fds()));
+        let own = |count: usize| fds.iter().take(count).map(|fd| fd.try_clone_to_owned().unwrap()).collect::<Vec<_>>();
+        assert!(from_connection(message.clone(), moments, own(fds.len() - 1)).is_err());
+        let mut many = own(fds.len());
+        many.push(moving.parcel.downstream.socket.as_fd().try_clone_to_owned().unwrap());
+        assert!(from_connection(message.clone(), moments, many).is_err());
+        let back = from_connection(message.clone(), moments, own(fds.len())).unwrap();
+        let mut again = Vec::new();
+        assert_eq!(to_connection(&back, moments, &mut again), message);
+    }
+}
+
+#[test]
+fn an_override_that_is_not_understood_is_an_error() {
+    let unknown = pb::Override {
+        target: Some(pb::Target { pool: "db".to_owned(), ..Default::default() }),
+        value: "upside-down".to_owned(),
+        set_at: Some(SystemTime::UNIX_EPOCH.into()),
+        ..Default::default()
+    };
+    let mut will = to_will(&crate::handover::tests::fakes::will());
+    will.overrides = Some(pb::Overrides { each: vec![unknown] });
+    assert_eq!(from_will(will).unwrap_err().to_string(), "pool/db cannot be `upside-down`");
+}
+
+#[test]
+fn a_histogram_of_more_buckets_loses_no_count() {
+    let buckets = vec![1; 100];
+    let worker = pb::WorkerLedger { turn_time: Some(pb::Histogram { buckets, sum_micros: 5 }), ..Default::default() };
+    let ledger = from_ledger(pb::Ledger { workers: vec![worker], ..Default::default() }).unwrap();
+    assert_eq!(ledger.workers[0].turn_time.count(), 100);
+}

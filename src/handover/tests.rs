@@ -1,0 +1,5 @@
+//! Both stories over a real socket pair, and everything that can end them.
+
+mod cells;
+pub(super) mod fakes;
+mod stories;

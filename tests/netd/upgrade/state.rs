@@ -1,0 +1,105 @@
+//! What is known of the world goes on: counters, overrides, drains.
+
+use super::{config, serving};
+use crate::support::{Origin, Setup, eventually};
+
+#[test]
+fn counters_go_on() {
+    let origin = Origin::echoing();
+    let mut daemon = serving(&origin);
+    let mut client = daemon.connect("front");
+    for _ in 0..5 {
+        daemon.connect("echo").echo(b"counted");
+    }
+    client.echo(b"twelve bytes");
+    eventually("the sessions end", || {
+        (daemon.metrics().sum("netd_listener_connections_active", &[]) == 1.0).then_some(())
+    });
+    let before = daemon.metrics();
+    let started = daemon.status()["started_at"].clone();
+    daemon.upgrade(&[]);
+    let after = daemon.metrics();
+    for sample in &before.samples {
+        let family = sample.name.trim_end_matches("_bucket").trim_end_matches("_count").trim_end_matches("_sum");
+        let kind = before.kinds.get(&sample.name).or_else(|| before.kinds.get(family)).map(String::as_str);
+        if !matches!(kind, Some("counter" | "histogram")) || sample.name == "process_cpu_seconds_total" {
+            continue;
+        }
+        let labels: Vec<(&str, &str)> = sample.labels.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let now = after.one(&sample.name, &labels);
+        assert!(now >= sample.value, "{} {labels:?} went back: {} -> {now}", sample.name, sample.value);
+    }
+    let accepted =
+        |page: &crate::support::exposition::Exposition| page.sum("netd_listener_connections_accepted_total", &[]);
+    assert_eq!((accepted(&before), accepted(&after)), (6.0, 6.0));
+    assert_eq!(after.sum("netd_listener_connections_active", &[]), 1.0, "gauges are not counted twice");
+    assert_eq!(daemon.status()["started_at"], started);
+    assert_eq!(after.one("netd_upgrades_total", &[("verdict", "upgraded")]), 1.0);
+    daemon.upgrade(&[]);
+    assert_eq!(daemon.metrics().one("netd_upgrades_total", &[("verdict", "upgraded")]), 2.0);
+    client.echo(b"on");
+}
+
+#[test]
+fn overrides_go_on_with_who_and_why() {
+    let origin = Origin::echoing();
+    let mut daemon = serving(&origin);
+    let address = origin.address.to_string();
+    daemon.ask(&["set", "back", &address, "--weight", "7", "--for", "1h", "--who", "anna", "--why", "T-1"]);
+    daemon.ask(&["stop", "echo", "--who", "bob"]);
+    daemon.ask(&["log-level", "debug"]);
+    let before = (daemon.endpoint("back", 0)["override"].clone(), daemon.listener("echo")["override"].clone());
+    assert_eq!(before.0["by"]["why"], "T-1");
+    daemon.upgrade(&[]);
+    let after = (daemon.endpoint("back", 0)["override"].clone(), daemon.listener("echo")["override"].clone());
+    assert_eq!(before, after);
+    assert_eq!(daemon.status()["log_level"], "debug");
+    assert_eq!(daemon.listener("echo")["state"], "stopped");
+    daemon.ask(&["start", "echo"]);
+    daemon.connect("echo").echo(b"again");
+}
+
+#[test]
+fn a_drain_goes_on_and_ends() {
+    let origin = Origin::echoing();
+    let mut daemon = serving(&origin);
+    let mut client = daemon.connect("front");
+    client.echo(b"open");
+    let address = origin.address.to_string();
+    let mut drain = daemon
+        .netctl_command(&["drain", "endpoint", "back", &address, "--no-deadline"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("netctl");
+    eventually("it drains", || (daemon.endpoint("back", 0)["state"] == "draining").then_some(()));
+    daemon.upgrade(&[]);
+    let _ = drain.wait();
+    assert_eq!(daemon.endpoint("back", 0)["state"], "draining");
+    client.echo(b"still open");
+    client.finish();
+    drop(client);
+    daemon.logs("drained: ");
+    daemon.ask(&["undrain", "endpoint", "back", &address]);
+    daemon.connect("front").echo(b"up");
+}
+
+#[test]
+fn the_number_of_workers_follows_the_configuration() {
+    let origin = Origin::echoing();
+    let text = |count: u32| config(&origin, &format!("[workers]\ncount = {count}\n"));
+    let mut daemon = Setup::config(&text(2)).start();
+    let mut clients: Vec<_> = (0..12).map(|_| daemon.connect("front")).collect();
+    for count in [5, 1, 3] {
+        // Ports that the kernel chose must be kept: by name and address they are the same.
+        daemon.rewrite(&text(count));
+        daemon.upgrade(&[]);
+        assert_eq!(daemon.status()["workers"].as_array().map(Vec::len), Some(count as usize));
+        clients.iter_mut().for_each(|client| client.echo(b"moved"));
+        clients.extend((0..12).map(|_| daemon.connect("front")));
+        clients.iter_mut().for_each(|client| client.echo(b"all"));
+    }
+    let open = daemon.json(&["status"])["workers"].as_array().cloned().unwrap_or_default();
+    let open: Vec<u64> = open.iter().filter_map(|worker| worker["active"].as_u64()).collect();
+    assert!(open.iter().all(|&each| each > 0), "connections are spread: {open:?}");
+}
