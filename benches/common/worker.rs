@@ -43,6 +43,7 @@ impl Relay {
                 mode: 0o666,
                 owner: None,
                 rebind: false,
+                tcp: Default::default(),
             },
             1,
         )
@@ -73,6 +74,9 @@ fn pool(origin: SocketAddr) -> PoolSpec {
         endpoints: Vec::new(),
         connect_timeout: Duration::from_secs(5),
         retries: 0,
+        send_proxy: Default::default(),
+        source: Default::default(),
+        tcp: Default::default(),
     };
     let endpoint = EndpointSpec { id: EndpointId(1), address, weight: 1, counters: Arc::<EndpointShard>::default() };
     PoolSpec { id: POOL, config: Arc::new(config), endpoints: vec![endpoint], counters: Arc::<PoolShard>::default() }
@@ -88,6 +92,8 @@ fn listener(address: SocketAddr) -> ListenerSpec {
         idle_timeout: Some(Duration::from_secs(3600)),
         mode: 0o666,
         accelerate: Accelerate::Auto,
+        proxy: Default::default(),
+        tcp: Default::default(),
     };
     let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
     ListenerSpec { id: ListenerId(1), config: Arc::new(config), pool: Some(POOL), counters }

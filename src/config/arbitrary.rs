@@ -1,18 +1,25 @@
 //! Any valid configuration, for property tests.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
-use proptest::{collection::vec, option, prelude::*, sample::select};
+use proptest::{
+    collection::vec,
+    option,
+    prelude::*,
+    sample::{select, subsequence},
+};
 
 use crate::config::{
-    Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Pool, Process, Protocol, Rebalance, Reload, Upgrade, Workers,
+    Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Keepalive, Listener, Log, LogFormat, LogLevel,
+    LogTarget, Metrics, Pool, Process, Protocol, Proxy, ProxyTlv, ProxyVersions, Rebalance, Reload, SendProxy, Source,
+    Tcp, Trusted, Untrusted, Upgrade, Workers,
 };
+use crate::limit::Network;
 
 /// Any valid configuration. Names and addresses are made unique by number.
 pub(super) fn config() -> impl Strategy<Value = Config> {
@@ -166,8 +173,9 @@ fn listener() -> impl Strategy<Value = Listener> {
     ];
     let idle_timeout = option::of(duration(1, 365 * 86_400_000));
     let accelerate = select(vec![Accelerate::Auto, Accelerate::Splice, Accelerate::Off]);
-    (name(), address(), protocol, 1..=65_535_u32, any::<bool>(), idle_timeout, 0..=0o777_u32, accelerate).prop_map(
-        |(name, address, protocol, backlog, v6only, idle_timeout, mode, accelerate)| {
+    let real = (proxy(), tcp(false));
+    (name(), address(), protocol, 1..=65_535_u32, any::<bool>(), idle_timeout, 0..=0o777_u32, accelerate, real)
+        .prop_map(|(name, address, protocol, backlog, v6only, idle_timeout, mode, accelerate, (proxy, tcp))| {
             let relays = matches!(protocol, Protocol::Tcp { .. });
             let ipv6 = matches!(address, Address::Inet(address) if address.is_ipv6());
             let unix = matches!(address, Address::Unix(_));
@@ -180,15 +188,91 @@ fn listener() -> impl Strategy<Value = Listener> {
                 idle_timeout,
                 mode: if unix { mode } else { 0o666 },
                 accelerate: if relays { accelerate } else { Accelerate::Auto },
+                proxy: if unix {
+                    Proxy { trusted: Trusted::default(), untrusted: Untrusted::Refuse, ..proxy }
+                } else {
+                    proxy
+                },
+                tcp: if unix { Tcp::default() } else { tcp },
+            }
+        })
+}
+
+fn pool() -> impl Strategy<Value = Pool> {
+    let endpoint = (address(), 0..=1000_u16).prop_map(|(address, weight)| Endpoint { address, weight });
+    let real = (send_proxy(), source(), tcp(true));
+    (name(), vec(endpoint, 1..6), duration(1, 3_600_000), 0..=16_u8, real).prop_map(
+        |(name, endpoints, connect_timeout, retries, (send_proxy, source, tcp))| Pool {
+            name,
+            endpoints,
+            connect_timeout,
+            retries,
+            send_proxy,
+            source,
+            tcp,
+        },
+    )
+}
+
+fn proxy() -> impl Strategy<Value = Proxy> {
+    let accept = select(ProxyVersions::ALL.to_vec());
+    let network = any::<(u32, u128, bool, u8)>().prop_filter_map("prefix", |(v4, v6, wide, prefix)| {
+        let ip: IpAddr = if wide { Ipv6Addr::from_bits(v6).into() } else { Ipv4Addr::from_bits(v4).into() };
+        Network::new(ip, if wide { prefix % 129 } else { prefix % 33 })
+    });
+    let untrusted = select(Untrusted::ALL.to_vec());
+    (accept, vec(network, 1..5), untrusted, duration(1, 3_600_000)).prop_map(|(accept, trusted, untrusted, timeout)| {
+        match accept {
+            ProxyVersions::Off => Proxy::default(),
+            _ => Proxy { accept, trusted: trusted.into_iter().collect(), untrusted, timeout },
+        }
+    })
+}
+
+fn tcp(pool: bool) -> impl Strategy<Value = Tcp> {
+    let seconds = |most: u64| option::of((1..=most).prop_map(Duration::from_secs));
+    let keepalive = (seconds(32_767), seconds(32_767), option::of(1..=127_u32))
+        .prop_map(|(idle, interval, count)| Keepalive { idle, interval, count });
+    let timing = (option::of(keepalive), option::of(duration(1, 24 * 86_400_000)), seconds(3600));
+    let size = || option::of(4096..=1_u32 << 30);
+    let flags = (option::of(any::<bool>()), option::of(1..=65_535_u32), any::<bool>());
+    let marks = (option::of(1..=u32::MAX), option::of(0..=63_u8));
+    let word = || option::of("[!-.0-~]{1,15}");
+    (timing, flags, size(), size(), marks, word(), word()).prop_map(
+        move |(timing, flags, receive_buffer, send_buffer, (mark, dscp), interface, congestion)| {
+            let ((keepalive, user_timeout, defer_accept), (nodelay, fast_open, mptcp)) = (timing, flags);
+            Tcp {
+                keepalive,
+                user_timeout,
+                nodelay,
+                defer_accept: defer_accept.filter(|_| !pool),
+                fast_open: if pool { fast_open.map(|_| 1) } else { fast_open },
+                mptcp,
+                receive_buffer,
+                send_buffer,
+                mark,
+                interface,
+                dscp,
+                congestion,
             }
         },
     )
 }
 
-fn pool() -> impl Strategy<Value = Pool> {
-    let endpoint = (address(), 0..=1000_u16).prop_map(|(address, weight)| Endpoint { address, weight });
-    (name(), vec(endpoint, 1..6), duration(1, 3_600_000), 0..=16_u8)
-        .prop_map(|(name, endpoints, connect_timeout, retries)| Pool { name, endpoints, connect_timeout, retries })
+fn send_proxy() -> impl Strategy<Value = SendProxy> {
+    let version = select(vec![ProxyVersions::Off, ProxyVersions::V1, ProxyVersions::V2]);
+    (version, subsequence(ProxyTlv::ALL.to_vec(), 0..=5)).prop_map(|(version, tlvs)| SendProxy {
+        version,
+        tlvs: if version == ProxyVersions::V2 { tlvs } else { Vec::new() },
+    })
+}
+
+fn source() -> impl Strategy<Value = Source> {
+    prop_oneof![
+        Just(Source::Auto),
+        Just(Source::Client),
+        (1..=u32::MAX).prop_map(|bits| Source::Address(Ipv4Addr::from_bits(bits).into())),
+    ]
 }
 
 fn name() -> impl Strategy<Value = String> {

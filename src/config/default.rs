@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::
 
 use crate::config::{
     Accelerate, Address, Admin, AdminSocket, Config, Drain, Endpoint, Listener, Log, LogFormat, LogLevel, LogTarget,
-    Metrics, Pool, Process, Protocol, Rebalance, Reload, Upgrade, Workers,
+    Metrics, Pool, Process, Protocol, Proxy, Rebalance, Reload, SendProxy, Source, Tcp, Upgrade, Workers,
 };
 
 /// What a `respond` listener sends unless told otherwise.
@@ -95,6 +95,8 @@ pub(super) fn listener(name: &str, address: Address, protocol: Protocol) -> List
         idle_timeout: Some(IDLE_TIMEOUT),
         mode: SOCKET_MODE,
         accelerate: Accelerate::default(),
+        proxy: Proxy::default(),
+        tcp: Tcp::default(),
     }
 }
 
@@ -105,6 +107,9 @@ pub(super) fn pool(name: &str, addresses: impl IntoIterator<Item = Address>) -> 
         endpoints: addresses.into_iter().map(|address| Endpoint { address, weight: WEIGHT }).collect(),
         connect_timeout: CONNECT_TIMEOUT,
         retries: RETRIES,
+        send_proxy: SendProxy::default(),
+        source: Source::Auto,
+        tcp: Tcp::default(),
     }
 }
 

@@ -11,13 +11,31 @@ use crate::config::{
         BACKLOG, BACKLOG_RANGE, CONNECT_TIMEOUT, CONNECT_TIMEOUT_RANGE, DEFAULT_TEXT, IDLE_TIMEOUT, IDLE_TIMEOUT_RANGE,
         MAX_ENDPOINTS, MAX_LISTENERS, MAX_POOLS, MAX_TEXT, RETRIES, RETRIES_RANGE, SOCKET_MODE, WEIGHT, WEIGHT_RANGE,
     },
+    proxy,
     reader::{Reader, Section, Value},
+    tcp::{self, Side},
     values::{Word, Wrong, accelerate, address, name, protocol, quote},
 };
 
-pub(super) const LISTENER_KEYS: &[&str] =
-    &["name", "address", "protocol", "pool", "backlog", "v6only", "idle_timeout", "text", "mode", "accelerate"];
-pub(super) const POOL_KEYS: &[&str] = &["name", "endpoints", "connect_timeout", "retries"];
+pub(super) const LISTENER_KEYS: &[&str] = &[
+    "name",
+    "address",
+    "protocol",
+    "pool",
+    "backlog",
+    "v6only",
+    "idle_timeout",
+    "text",
+    "mode",
+    "accelerate",
+    "proxy_protocol",
+    "proxy_trusted",
+    "proxy_untrusted",
+    "proxy_timeout",
+    "tcp",
+];
+pub(super) const POOL_KEYS: &[&str] =
+    &["name", "endpoints", "connect_timeout", "retries", "send_proxy", "send_proxy_tlvs", "source", "tcp"];
 const ENDPOINT_KEYS: &[&str] = &["address", "weight"];
 const ENDPOINTS_EXAMPLE: &str = r#"["127.0.0.1:9000", "127.0.0.1:9001"]"#;
 
@@ -130,6 +148,8 @@ fn listener(
     let mode = section.optional(reader, "mode", SOCKET_MODE, Reader::octal);
     let accelerate =
         section.optional(reader, "accelerate", Accelerate::Auto, |reader, value| reader.parsed(value, accelerate));
+    let proxy = proxy::proxy(reader, &section, address.as_ref());
+    let tcp = tcp::tcp(reader, &section, Side::Listener);
     if let Some(address) = &address {
         unfit_for_address(reader, &section, address);
     }
@@ -150,6 +170,8 @@ fn listener(
             idle_timeout,
             mode,
             accelerate,
+            proxy,
+            tcp,
         })
     };
     (listener(), facts)
@@ -207,6 +229,10 @@ fn unfit_for_address(reader: &mut Reader<'_>, section: &Section<'_>, address: &A
         let help = "remove this line; only a Unix socket is a file with a mode";
         reader.problem(value.key_span, "`mode` belongs to Unix sockets only", help.to_owned());
     }
+    if let Some(value) = section.get("tcp").filter(|_| matches!(address, Address::Unix(_))) {
+        let help = "remove this table; a Unix socket has no such options";
+        reader.problem(value.key_span, "`tcp` belongs to IP addresses only", help.to_owned());
+    }
 }
 
 fn pool(
@@ -242,8 +268,13 @@ fn pool(
     });
     let retries =
         section.optional(reader, "retries", u64::from(RETRIES), |reader, value| reader.integer(value, &RETRIES_RANGE));
-    let pool =
-        || Some(Pool { name: name?, endpoints: endpoints?, connect_timeout, retries: u8::try_from(retries).ok()? });
+    let send_proxy = proxy::send_proxy(reader, &section);
+    let source = proxy::source(reader, &section);
+    let tcp = tcp::tcp(reader, &section, Side::Pool);
+    let pool = || {
+        let (name, endpoints, retries) = (name?, endpoints?, u8::try_from(retries).ok()?);
+        Some(Pool { name, endpoints, connect_timeout, retries, send_proxy, source, tcp })
+    };
     (pool(), facts)
 }
 

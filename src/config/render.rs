@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use crate::config::{
     Address, AdminSocket, Config, Listener, LogFormat, LogTarget, Pool, Protocol, format_duration, format_size,
+    proxy::{self, Line},
     substitute::escape,
+    tcp::{self, Side},
 };
 
 impl Config {
@@ -95,6 +97,21 @@ impl Writer {
             Address::Unix(_) => self.text("mode", &format!("0o{:03o}", listener.mode)),
         }
         self.text("idle_timeout", &listener.idle_timeout.map_or_else(|| "off".to_owned(), format_duration));
+        let unix = matches!(listener.address, Address::Unix(_));
+        self.lines(&proxy::listener_lines(&listener.proxy, unix));
+        self.table("listener.tcp", &tcp::lines(&listener.tcp, Side::Listener));
+    }
+
+    /// A table, if it has lines; nothing of its owner may follow.
+    fn table(&mut self, name: &str, lines: &[Line]) {
+        if !lines.is_empty() {
+            let _ = writeln!(self.0, "[{name}]");
+            self.lines(lines);
+        }
+    }
+
+    fn lines(&mut self, lines: &[Line]) {
+        lines.iter().for_each(|(key, value)| self.pair(key, value));
     }
 
     fn pool(&mut self, pool: &Pool) {
@@ -108,6 +125,8 @@ impl Writer {
         self.0.push_str("]\n");
         self.text("connect_timeout", &format_duration(pool.connect_timeout));
         self.pair("retries", pool.retries);
+        self.lines(&proxy::pool_lines(&pool.send_proxy, pool.source));
+        self.table("pool.tcp", &tcp::lines(&pool.tcp, Side::Pool));
     }
 
     fn section(&mut self, note: &str, name: &str) {
@@ -152,7 +171,7 @@ pub(super) fn log_format(format: LogFormat) -> &'static str {
 }
 
 /// A TOML basic string, safe from substitution.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut out = String::from('"');
     for c in escape(text).chars() {
         match c {

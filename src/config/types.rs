@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crate::config::{Proxy, SendProxy, Source, Tcp};
+
 /// A whole, valid configuration. Crosses threads as an immutable `Arc`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -244,6 +246,10 @@ pub struct Listener {
     pub mode: u32,
     /// How bytes of a relay are moved; `Auto` for protocols that do not relay.
     pub accelerate: Accelerate,
+    /// Whether connections begin with a PROXY header.
+    pub proxy: Proxy,
+    /// Options of the sockets, for IP addresses.
+    pub tcp: Tcp,
 }
 
 /// How the bytes of a relayed connection are moved.
@@ -321,6 +327,12 @@ pub struct Pool {
     /// Further endpoints tried after a failed connect, before the client sees
     /// anything. 0 to 16, default 2.
     pub retries: u8,
+    /// The PROXY header that endpoints get.
+    pub send_proxy: SendProxy,
+    /// Where connections to endpoints come from, for IP addresses.
+    pub source: Source,
+    /// Options of sockets to endpoints with IP addresses.
+    pub tcp: Tcp,
 }
 
 /// One upstream address.

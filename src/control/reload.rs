@@ -17,6 +17,7 @@ use super::{
     state::{Lifted, State},
     told::Told,
     trial::Trial,
+    upstreams,
 };
 use crate::config::{self, Config, Difference, ListenerChange};
 
@@ -63,7 +64,7 @@ impl<P: WorkerPort> Controller<P> {
             let obstacle = self.sockets.obstacle(listener, &ours)?;
             Some(format!("{}: {obstacle}", names::listener(&listener.name)))
         });
-        plan::obstacles(difference).into_iter().chain(sockets).collect()
+        plan::obstacles(difference).into_iter().chain(sockets).chain(upstreams::refused_of(difference)).collect()
     }
 
     /// Applies a candidate; answers when every worker has it in force.

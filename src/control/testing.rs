@@ -55,7 +55,15 @@ pub(super) fn echo(name: &str, address: &str) -> Arc<Listener> {
 pub(super) fn pool(name: &str, endpoints: &[(&str, u16)]) -> Arc<Pool> {
     let endpoints =
         endpoints.iter().map(|&(address, weight)| Endpoint { address: address.parse().unwrap(), weight }).collect();
-    Arc::new(Pool { name: name.to_owned(), endpoints, connect_timeout: Duration::from_secs(5), retries: 2 })
+    Arc::new(Pool {
+        name: name.to_owned(),
+        endpoints,
+        connect_timeout: Duration::from_secs(5),
+        retries: 2,
+        send_proxy: Default::default(),
+        source: Default::default(),
+        tcp: Default::default(),
+    })
 }
 
 pub(super) fn by(who: &str) -> Provenance {
@@ -72,5 +80,7 @@ fn listener(name: &str, address: &str, protocol: Protocol) -> Arc<Listener> {
         idle_timeout: None,
         mode: 0o666,
         accelerate: Default::default(),
+        proxy: Default::default(),
+        tcp: Default::default(),
     })
 }

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     config::Protocol,
     listen::ListenSocket,
-    protocol::{Discard, Echo, Relay, Session},
+    protocol::{CloseReason, Discard, Echo, Relay, Session},
     reactor::Turn,
     slots::SlotId,
     sys::socket::{self, Socket},
@@ -20,6 +20,7 @@ use crate::{
     worker::{
         command::{ListenerSpec, Reply},
         conn::{Conn, Origin},
+        identify::{Beginning, beginning},
         key::{Key, Side},
         run::Worker,
     },
@@ -209,6 +210,7 @@ impl Worker {
                         listener: listener.spec.id,
                         source,
                         counters: std::sync::Arc::clone(&listener.spec.counters),
+                        via: None,
                     };
                     self.admit(slot, stream, origin, fds, turn);
                 }
@@ -240,6 +242,10 @@ impl Worker {
                 Session::Relay(Relay::new(retries))
             }
         };
+        let (session, refused) = match beginning(&spec.config.proxy, origin.source, session, turn.now) {
+            Beginning::Session(session) => (session, false),
+            Beginning::Refused(session) => (session, true),
+        };
         let (pool, idle_timeout, accelerate) = (spec.pool, spec.config.idle_timeout, spec.config.accelerate);
         origin.counters.accepted.add(1);
         origin.counters.active.add(1);
@@ -249,14 +255,17 @@ impl Worker {
         let slot = self.conns.insert_with(|_| Conn::new(id, origin, stream, session, pool, idle_timeout, turn.now));
         let Some(conn) = self.conns.get_mut(slot) else { return };
         (conn.fds, conn.accelerate) = (fds, accelerate);
-        if conn.origin.source.is_none() {
+        if conn.origin.is_unix() {
             conn.downstream.stops_short();
+        }
+        if refused {
+            return self.close(slot, CloseReason::HEADER_UNTRUSTED, true, turn);
         }
         match turn.watch(&conn.downstream.stream, Key::Conn(slot, Side::Downstream).token()) {
             Ok(()) => self.drive(slot, turn),
             Err(error) => {
                 tracing::warn!(%error, "epoll takes no further socket");
-                self.close(slot, crate::protocol::CloseReason::RESOURCE, true, turn);
+                self.close(slot, CloseReason::RESOURCE, true, turn);
             }
         }
     }

@@ -8,7 +8,10 @@ use crate::{
     listen::{Duplicate, ListenSocket},
     metrics::{EndpointShard, ListenerShard, PoolShard},
     protocol::CloseReason,
-    worker::parcel::{Arrival, Parcel},
+    worker::{
+        identify::Via,
+        parcel::{Arrival, Parcel},
+    },
 };
 
 /// Names a listener among all that this process ever had.
@@ -181,6 +184,8 @@ pub struct Query {
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionState {
+    /// Waiting for its PROXY header.
+    Identifying,
     /// Finding an endpoint.
     Dialing,
     /// Both directions open.
@@ -200,6 +205,8 @@ pub struct ConnectionInfo {
     pub listener: ListenerId,
     /// Client's address; `None` for Unix sockets.
     pub source: Option<std::net::SocketAddr>,
+    /// What a PROXY header has told.
+    pub via: Option<Box<Via>>,
     /// Relayed to.
     pub endpoint: Option<EndpointId>,
     /// See [`ConnectionState`].

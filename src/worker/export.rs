@@ -65,8 +65,8 @@ impl Worker {
 
     /// A connection arrives; it comes back if it cannot be watched.
     fn unpack(&mut self, arrival: Arrival, turn: &mut Turn<'_>) -> Option<Parcel> {
-        let Arrival { parcel, listener: counters, endpoint } = arrival;
-        let origin = Origin { listener: parcel.listener, source: parcel.source, counters };
+        let Arrival { mut parcel, listener: counters, endpoint } = arrival;
+        let origin = Origin { listener: parcel.listener, source: parcel.source, counters, via: parcel.via.take() };
         let endpoint = parcel.endpoint.zip(endpoint).map(|(id, counters)| Endpoint { id, counters });
         let mut conn: Conn<Socket> = Conn::thaw(parcel, origin, endpoint, &mut self.supplies);
         // It exists: what is over the budget is made up for by those that end.
@@ -78,7 +78,7 @@ impl Worker {
         if let Some(endpoint) = &conn.endpoint {
             endpoint.counters.active.add(1);
         }
-        if conn.origin.source.is_none() {
+        if conn.origin.is_unix() {
             conn.downstream.stops_short();
         }
         match &mut conn.stage {

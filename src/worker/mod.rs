@@ -19,8 +19,10 @@ mod dial;
 mod export;
 mod handle;
 mod hold;
+mod identify;
 mod ids;
 mod key;
+mod outgoing;
 mod parcel;
 mod pools;
 mod query;
@@ -36,7 +38,9 @@ pub use command::{
     PoolSpec, Query, Reply, Selection,
 };
 pub use handle::{Handle, Overloaded, Settings};
+pub use identify::Via;
 pub use ids::{MAX_WORKERS, worker_of};
+pub use outgoing::{refused_upstream, socket_options};
 pub use parcel::{Arrival, FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage};
 
 #[cfg(test)]

@@ -86,8 +86,14 @@ impl Worker {
                     turn.enqueue(Key::Conn(slot, Side::Downstream).token());
                 }
             }
+            Want::Identified => self.identified(slot, turn),
             Want::Dial => self.dial(slot, turn),
-            Want::Close { reason, reset } => self.close(slot, reason, reset, turn),
+            Want::Close { reason, reset } => {
+                if reason == CloseReason::HEADER_MALFORMED {
+                    self.tell_malformed(slot);
+                }
+                self.close(slot, reason, reset, turn);
+            }
         }
     }
 

@@ -184,6 +184,7 @@ impl Script {
         let first = query.after.map_or(1, |after| after / 16 + 1);
         let last = self.connections.min(first - 1 + query.page_size as u64);
         let connection = |n: u64| ConnectionView {
+            proxy: None,
             id: n * 16,
             worker: 0,
             listener: "web".into(),
@@ -272,6 +273,8 @@ fn listener(name: &str) -> ListenerView {
             idle_timeout: None,
             mode: 0,
             accelerate: config::Accelerate::Auto,
+            proxy: Default::default(),
+            tcp: Default::default(),
         }),
         override_: over(ListenerOverride::Stopped),
         state: ListenerState::Draining,

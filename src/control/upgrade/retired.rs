@@ -63,5 +63,7 @@ fn unknown(name: &str) -> Listener {
         idle_timeout: None,
         mode: 0o600,
         accelerate: Accelerate::default(),
+        proxy: Default::default(),
+        tcp: Default::default(),
     }
 }

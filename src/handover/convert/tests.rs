@@ -16,7 +16,7 @@ use crate::{
     },
     handover::{
         moment::Moments,
-        tests::fakes::{connection, dial, mixed, pipe, session, tunnel},
+        tests::fakes::{connection, dial, header, mixed, pipe, session, tunnel},
     },
     metrics::HistogramSnapshot,
     worker::Held,
@@ -147,7 +147,7 @@ proptest! {
 
     #[test]
     fn mutated_wills_and_connections_break_nothing(
-        id in 0u64..4,
+        id in 0u64..5,
         changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         let moving = mixed(id);
@@ -175,8 +175,13 @@ proptest! {
 
 #[test]
 fn a_connection_of_every_kind_there_and_back() {
-    let stages =
-        [tunnel(Held::Bytes(b"up".to_vec()), pipe(b"down")), tunnel(pipe(b""), pipe(b"x")), dial(), session(9)];
+    let stages = [
+        tunnel(Held::Bytes(b"up".to_vec()), pipe(b"down")),
+        tunnel(pipe(b""), pipe(b"x")),
+        dial(),
+        session(9),
+        header(),
+    ];
     for (id, stage) in (0..).zip(stages) {
         let (moving, _client) = connection(id, stage);
         let mut fds = Vec::new();

@@ -26,11 +26,14 @@ use crate::{
         Arrival, Deadlines, Extra, Features, HandOver, Hello, Inheritance, Outcome, PID_FILE, Setback, Signpost,
         TakenOver, hand_over, take_over,
     },
-    protocol::DialFailure,
+    protocol::{
+        DialFailure,
+        proxy_header::{Accepts, Tlvs},
+    },
     sys::{channel, pipe::Pipe},
     worker::{
         EndpointId, FlowState, Held, ListenerId, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide,
-        ParcelStage, PoolId,
+        ParcelStage, PoolId, Via,
     },
 };
 
@@ -57,6 +60,12 @@ pub(in crate::handover) fn connection(id: u64, stage: ParcelStage) -> (Moving, U
     let (downstream, client) = side();
     let endpoint = matches!(stage, ParcelStage::Tunnel { .. }).then(|| ("db".to_owned(), "10.0.0.1:1".to_owned()));
     let parcel = Parcel {
+        via: (id % 2 == 1).then(|| {
+            let tlvs =
+                Tlvs { authority: Some("example.org".into()), unique_id: Some(b"1"[..].into()), ..Tlvs::default() };
+            let peer = Some("10.0.0.1:1".parse().unwrap());
+            Box::new(Via { peer, destination: "192.0.2.9:443".parse().unwrap(), tlvs })
+        }),
         id,
         listener: ListenerId(1),
         source: "192.0.2.1:99".parse().ok(),
@@ -94,6 +103,7 @@ pub(in crate::handover) fn pipe(bytes: &[u8]) -> Held {
 pub(in crate::handover) fn dial() -> ParcelStage {
     let attempt = ParcelAttempt { upstream: side().0, begun: now(), deadline: now() };
     ParcelStage::Dial {
+        early: b"early".to_vec(),
         retries_left: 2,
         failed: Some(DialFailure::TimedOut),
         tried: vec![EndpointId(2)],
@@ -112,12 +122,27 @@ pub(in crate::handover) fn session(incoming: usize) -> ParcelStage {
     }
 }
 
+/// One that waits for its PROXY header.
+pub(in crate::handover) fn header() -> ParcelStage {
+    let next = Box::new(ParcelSession::Relay { retries: 2 });
+    let gathered = b"PROXY TCP4".to_vec();
+    ParcelStage::Session {
+        session: ParcelSession::Header { accepts: Accepts::Any, until: now(), gathered, next },
+        incoming: Vec::new(),
+        incoming_ended: false,
+        outgoing: Vec::new(),
+        outgoing_ended: false,
+        end_sent: false,
+    }
+}
+
 /// A connection of each kind in turn.
 pub(in crate::handover) fn mixed(id: u64) -> Moving {
-    let stage = match id % 4 {
+    let stage = match id % 5 {
         0 => tunnel(Held::Bytes(b"up".to_vec()), Held::Bytes(Vec::new())),
         1 => tunnel(pipe(b"piped"), Held::Bytes(b"down".to_vec())),
         2 => dial(),
+        3 => header(),
         _ => session(100),
     };
     connection(id, stage).0

@@ -117,8 +117,15 @@ impl Netd {
 
     fn pool(&mut self, addresses: &[Address], connect_timeout: Duration, retries: u8) -> PoolSpec {
         let endpoints = addresses.iter().map(|address| self.endpoint(address)).collect();
-        let config =
-            Arc::new(config::Pool { name: "pool".to_owned(), endpoints: Vec::new(), connect_timeout, retries });
+        let config = Arc::new(config::Pool {
+            name: "pool".to_owned(),
+            endpoints: Vec::new(),
+            connect_timeout,
+            retries,
+            send_proxy: Default::default(),
+            source: Default::default(),
+            tcp: Default::default(),
+        });
         let spec = PoolSpec { id: PoolId(self.fresh_id()), config, endpoints, counters: Arc::<PoolShard>::default() };
         self.order(Command::SetPool(spec.clone()));
         spec
@@ -142,6 +149,8 @@ impl Netd {
             idle_timeout,
             mode: 0o666,
             accelerate: config::Accelerate::Auto,
+            proxy: Default::default(),
+            tcp: Default::default(),
         };
         let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
         self.fronts.push(Arc::clone(&counters));
@@ -226,8 +235,19 @@ impl Front {
 }
 
 fn bind(address: BindAddress, workers: usize) -> listen::Bound {
-    listen::bind(&BindOptions { address, backlog: 512, v6only: true, mode: 0o666, owner: None, rebind: false }, workers)
-        .unwrap()
+    listen::bind(
+        &BindOptions {
+            address,
+            backlog: 512,
+            v6only: true,
+            mode: 0o666,
+            owner: None,
+            rebind: false,
+            tcp: Default::default(),
+        },
+        workers,
+    )
+    .unwrap()
 }
 
 fn unix(path: &Path) -> BindAddress {
