@@ -158,10 +158,10 @@ impl SocketOptions {
     /// The first that the kernel refuses.
     pub fn change_listener(&self, old: &Self, socket: BorrowedFd<'_>) -> Result<(), Refused> {
         let reset = Self {
-            user_timeout: self.user_timeout.or(old.user_timeout.map(|_| Duration::ZERO)),
-            defer_accept: self.defer_accept.or(old.defer_accept.map(|_| Duration::ZERO)),
-            fast_open: self.fast_open.or(old.fast_open.map(|_| 0)),
-            dscp: self.dscp.or(old.dscp.map(|_| 0)),
+            user_timeout: self.user_timeout.or_else(|| old.user_timeout.map(|_| Duration::ZERO)),
+            defer_accept: self.defer_accept.or_else(|| old.defer_accept.map(|_| Duration::ZERO)),
+            fast_open: self.fast_open.or_else(|| old.fast_open.map(|_| 0)),
+            dscp: self.dscp.or_else(|| old.dscp.map(|_| 0)),
             keepalive: self.keepalive,
             nodelay: self.nodelay,
             ..Self::default()

@@ -158,7 +158,7 @@ fn who_is_not_trusted_is_refused_or_served_as_itself() {
     let origin = Origin::echoing();
     let strangers = "proxy_protocol = \"any\"\nproxy_trusted = [\"192.0.2.0/24\"]";
     let daemon = behind(strangers, "", origin.address);
-    assert_eq!(daemon.connect("front").rest(), (Vec::new(), End::Reset));
+    assert_eq!(Client::what_comes(daemon.address("front")), (Vec::new(), End::Reset));
     becomes(|| closed(&daemon, "untrusted") == 1.0);
     let daemon = behind(&format!("{strangers}\nproxy_untrusted = \"plain\""), "", origin.address);
     let mut client = daemon.connect("front");
