@@ -23,6 +23,7 @@ pub use hand_over::{Duplicate, Origin, distinct, resume, spread};
 pub use kept::is_listening;
 
 use crate::sys;
+pub use crate::sys::options::{From, Keepalive, Refused, SocketOptions, probe_upstream};
 
 /// One worker's listening socket for one listener: non-blocking, close-on-exec,
 /// listening.
@@ -75,6 +76,14 @@ impl ListenSocket {
     /// [`refuse_new`](Self::refuse_new), from handshakes under way.
     pub fn needs_grace(&self) -> bool {
         !matches!(self.ownership, Ownership::Inherited)
+    }
+
+    /// Takes on other options, those that need no other socket.
+    ///
+    /// # Errors
+    /// The first that the kernel refuses.
+    pub fn change_options(&self, old: &SocketOptions, new: &SocketOptions) -> Result<(), Refused> {
+        new.change_listener(old, self.fd.as_fd())
     }
 
     /// Takes on another length of the accept queue. Inherited sockets are left
@@ -155,6 +164,8 @@ pub struct BindOptions {
     /// netd itself listens on this address already (it is bound anew with
     /// other options): do not take that for a conflict.
     pub rebind: bool,
+    /// Options of the sockets, for IP addresses.
+    pub tcp: SocketOptions,
 }
 
 /// A stream socket's address.
@@ -176,6 +187,15 @@ pub struct Bound {
 }
 
 impl Bound {
+    /// Tells the sockets their options; that of MPTCP is a socket's from its
+    /// making.
+    ///
+    /// # Errors
+    /// The first that the kernel refuses.
+    pub fn set_options(&self, options: &SocketOptions) -> Result<(), Refused> {
+        self.sockets.iter().try_for_each(|socket| options.apply_to_listener(socket.fd.as_fd()))
+    }
+
     /// Keeps duplicates of the sockets, so that their address can be listened
     /// on again after accepting was stopped, without the privilege that binding
     /// it took. Only for sockets that [`bind`] made for an IP address with a
@@ -274,7 +294,7 @@ fn bind_inet(address: SocketAddr, options: &BindOptions, workers: usize) -> io::
 }
 
 fn inet_socket(address: SocketAddr, options: &BindOptions, reuse_port: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
+    let socket = options.tcp.socket(address).map_err(named)?;
     if let Some((uid, gid)) = options.owner {
         fchown(&socket, Some(uid), Some(gid))?;
     }
@@ -283,9 +303,13 @@ fn inet_socket(address: SocketAddr, options: &BindOptions, reuse_port: bool) -> 
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
-    // Accepted sockets inherit it, which saves a system call a connection.
-    socket.set_tcp_nodelay(true)?;
+    options.tcp.apply_to_listener(socket.as_fd()).map_err(named)?;
     Ok(socket)
+}
+
+/// With the option's name in the text.
+fn named(refused: Refused) -> io::Error {
+    io::Error::new(refused.error.kind(), refused)
 }
 
 fn bind_unix(path: &Path, options: &BindOptions, workers: usize) -> io::Result<Bound> {

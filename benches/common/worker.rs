@@ -54,6 +54,7 @@ impl Relay {
                 mode: 0o666,
                 owner: None,
                 rebind: false,
+                tcp: Default::default(),
             },
             1,
         )
@@ -89,6 +90,9 @@ fn pool(origin: SocketAddr) -> PoolSpec {
         retries: 0,
         limits: Default::default(),
         health: config::PoolHealth::default(),
+        send_proxy: Default::default(),
+        source: Default::default(),
+        tcp: Default::default(),
     };
     let endpoint = EndpointSpec {
         id: EndpointId(1),
@@ -122,6 +126,8 @@ fn listener(address: SocketAddr) -> ListenerSpec {
         accelerate: Accelerate::Auto,
         limits: Default::default(),
         access_log: true,
+        proxy: Default::default(),
+        tcp: Default::default(),
     };
     let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
     ListenerSpec {

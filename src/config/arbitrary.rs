@@ -12,7 +12,8 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use crate::config::{
     Accelerate, AccessLog, AccessOnly, AccessTarget, Address, Admin, AdminSocket, CheckKind, Config, Drain, Endpoint,
     HashKey, HealthCheck, Initial, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics, Outlier, Policy, Pool,
-    PoolHealth, PoolShare, Process, Protocol, Rebalance, Reload, Sample, Upgrade, Workers, arbitrary_limits,
+    PoolHealth, PoolShare, Process, Protocol, Proxy, Rebalance, Reload, Sample, Source, Tcp, Trusted, Untrusted,
+    Upgrade, Workers, arbitrary_limits, arbitrary_real,
 };
 
 /// Any valid configuration. Names and addresses are made unique by number.
@@ -27,44 +28,45 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
         reload(),
         arbitrary_limits::limits(),
     );
-    (settings, vec(pool(), 0..4), vec((listener(), any::<prop::sample::Index>()), 0..5)).prop_map(
-        |((workers, process, admin, metrics, (log, access_log), drain, reload, limits), mut pools, listeners)| {
-            for (number, pool) in pools.iter_mut().enumerate() {
-                pool.name = format!("{}.{number}", &pool.name[..pool.name.len().min(60)]);
-                for (number, endpoint) in pool.endpoints.iter_mut().enumerate() {
-                    renumber(&mut endpoint.address, 20_000 + number as u16);
-                }
-            }
-            let listeners = listeners.into_iter().enumerate().map(|(number, (mut listener, index))| {
-                listener.name = format!("{}.{number}", &listener.name[..listener.name.len().min(60)]);
-                renumber(&mut listener.address, 10_000 + number as u16);
-                if let Protocol::Tcp { pools: shares, .. } = &mut listener.protocol {
-                    shares.truncate(pools.len());
-                    for (number, share) in shares.iter_mut().enumerate() {
-                        share.name = pools[(index.index(pools.len()) + number) % pools.len()].name.clone();
-                    }
-                    if shares.is_empty() {
-                        (listener.protocol, listener.accelerate) = (Protocol::Echo, Accelerate::Auto);
+    (settings.boxed(), vec(pool().boxed(), 0..4), vec((listener().boxed(), any::<prop::sample::Index>()), 0..5))
+        .prop_map(
+            |((workers, process, admin, metrics, (log, access_log), drain, reload, limits), mut pools, listeners)| {
+                for (number, pool) in pools.iter_mut().enumerate() {
+                    pool.name = format!("{}.{number}", &pool.name[..pool.name.len().min(60)]);
+                    for (number, endpoint) in pool.endpoints.iter_mut().enumerate() {
+                        renumber(&mut endpoint.address, 20_000 + number as u16);
                     }
                 }
-                Arc::new(listener)
-            });
-            Config {
-                workers,
-                process,
-                admin,
-                metrics,
-                log,
-                access_log,
-                upgrade: Upgrade { rollback_window: drain.timeout / 2 },
-                drain,
-                reload,
-                limits,
-                listeners: listeners.collect(),
-                pools: pools.into_iter().map(Arc::new).collect(),
-            }
-        },
-    )
+                let listeners = listeners.into_iter().enumerate().map(|(number, (mut listener, index))| {
+                    listener.name = format!("{}.{number}", &listener.name[..listener.name.len().min(60)]);
+                    renumber(&mut listener.address, 10_000 + number as u16);
+                    if let Protocol::Tcp { pools: shares, .. } = &mut listener.protocol {
+                        shares.truncate(pools.len());
+                        for (number, share) in shares.iter_mut().enumerate() {
+                            share.name = pools[(index.index(pools.len()) + number) % pools.len()].name.clone();
+                        }
+                        if shares.is_empty() {
+                            (listener.protocol, listener.accelerate) = (Protocol::Echo, Accelerate::Auto);
+                        }
+                    }
+                    Arc::new(listener)
+                });
+                Config {
+                    workers,
+                    process,
+                    admin,
+                    metrics,
+                    log,
+                    access_log,
+                    upgrade: Upgrade { rollback_window: drain.timeout / 2 },
+                    drain,
+                    reload,
+                    limits,
+                    listeners: listeners.collect(),
+                    pools: pools.into_iter().map(Arc::new).collect(),
+                }
+            },
+        )
 }
 
 fn drain() -> impl Strategy<Value = Drain> {
@@ -76,6 +78,10 @@ fn drain() -> impl Strategy<Value = Drain> {
 /// second keeps some, changes some, lacks some, and has some of its own.
 pub(crate) fn pair() -> impl Strategy<Value = (Config, Config)> {
     let fates = || vec(select(vec![Fate::Kept, Fate::Changed, Fate::Gone]), 6);
+    // Whether the system takes the options of sockets is not a file's to say.
+    let config = || {
+        config().prop_map(|config| Config { pools: config.pools.into_iter().map(without_options).collect(), ..config })
+    };
     (config(), config(), fates(), fates(), fates()).prop_map(|(old, other, listeners, pools, endpoints)| {
         let pools: Vec<Arc<Pool>> = mixed(&old.pools, &other.pools, &pools, |old, other| Pool {
             endpoints: mixed_endpoints(&old.endpoints, &other.endpoints, &endpoints),
@@ -100,6 +106,10 @@ pub(crate) fn pair() -> impl Strategy<Value = (Config, Config)> {
         };
         (old, new)
     })
+}
+
+fn without_options(pool: Arc<Pool>) -> Arc<Pool> {
+    Arc::new(Pool { source: Source::Auto, tcp: Tcp::default(), ..(*pool).clone() })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,10 +230,20 @@ fn listener() -> impl Strategy<Value = Listener> {
         idle_timeout,
         0..=0o777_u32,
         accelerate,
-        arbitrary_limits::listener(),
+        (arbitrary_limits::listener().boxed(), arbitrary_real::proxy().boxed(), arbitrary_real::tcp(false).boxed()),
     )
         .prop_map(
-            |(name, address, protocol, backlog, (v6only, access_log), idle_timeout, mode, accelerate, limits)| {
+            |(
+                name,
+                address,
+                protocol,
+                backlog,
+                (v6only, access_log),
+                idle_timeout,
+                mode,
+                accelerate,
+                (limits, proxy, tcp),
+            )| {
                 let relays = matches!(protocol, Protocol::Tcp { .. });
                 let ipv6 = matches!(address, Address::Inet(address) if address.is_ipv6());
                 let unix = matches!(address, Address::Unix(_));
@@ -238,6 +258,12 @@ fn listener() -> impl Strategy<Value = Listener> {
                     accelerate: if relays { accelerate } else { Accelerate::Auto },
                     limits,
                     access_log,
+                    proxy: if unix {
+                        Proxy { trusted: Trusted::default(), untrusted: Untrusted::Refuse, ..proxy }
+                    } else {
+                        proxy
+                    },
+                    tcp: if unix { Tcp::default() } else { tcp },
                 }
             },
         )
@@ -248,7 +274,15 @@ fn pool() -> impl Strategy<Value = Pool> {
     let endpoint = (address(), 0..=1000_u16, any::<bool>(), most())
         .prop_map(|(address, weight, backup, max_connections)| Endpoint { address, weight, backup, max_connections });
     let balancing = (select(Policy::ALL.to_vec()), option::of(duration(1000, 3_600_000)), most());
-    (name(), vec(endpoint, 1..6), balancing, duration(1, 3_600_000), 0..=16_u8, health(), arbitrary_limits::pool())
+    (
+        name(),
+        vec(endpoint, 1..6),
+        balancing,
+        duration(1, 3_600_000),
+        0..=16_u8,
+        health(),
+        (arbitrary_limits::pool(), arbitrary_real::pool().boxed()),
+    )
         .prop_map(
             |(
                 name,
@@ -257,7 +291,7 @@ fn pool() -> impl Strategy<Value = Pool> {
                 connect_timeout,
                 retries,
                 health,
-                limits,
+                (limits, (send_proxy, source, tcp)),
             )| Pool {
                 name,
                 endpoints,
@@ -268,6 +302,9 @@ fn pool() -> impl Strategy<Value = Pool> {
                 retries,
                 limits,
                 health,
+                send_proxy,
+                source,
+                tcp,
             },
         )
 }

@@ -4,7 +4,8 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::
 
 use crate::config::{
     Accelerate, AccessLog, Address, Admin, AdminSocket, Config, Drain, Endpoint, Limits, Listener, Log, LogFormat,
-    LogLevel, LogTarget, Metrics, Policy, Pool, PoolHealth, Process, Protocol, Rebalance, Reload, Upgrade, Workers,
+    LogLevel, LogTarget, Metrics, Policy, Pool, PoolHealth, Process, Protocol, Proxy, Rebalance, Reload, SendProxy,
+    Source, Tcp, Upgrade, Workers,
 };
 
 /// What a `respond` listener sends unless told otherwise.
@@ -105,6 +106,8 @@ pub(super) fn listener(name: &str, address: Address, protocol: Protocol) -> List
         accelerate: Accelerate::default(),
         limits: Default::default(),
         access_log: true,
+        proxy: Proxy::default(),
+        tcp: Tcp::default(),
     }
 }
 
@@ -120,6 +123,9 @@ pub(super) fn pool(name: &str, addresses: impl IntoIterator<Item = Address>) -> 
         retries: RETRIES,
         limits: Default::default(),
         health: PoolHealth::default(),
+        send_proxy: SendProxy::default(),
+        source: Source::Auto,
+        tcp: Tcp::default(),
     }
 }
 

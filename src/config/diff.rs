@@ -10,7 +10,9 @@ use crate::config::{
     Address, AdminSocket, Config, Endpoint, HealthCheck, Listener, Outlier, Pool, PoolHealth, PoolShare, Protocol,
     diff_limits, format_duration, format_shares, format_size,
     health::Setting,
+    proxy::{self, Line},
     render::{log_format, log_target},
+    tcp::{self, Side},
 };
 
 /// What is different. Listeners, pools and endpoints are known by name or
@@ -38,8 +40,8 @@ pub enum ListenerChange {
         old: Arc<Listener>,
         /// After.
         new: Arc<Listener>,
-        /// Address, v6only or mode changed: the sockets must be made
-        /// anew.
+        /// Address, v6only, mode or options of TCP that take other sockets
+        /// changed: the sockets must be made anew.
         rebind: bool,
         /// One line a setting: `idle_timeout: 1h -> 30s`.
         details: Vec<String>,
@@ -124,6 +126,12 @@ impl Details {
             self.0.push(format!("{key}: {} -> {}", show(old), show(new)));
         }
     }
+
+    /// Of settings that are told line by line.
+    fn lines(&mut self, prefix: &str, old: &[Line], new: &[Line]) {
+        let each = proxy::differences(old, new).into_iter();
+        self.0.extend(each.map(|(key, old, new)| format!("{prefix}{key}: {old} -> {new}")));
+    }
 }
 
 fn listeners(old: &Config, new: &Config) -> Vec<ListenerChange> {
@@ -147,7 +155,7 @@ fn changed_listener(old: &Arc<Listener>, new: &Arc<Listener>) -> Option<Listener
     details.compare("address", &old.address, &new.address, Address::to_string);
     details.compare("v6only", &old.v6only, &new.v6only, |flag| *flag);
     details.compare("mode", &old.mode, &new.mode, |mode| format!("0o{mode:03o}"));
-    let rebind = !details.0.is_empty();
+    let rebind = !details.0.is_empty() || new.tcp.needs_sockets(&old.tcp);
     details.compare("backlog", &old.backlog, &new.backlog, |n| *n);
     details.compare("protocol", &old.protocol.as_str(), &new.protocol.as_str(), |word| *word);
     match (&old.protocol, &new.protocol) {
@@ -163,6 +171,10 @@ fn changed_listener(old: &Arc<Listener>, new: &Arc<Listener>) -> Option<Listener
         timeout.map_or_else(|| "off".to_owned(), format_duration)
     });
     diff_limits::listener(&mut details, &old.limits, &new.limits);
+    let proxy =
+        |listener: &Listener| proxy::listener_lines(&listener.proxy, matches!(listener.address, Address::Unix(_)));
+    details.lines("", &proxy(old), &proxy(new));
+    details.lines("tcp.", &tcp::lines(&old.tcp, Side::Listener), &tcp::lines(&new.tcp, Side::Listener));
     let details = details.0;
     (!details.is_empty()).then(|| ListenerChange::Changed {
         old: Arc::clone(old),
@@ -209,6 +221,9 @@ fn changed_pool(old: &Arc<Pool>, new: &Arc<Pool>) -> Option<PoolChange> {
     details.compare("retries", &old.retries, &new.retries, |n| *n);
     diff_limits::pool(&mut details, &old.limits, &new.limits);
     health(&mut details, &old.health, &new.health);
+    let proxy = |pool: &Pool| proxy::pool_lines(&pool.send_proxy, pool.source);
+    details.lines("", &proxy(old), &proxy(new));
+    details.lines("tcp.", &tcp::lines(&old.tcp, Side::Pool), &tcp::lines(&new.tcp, Side::Pool));
     let (details, endpoints) = (details.0, endpoints(&old.endpoints, &new.endpoints));
     let same = details.is_empty() && endpoints.is_empty();
     (!same).then(|| PoolChange::Changed { old: Arc::clone(old), new: Arc::clone(new), details, endpoints })

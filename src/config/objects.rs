@@ -13,9 +13,10 @@ use crate::config::{
         MAX_CONNECTIONS_RANGE, MAX_ENDPOINTS, MAX_LISTENERS, MAX_POOLS, MAX_TEXT, RETRIES, RETRIES_RANGE,
         SLOW_START_RANGE, SOCKET_MODE, WEIGHT, WEIGHT_RANGE,
     },
-    limit_keys,
+    limit_keys, proxy,
     reader::{Reader, Section, Value},
     relaying::{TCP_KEYS, relaying},
+    tcp::{self, Side},
     values::{Word, Wrong, accelerate, address, name, policy, protocol, quote},
 };
 
@@ -49,6 +50,11 @@ pub(super) const LISTENER_KEYS: &[&str] = &[
     "max_lifetime",
     "lifetime_jitter",
     "refuse",
+    "proxy_protocol",
+    "proxy_trusted",
+    "proxy_untrusted",
+    "proxy_timeout",
+    "tcp",
 ];
 pub(super) const POOL_KEYS: &[&str] = &[
     "name",
@@ -64,6 +70,10 @@ pub(super) const POOL_KEYS: &[&str] = &[
     "panic_threshold",
     "health",
     "outlier",
+    "send_proxy",
+    "send_proxy_tlvs",
+    "source",
+    "tcp",
 ];
 const ENDPOINT_KEYS: &[&str] = &["address", "weight", "backup", "max_connections"];
 const ENDPOINTS_EXAMPLE: &str = r#"["127.0.0.1:9000", "127.0.0.1:9001"]"#;
@@ -175,6 +185,8 @@ fn listener(
         section.optional(reader, "accelerate", Accelerate::Auto, |reader, value| reader.parsed(value, accelerate));
     let limits = limit_keys::listener(reader, &section);
     let access_log = section.optional(reader, "access_log", true, Reader::boolean);
+    let proxy = proxy::proxy(reader, &section, address.as_ref());
+    let tcp = tcp::tcp(reader, &section, Side::Listener);
     if let Some(address) = &address {
         unfit_for_address(reader, &section, address);
     }
@@ -197,6 +209,8 @@ fn listener(
             accelerate,
             limits,
             access_log,
+            proxy,
+            tcp,
         })
     };
     (listener(), facts)
@@ -250,6 +264,10 @@ fn unfit_for_address(reader: &mut Reader<'_>, section: &Section<'_>, address: &A
         let help = "remove this line; only a Unix socket is a file with a mode";
         reader.problem(value.key_span, "`mode` belongs to Unix sockets only", help.to_owned());
     }
+    if let Some(value) = section.get("tcp").filter(|_| matches!(address, Address::Unix(_))) {
+        let help = "remove this table; a Unix socket has no such options";
+        reader.problem(value.key_span, "`tcp` belongs to IP addresses only", help.to_owned());
+    }
 }
 
 fn pool(
@@ -285,6 +303,9 @@ fn pool(
     });
     let retries =
         section.optional(reader, "retries", u64::from(RETRIES), |reader, value| reader.integer(value, &RETRIES_RANGE));
+    let send_proxy = proxy::send_proxy(reader, &section);
+    let source = proxy::source(reader, &section);
+    let tcp = tcp::tcp(reader, &section, Side::Pool);
     let limits = limit_keys::pool(reader, &section);
     let health = pool_health(reader, &section);
     let policy = section.optional(reader, "policy", Policy::default(), |reader, value| reader.parsed(value, policy));
@@ -306,6 +327,9 @@ fn pool(
             retries: u8::try_from(retries).ok()?,
             limits,
             health,
+            send_proxy,
+            source,
+            tcp,
         })
     };
     (pool(), facts)

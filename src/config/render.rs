@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 
 use crate::config::{
     Address, AdminSocket, Config, HealthCheck, Listener, LogFormat, LogTarget, Outlier, Pool, PoolHealth, PoolShare,
-    Protocol, format_duration, format_size, health::Setting, substitute::escape,
+    Protocol, format_duration, format_size,
+    health::Setting,
+    proxy::{self, Line},
+    substitute::escape,
+    tcp::{self, Side},
 };
 
 impl Config {
@@ -113,6 +117,21 @@ impl Writer {
         self.text("idle_timeout", &listener.idle_timeout.map_or_else(|| "off".to_owned(), format_duration));
         self.listener_limits(&listener.limits);
         self.pair("access_log", listener.access_log);
+        let unix = matches!(listener.address, Address::Unix(_));
+        self.lines(&proxy::listener_lines(&listener.proxy, unix));
+        self.table("listener.tcp", &tcp::lines(&listener.tcp, Side::Listener));
+    }
+
+    /// A table, if it has lines; nothing of its owner may follow.
+    fn table(&mut self, name: &str, lines: &[Line]) {
+        if !lines.is_empty() {
+            let _ = writeln!(self.0, "[{name}]");
+            self.lines(lines);
+        }
+    }
+
+    fn lines(&mut self, lines: &[Line]) {
+        lines.iter().for_each(|(key, value)| self.pair(key, value));
     }
 
     fn pool(&mut self, pool: &Pool) {
@@ -142,7 +161,9 @@ impl Writer {
         self.text("connect_timeout", &format_duration(pool.connect_timeout));
         self.pair("retries", pool.retries);
         self.pool_limits(&pool.limits);
+        self.lines(&proxy::pool_lines(&pool.send_proxy, pool.source));
         self.health(&pool.health);
+        self.table("pool.tcp", &tcp::lines(&pool.tcp, Side::Pool));
     }
 
     fn health(&mut self, health: &PoolHealth) {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::config::{
-    AccessLog, HashKey, Policy, PoolHealth, PoolShare,
+    AccessLog, HashKey, Policy, PoolHealth, PoolShare, Proxy, SendProxy, Source, Tcp,
     limits::{Limits, ListenerLimits, PoolLimits},
 };
 
@@ -263,6 +263,10 @@ pub struct Listener {
     pub limits: ListenerLimits,
     /// Its connections may leave lines in the access log. Default true.
     pub access_log: bool,
+    /// Whether connections begin with a PROXY header.
+    pub proxy: Proxy,
+    /// Options of the sockets, for IP addresses.
+    pub tcp: Tcp,
 }
 
 /// How the bytes of a relayed connection are moved.
@@ -368,6 +372,12 @@ pub struct Pool {
     pub limits: PoolLimits,
     /// Whether its endpoints can be used.
     pub health: PoolHealth,
+    /// The PROXY header that endpoints get.
+    pub send_proxy: SendProxy,
+    /// Where connections to endpoints come from, for IP addresses.
+    pub source: Source,
+    /// Options of sockets to endpoints with IP addresses.
+    pub tcp: Tcp,
 }
 
 /// One upstream address.

@@ -20,7 +20,7 @@ impl Wrong {
         Self { message: message.into(), help: Some(help.into()) }
     }
 
-    fn bare(message: impl Into<String>) -> Self {
+    pub(super) fn bare(message: impl Into<String>) -> Self {
         Self { message: message.into(), help: None }
     }
 }

@@ -221,7 +221,9 @@ fn view(worker: usize, info: ConnectionInfo, directory: &Directory<'_>, now: Now
         listener: directory.listeners.get(&info.listener).copied().unwrap_or_default().to_owned(),
         source: info.source.map_or_else(|| "unix:".to_owned(), |source| source.to_string()),
         upstream: upstream.map(|(pool, address)| ((*pool).to_owned(), address.clone())),
+        proxy: info.via.map(|via| via.peer.map_or_else(|| "unix:".to_owned(), |peer| peer.to_string())),
         state: match info.state {
+            worker::ConnectionState::Identifying => ConnectionState::Identifying,
             worker::ConnectionState::Dialing => ConnectionState::Dialing,
             worker::ConnectionState::Open => ConnectionState::Open,
             worker::ConnectionState::HalfClosed => ConnectionState::HalfClosed,

@@ -64,6 +64,7 @@ mod testing;
 mod told;
 mod trial;
 mod upgrade;
+mod upstreams;
 mod views;
 mod why;
 

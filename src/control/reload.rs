@@ -17,6 +17,7 @@ use super::{
     state::{Lifted, State},
     told::Told,
     trial::Trial,
+    upstreams,
 };
 use crate::config::{self, Address, Config, Difference, ListenerChange};
 
@@ -64,7 +65,8 @@ impl<P: WorkerPort> Controller<P> {
             Some(format!("{}: {obstacle}", names::listener(&listener.name)))
         });
         let workers = self.state.crew().check_resize(self.workers_of(new)).err().map(|refusal| refusal.to_string());
-        plan::obstacles(difference).into_iter().chain(sockets).chain(workers).collect()
+        let upstreams = upstreams::refused_of(difference);
+        plan::obstacles(difference).into_iter().chain(sockets).chain(upstreams).chain(workers).collect()
     }
 
     /// Applies a candidate; answers when every worker has it in force.

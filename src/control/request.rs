@@ -519,6 +519,8 @@ pub struct ConnectionPage {
 /// State of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionState {
+    /// Waiting for its PROXY header.
+    Identifying,
     /// Finding an endpoint.
     Dialing,
     /// Both directions open.
@@ -540,6 +542,8 @@ pub struct ConnectionView {
     pub listener: String,
     /// Client's address.
     pub source: String,
+    /// The proxy that said so, if one did: its address, or `unix:`.
+    pub proxy: Option<String>,
     /// Pool and endpoint.
     pub upstream: Option<(String, String)>,
     /// See [`ConnectionState`].

@@ -13,6 +13,7 @@ use super::request::Refusal;
 use crate::{
     config::{Address, Listener},
     listen::{self, BindAddress, BindOptions, Bound, Duplicate, Kept, ListenSocket, Origin},
+    worker,
 };
 
 /// How sockets are made; tests put their own in its place.
@@ -140,6 +141,7 @@ impl Sockets {
         let again = !is_ours(listener, ours);
         if let Some(kept) = self.kept.get(&listener.address).filter(|_| again) {
             let bound = kept.listen(listener.backlog).map_err(|error| error.to_string())?;
+            tell(&bound, listener)?;
             return Ok(Opened { bound, inherited: false });
         }
         let options = self.bind_options(listener, listener.address.clone(), is_ours(listener, ours));
@@ -185,6 +187,7 @@ impl Sockets {
     pub(super) fn open_inherited(&self, listener: &Listener) -> Result<Opened, String> {
         let fds = self.inherited.get(&listener.name).map(|each| &*each.fds).unwrap_or_default();
         let bound = self.adopt(fds).map_err(|error| format!("its socket from systemd: {error}"))?;
+        tell(&bound, listener)?;
         Ok(Opened { bound, inherited: true })
     }
 
@@ -197,6 +200,7 @@ impl Sockets {
             mode: listener.mode,
             owner: self.owner,
             rebind,
+            tcp: worker::socket_options(&listener.tcp),
         }
     }
 
@@ -269,6 +273,15 @@ impl fmt::Debug for Sockets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sockets").field("inherited", &self.inherited.keys()).finish_non_exhaustive()
     }
+}
+
+/// Options of sockets that were bound by somebody else, or before.
+fn tell(bound: &Bound, listener: &Listener) -> Result<(), String> {
+    if listener.tcp == Default::default() {
+        return Ok(());
+    }
+    let options = worker::socket_options(&listener.tcp);
+    bound.set_options(&options).map_err(|refused| refused.to_string())
 }
 
 fn bind_address(address: &Address) -> BindAddress {

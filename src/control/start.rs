@@ -23,6 +23,7 @@ use super::{
     state::State,
     told::Delta,
     upgrade::{self, Adoption, Legacy, ListenerSockets, Story, Will},
+    upstreams,
 };
 use crate::{
     config::{self, Config, LogLevel},
@@ -200,6 +201,10 @@ impl Prepared {
     /// One line for each listener that cannot have its socket.
     pub fn new(mut start: Start) -> Result<Self, String> {
         let now = start.clock.now();
+        let without = upstreams::refused_at_start(&start.config, start.owner.map(|(uid, _)| uid));
+        if !without.is_empty() {
+            return Err(without.join("\n"));
+        }
         let inheritance = start.inheritance.take();
         let inherited = std::mem::take(&mut start.inherited);
         let binder = std::mem::replace(&mut start.binder, Box::new(super::SystemBinder));

@@ -67,6 +67,9 @@ pub(super) fn pool(name: &str, endpoints: &[(&str, u16)]) -> Arc<Pool> {
         retries: 2,
         health: PoolHealth::default(),
         limits: Default::default(),
+        send_proxy: Default::default(),
+        source: Default::default(),
+        tcp: Default::default(),
     })
 }
 
@@ -86,5 +89,7 @@ fn listener(name: &str, address: &str, protocol: Protocol) -> Arc<Listener> {
         accelerate: Default::default(),
         limits: Default::default(),
         access_log: true,
+        proxy: Default::default(),
+        tcp: Default::default(),
     })
 }

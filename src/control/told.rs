@@ -437,7 +437,7 @@ fn is_in_force(told: &ToldPool, pool: &Arc<Pool>, state: &State) -> bool {
 
 /// Whether the change needs other sockets.
 fn needs_sockets(old: &Listener, new: &Listener) -> bool {
-    old.address != new.address || old.v6only != new.v6only || old.mode != new.mode
+    old.address != new.address || old.v6only != new.v6only || old.mode != new.mode || new.tcp.needs_sockets(&old.tcp)
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ pub struct Features(Vec<String>);
 impl Features {
     /// All that this netd knows.
     pub fn all() -> Self {
-        Self::of(&["tunnel", "pipe", "session", "dial", "ledger"])
+        Self::of(&["tunnel", "pipe", "session", "dial", "ledger", "header"])
     }
 
     /// These.

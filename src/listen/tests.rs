@@ -14,6 +14,7 @@ fn loopback() -> BindOptions {
         mode: 0o666,
         owner: None,
         rebind: false,
+        tcp: Default::default(),
     }
 }
 

@@ -16,6 +16,8 @@ pub enum By {
 /// What the connection was doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// Waiting for the PROXY header that says who the client is.
+    Header,
     /// Finding an endpoint.
     Dial,
     /// Moving bytes.
@@ -55,6 +57,10 @@ pub enum Cause {
     Shutdown,
     /// The system was out of something (file descriptors, memory).
     Resource,
+    /// What came is not what the protocol asks for.
+    Malformed,
+    /// Who it came from may not.
+    Untrusted,
 }
 
 /// Who ended a connection, in which phase, and how: one value that is log
@@ -118,8 +124,20 @@ impl CloseReason {
     /// It waited for a full pool for as long as it may.
     pub const QUEUE_TIMEOUT: Self = reason(By::Netd, Phase::Dial, Cause::QueueTimeout);
 
+    /// The client ended before its PROXY header was whole.
+    pub const HEADER_INCOMPLETE: Self = reason(By::Downstream, Phase::Header, Cause::End);
+    /// The PROXY header was not whole in time.
+    pub const HEADER_TIMEOUT: Self = reason(By::Netd, Phase::Header, Cause::Timeout);
+    /// What came is no PROXY header.
+    pub const HEADER_MALFORMED: Self = reason(By::Netd, Phase::Header, Cause::Malformed);
+    /// Who connected is not trusted to send a PROXY header.
+    pub const HEADER_UNTRUSTED: Self = reason(By::Netd, Phase::Header, Cause::Untrusted);
+
+    /// The client that the PROXY header names was refused.
+    pub const HEADER_REFUSED: Self = reason(By::Netd, Phase::Header, Cause::Refused);
+
     /// Every reason there is; the order gives [`index`](Self::index).
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 26] = [
         Self::DONE,
         Self::DONE_BY_UPSTREAM,
         Self::DONE_BY_NETD,
@@ -141,6 +159,11 @@ impl CloseReason {
         Self::OVERLOAD,
         Self::POOL_FULL,
         Self::QUEUE_TIMEOUT,
+        Self::HEADER_INCOMPLETE,
+        Self::HEADER_TIMEOUT,
+        Self::HEADER_MALFORMED,
+        Self::HEADER_UNTRUSTED,
+        Self::HEADER_REFUSED,
     ];
 
     /// Its place in [`ALL`](Self::ALL).
@@ -165,6 +188,7 @@ impl Phase {
     /// The metric label.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Header => "header",
             Self::Dial => "dial",
             Self::Open => "open",
         }
@@ -190,6 +214,8 @@ impl Cause {
             Self::Lifetime => "lifetime",
             Self::Overload => "overload",
             Self::QueueTimeout => "queue-timeout",
+            Self::Malformed => "malformed",
+            Self::Untrusted => "untrusted",
         }
     }
 }

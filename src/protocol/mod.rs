@@ -10,6 +10,8 @@
 mod close;
 mod discard;
 mod echo;
+mod header;
+pub mod proxy_header;
 mod relay;
 mod respond;
 
@@ -21,6 +23,7 @@ use std::{
 pub use close::{By, Cause, CloseReason, Phase};
 pub use discard::Discard;
 pub use echo::Echo;
+pub use header::Awaiting;
 pub use relay::{DialFailure, Relay};
 pub use respond::Respond;
 
@@ -47,6 +50,9 @@ pub struct Exchange<'a> {
 pub enum Step {
     /// Nothing until bytes have moved or the deadline has come.
     Wait,
+    /// The client is known now: take the header, see whether it may come in,
+    /// and go on with the session behind it.
+    Identified,
     /// Connect to an endpoint that was not tried yet.
     Dial,
     /// Relay between both sides until both are done.
@@ -67,6 +73,8 @@ pub enum Session {
     Respond(Respond),
     /// TCP relay to a pool.
     Relay(Relay),
+    /// One of the others, once a PROXY header has said who the client is.
+    Header(Box<Awaiting>),
 }
 
 impl Session {
@@ -82,6 +90,7 @@ impl Session {
             Self::Discard(discard) => discard.advance(exchange),
             Self::Respond(respond) => respond.advance(exchange),
             Self::Relay(relay) => relay.begin(),
+            Self::Header(awaiting) => awaiting.advance(exchange),
         }
     }
 
@@ -89,6 +98,7 @@ impl Session {
     pub fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Respond(respond) => respond.until(),
+            Self::Header(awaiting) => Some(awaiting.until()),
             _ => None,
         }
     }

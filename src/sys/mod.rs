@@ -2,6 +2,7 @@
 //! a word of netd.
 
 pub mod channel;
+pub mod options;
 pub mod pipe;
 pub mod process;
 pub mod socket;

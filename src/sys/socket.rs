@@ -17,6 +17,8 @@ use std::{
 
 use socket2::{Domain, SockAddr, SockRef, Socket as RawSocket, Type};
 
+use super::options::SocketOptions;
+
 /// A connected (or connecting) stream socket.
 #[derive(Debug)]
 pub struct Socket(OwnedFd);
@@ -92,6 +94,24 @@ impl Socket {
     pub fn connect_inet(address: SocketAddr) -> io::Result<Self> {
         let socket = RawSocket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
         Self::connect(socket, &address.into())
+    }
+
+    /// As [`connect_inet`](Self::connect_inet), with options.
+    ///
+    /// # Errors
+    /// As there, or the first option that the kernel refuses.
+    pub fn connect_with(address: SocketAddr, options: &SocketOptions) -> io::Result<Self> {
+        let socket = options.socket(address)?;
+        options.apply_to_upstream(socket.as_fd())?;
+        options.bind_from(&socket, address)?;
+        Self::connect(socket, &address.into())
+    }
+
+    /// The address that it is bound to; `None` for Unix sockets, or if it
+    /// cannot be asked.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        let address = SockRef::from(&self.0).local_addr().ok()?.as_socket()?;
+        Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 
     /// Begins to connect to a Unix-domain socket.

@@ -14,7 +14,7 @@ use crate::{
     config::Protocol,
     limit::Refused,
     listen::ListenSocket,
-    protocol::{Discard, Echo, Relay, Session},
+    protocol::{CloseReason, Discard, Echo, Relay, Session},
     reactor::Turn,
     slots::SlotId,
     sys::socket::{self, Socket},
@@ -24,8 +24,10 @@ use crate::{
         clocks::Clocks,
         command::{ListenerSpec, PoolId, Reply},
         conn::{Conn, Origin},
+        identify::{Beginning, beginning},
         key::{Key, Side},
         pools::hash_of,
+        refuse::refuse,
         run::Worker,
         split::Split,
     },
@@ -245,7 +247,7 @@ impl Worker {
                     let admitted = match outcome {
                         Ok(admitted) => admitted,
                         Err(refused) => {
-                            self.refuse(listener, &stream, refused);
+                            refuse(listener, &stream, refused);
                             drop(stream);
                             self.fds.give(taken);
                             continue;
@@ -255,6 +257,7 @@ impl Worker {
                         listener: listener.spec.id,
                         source,
                         counters: std::sync::Arc::clone(&listener.spec.counters),
+                        via: None,
                     };
                     self.admit(slot, stream, origin, (admitted, fds), turn);
                 }
@@ -297,6 +300,10 @@ impl Worker {
                 Session::Relay(Relay::new(retries))
             }
         };
+        let (session, refused) = match beginning(&spec.config.proxy, origin.source, session, turn.now) {
+            Beginning::Session(session) => (session, false),
+            Beginning::Refused(session) => (session, true),
+        };
         let (idle_timeout, accelerate) = (spec.config.idle_timeout, spec.config.accelerate);
         let silent = !spec.config.access_log;
         origin.counters.accepted.add(1);
@@ -311,14 +318,17 @@ impl Worker {
         self.fds.give(fds - conn.fds());
         (conn.accelerate, conn.hash, conn.trail.silent) = (accelerate, hash, silent);
         (conn.admitted, conn.clocks) = (Some(admitted), clocks);
-        if conn.origin.source.is_none() {
+        if conn.origin.is_unix() {
             conn.downstream.stops_short();
+        }
+        if refused {
+            return self.close(slot, CloseReason::HEADER_UNTRUSTED, true, turn);
         }
         match turn.watch(&conn.downstream.stream, Key::Conn(slot, Side::Downstream).token()) {
             Ok(()) => self.drive(slot, turn),
             Err(error) => {
                 tracing::warn!(%error, "epoll takes no further socket");
-                self.close(slot, crate::protocol::CloseReason::RESOURCE, true, turn);
+                self.close(slot, CloseReason::RESOURCE, true, turn);
             }
         }
     }

@@ -201,17 +201,8 @@ impl ListenerGate {
             return Err(Refused::Denied);
         }
         let mut admitted = self.count(process, limits.max_connections.unwrap_or(u64::MAX))?;
-        if let (Some(most), Some(source)) = (limits.max_connections_per_source, source) {
-            let source = source_of(source, limits.source.v4, limits.source.v6);
-            if !self.counts.by_source().take(source, most) {
-                return Err(Refused::Source);
-            }
-            admitted.source = Some(Box::new(source));
-        }
-        if let (Some(rate), Some(rates), Some(source)) = (limits.rate_per_source, &self.sources, source)
-            && !rates.of(source).admit(source, rate.rate(), now)
-        {
-            return Err(Refused::SourceRate);
+        if let Some(source) = source {
+            self.admit_source(&mut admitted, limits, source, now)?;
         }
         if let Some(rate) = limits.rate
             && !locked(&self.arrivals).admit(rate.rate(), now)
@@ -219,6 +210,31 @@ impl ListenerGate {
             return Err(Refused::ListenerRate);
         }
         Ok(admitted)
+    }
+
+    /// What [`admit`](Self::admit) asks by source alone, for a connection that
+    /// was let in when its source was not known yet.
+    pub(super) fn admit_source(
+        &self,
+        admitted: &mut Admitted,
+        limits: &ListenerLimits,
+        source: IpAddr,
+        now: Duration,
+    ) -> Result<(), Refused> {
+        if !limits.allows(Some(source)) {
+            return Err(Refused::Denied);
+        }
+        if let Some(most) = limits.max_connections_per_source {
+            let source = source_of(source, limits.source.v4, limits.source.v6);
+            if !self.counts.by_source().take(source, most) {
+                return Err(Refused::Source);
+            }
+            admitted.source = Some(Box::new(source));
+        }
+        match (limits.rate_per_source, &self.sources) {
+            (Some(rate), Some(rates)) if !rates.of(source).admit(source, rate.rate(), now) => Err(Refused::SourceRate),
+            _ => Ok(()),
+        }
     }
 
     /// Counts a connection that was let in before, by another process or

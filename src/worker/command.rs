@@ -17,6 +17,7 @@ use crate::{
     slots::SlotId,
     worker::{
         admission::ListenerGate,
+        identify::Via,
         line::PoolGate,
         load::Load,
         parcel::{Arrival, Parcel},
@@ -266,6 +267,8 @@ pub struct Query {
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionState {
+    /// Waiting for its PROXY header.
+    Identifying,
     /// Finding an endpoint.
     Dialing,
     /// Both directions open.
@@ -285,6 +288,8 @@ pub struct ConnectionInfo {
     pub listener: ListenerId,
     /// Client's address; `None` for Unix sockets.
     pub source: Option<SocketAddr>,
+    /// What a PROXY header has told.
+    pub via: Option<Box<Via>>,
     /// Relayed to.
     pub endpoint: Option<EndpointId>,
     /// See [`ConnectionState`].

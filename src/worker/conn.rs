@@ -20,6 +20,7 @@ use crate::{
         admission::Admitted,
         clocks::Clocks,
         command::{ConnectionState, EndpointId, ListenerId, PoolId},
+        identify::Via,
         line::{PoolPass, Waiting},
         load::Place,
         supplies::Supplies,
@@ -68,6 +69,8 @@ pub(super) struct Origin {
     pub(super) listener: ListenerId,
     pub(super) source: Option<SocketAddr>,
     pub(super) counters: Arc<ListenerShard>,
+    /// What a PROXY header has told; the source is out of it too.
+    pub(super) via: Option<Box<Via>>,
 }
 
 /// Where a connection goes.
@@ -95,6 +98,8 @@ pub(super) enum Stage<S> {
 pub(super) struct Dial<S> {
     pub(super) relay: Relay,
     pub(super) pool: PoolId,
+    /// What the client sent already, behind a header that was read.
+    pub(super) early: Vec<u8>,
     /// Endpoints that failed.
     pub(super) tried: Vec<EndpointId>,
     /// The attempt under way.
@@ -128,6 +133,8 @@ pub(super) enum Want {
     Nothing,
     /// Another go, after the others.
     Turn,
+    /// To go on, its client being known now.
+    Identified,
     /// An endpoint.
     Dial,
     /// To be closed; `reset`: the peers are to see that it was not the end.
@@ -238,6 +245,7 @@ impl<S: Stream> Conn<S> {
 
     pub(super) fn state(&self) -> ConnectionState {
         match &self.stage {
+            Stage::Session { session: Session::Header(_), .. } => ConnectionState::Identifying,
             Stage::Session { session: Session::Relay(_), .. } | Stage::Dial(_) => ConnectionState::Dialing,
             Stage::Session { wire, .. } if wire.outgoing_ended => ConnectionState::Closing,
             Stage::Session { wire, .. } if wire.incoming_ended => ConnectionState::HalfClosed,
@@ -251,7 +259,7 @@ impl<S: Stream> Conn<S> {
     pub(super) fn holds_bytes(&self) -> bool {
         match &self.stage {
             Stage::Session { wire, .. } => !wire.outgoing.is_empty(),
-            Stage::Dial(_) => false,
+            Stage::Dial(dial) => !dial.early.is_empty(),
             Stage::Tunnel { tunnel, .. } => tunnel.holds_bytes(),
         }
     }
@@ -352,6 +360,7 @@ fn drive_session<S: Stream>(
         let mut exchange = Exchange { downstream: wire, blocks: resources.blocks, now: resources.now };
         match session.advance(&mut exchange) {
             Step::Wait => {}
+            Step::Identified => return Want::Identified,
             Step::Dial | Step::Tunnel => return Want::Dial,
             Step::Close(reason) => return Want::Close { reason, reset: false },
         }

@@ -12,12 +12,12 @@ use crate::{
     protocol::{CloseReason, DialFailure, Relay, Session, Step},
     reactor::{Ready, Turn},
     slots::SlotId,
-    sys::socket::Socket,
     worker::{
         access::Span,
         command::Nobody,
         conn::{Attempt, Conn, Dial, Endpoint, Stage},
         key::{Key, Side},
+        outgoing,
         run::Worker,
         transport::Transport,
         tunnel::Tunnel,
@@ -31,9 +31,13 @@ impl Worker {
     /// Looks for an endpoint, for a connection that wants one.
     pub(super) fn dial(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        if let (Stage::Session { session: Session::Relay(relay), .. }, Some(pool)) = (&mut conn.stage, conn.pool) {
+        if let (Stage::Session { session: Session::Relay(relay), wire }, Some(pool)) = (&mut conn.stage, conn.pool) {
             let relay = std::mem::replace(relay, Relay::new(0));
-            conn.stage = Stage::Dial(Box::new(Dial { relay, pool, tried: Vec::new(), attempt: None, waiting: None }));
+            let early = wire.incoming.take(&mut self.supplies.blocks);
+            // The tunnel meets the end anew.
+            conn.downstream.readable |= wire.incoming_ended;
+            let (tried, attempt, waiting) = (Vec::new(), None, None);
+            conn.stage = Stage::Dial(Box::new(Dial { relay, pool, early, tried, attempt, waiting }));
             conn.trail.dialing_after = Span::of(turn.now.saturating_duration_since(conn.since));
             self.pools.enter(pool);
         }
@@ -119,17 +123,20 @@ impl Worker {
     }
 
     fn begin_attempt(&mut self, slot: SlotId, address: Address, turn: &mut Turn<'_>) -> io::Result<()> {
-        let stream = match &address {
-            Address::Inet(address) => Socket::connect_inet(*address)?,
-            Address::Unix(path) => Socket::connect_unix(path)?,
-        };
+        let Some(Conn { origin, pool, .. }) = self.conns.get(slot) else { return Ok(()) };
+        let config = pool.and_then(|pool| self.pools.get(pool)).map(|pool| &*pool.config);
+        let (stream, gathers) = (
+            outgoing::connect(config, &address, origin.source)?,
+            config.is_none_or(|config| config.tcp.nodelay.is_none()),
+        );
         turn.watch(&stream, Key::Conn(slot, Side::Upstream).token())?;
         if let Some(Conn { stage: Stage::Dial(dial), .. }) = self.conns.get_mut(slot) {
             let timeout = self.pools.get(dial.pool).map_or(NO_TIMEOUT, |pool| pool.config.connect_timeout);
             let mut upstream = Transport::new(stream);
             upstream.writable = false;
             match &address {
-                Address::Inet(_) => upstream.gathers(),
+                Address::Inet(_) if gathers => upstream.gathers(),
+                Address::Inet(_) => {}
                 Address::Unix(_) => upstream.stops_short(),
             }
             dial.attempt = Some(Attempt { upstream, begun: turn.now, deadline: turn.now + timeout });
@@ -142,13 +149,19 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         let Stage::Dial(dial) = &mut conn.stage else { return };
         let Some(attempt) = dial.attempt.take() else { return };
-        let pool = dial.pool;
+        let (pool, early) = (dial.pool, std::mem::take(&mut dial.early));
         if let Some(endpoint) = &conn.endpoint {
             endpoint.counters.connected.add(1);
             endpoint.counters.connect_time.record(turn.now.saturating_duration_since(attempt.begun));
             endpoint.counters.last_success_at.set(self.epoch.millis(turn.now));
         }
-        conn.stage = Stage::Tunnel { upstream: attempt.upstream, tunnel: Tunnel::new(conn.accelerate) };
+        let mut first = self.pools.get(pool).map(|pool| outgoing::preface(&pool.config, conn)).unwrap_or_default();
+        let mut tunnel = Tunnel::new(conn.accelerate);
+        if !first.is_empty() || !early.is_empty() {
+            first.extend(early);
+            tunnel.begin_with(first, &mut conn.downstream, &mut self.supplies);
+        }
+        conn.stage = Stage::Tunnel { upstream: attempt.upstream, tunnel };
         conn.progressed_at = turn.now;
         conn.trail.connected(conn.since, turn.now);
         self.pools.leave(pool);

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::{
     config::ListenerLimits,
+    protocol::Session,
     reactor::Turn,
     slots::SlotId,
     sys::socket::Socket,
@@ -69,8 +70,8 @@ impl Worker {
 
     /// A connection arrives; it comes back if it cannot be watched.
     fn unpack(&mut self, arrival: Arrival, turn: &mut Turn<'_>) -> Option<Parcel> {
-        let Arrival { parcel, listener: counters, door, endpoint } = arrival;
-        let origin = Origin { listener: parcel.listener, source: parcel.source, counters };
+        let Arrival { mut parcel, listener: counters, door, endpoint } = arrival;
+        let origin = Origin { listener: parcel.listener, source: parcel.source, counters, via: parcel.via.take() };
         // It is there already, whatever the endpoint's limit: nothing is asked.
         let at =
             |(id, Tally { counters, load }): (_, Tally)| Some(Endpoint { id, _place: load.enter(None)?, counters });
@@ -86,7 +87,7 @@ impl Worker {
         if let Some(endpoint) = &conn.endpoint {
             endpoint.counters.active.add(1);
         }
-        if conn.origin.source.is_none() {
+        if conn.origin.is_unix() {
             conn.downstream.stops_short();
         }
         match &mut conn.stage {
@@ -114,7 +115,9 @@ impl Worker {
     /// for a connection that exists. One that waited for its pool has none
     /// there, and joins the line again.
     fn readmit(&self, conn: &mut Conn<Socket>, door: Option<Door>, turn: &Turn<'_>) {
-        let source = conn.origin.source.map(|source| source.ip());
+        // The source of one that is yet to say who its client is is not known.
+        let unnamed = matches!(&conn.stage, Stage::Session { session: Session::Header(_), .. });
+        let source = conn.origin.source.filter(|_| !unnamed).map(|source| source.ip());
         conn.admitted = Some(match &door {
             Some(Door { gate, config }) => gate.readmit(&self.gates, &config.limits, source),
             None => ListenerGate::default().readmit(&self.gates, &ListenerLimits::default(), source),

@@ -56,6 +56,20 @@ impl Hold {
         }
     }
 
+    /// Holds these, and what can be read behind them; only while empty. That
+    /// the read found the end, or an error, the next one finds again.
+    pub(super) fn begin_with<S: Stream>(&mut self, bytes: Vec<u8>, source: &mut Transport<S>, supplies: &mut Supplies) {
+        let room = bytes.len() < supplies.blocks.block_size();
+        let mut buffer = Buffer::holding(&mut supplies.blocks, bytes);
+        if room && source.readable && !source.failed {
+            source.readable = match source.fill(&mut buffer, &mut supplies.blocks) {
+                Ok((Read::Bytes | Read::Nothing, _)) => source.readable,
+                Ok((Read::End, _)) | Err(_) => true,
+            };
+        }
+        self.place = Place::Block(buffer);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         match &self.place {
             Place::Block(buffer) => buffer.is_empty(),

@@ -24,10 +24,12 @@ mod early;
 mod export;
 mod handle;
 mod hold;
+mod identify;
 mod ids;
 mod key;
 mod line;
 mod load;
+mod outgoing;
 mod parcel;
 mod pools;
 mod query;
@@ -48,9 +50,11 @@ pub use command::{
     ListenerSpec, Nobody, PoolId, PoolSpec, Query, Reply, Resting, Selection, Share,
 };
 pub use handle::{Handle, Overloaded, Settings};
+pub use identify::Via;
 pub use ids::{MAX_WORKERS, worker_of};
 pub use line::PoolGate;
 pub use load::Load;
+pub use outgoing::{refused_upstream, socket_options};
 pub use parcel::{
     Arrival, Door, FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage, Tally,
 };

@@ -11,11 +11,12 @@ use std::{
 use crate::{
     config::{self, Accelerate},
     metrics::{EndpointShard, ListenerShard},
-    protocol::DialFailure,
+    protocol::{DialFailure, proxy_header::Accepts},
     worker::{
         access::Trail,
         admission::ListenerGate,
         command::{EndpointId, ListenerId, PoolId},
+        identify::Via,
         load::Load,
     },
 };
@@ -29,6 +30,8 @@ pub struct Parcel<F = OwnedFd> {
     pub listener: ListenerId,
     /// Client's address; `None` for Unix sockets.
     pub source: Option<SocketAddr>,
+    /// What a PROXY header has told; the source is out of it too.
+    pub via: Option<Box<Via>>,
     /// Accepted.
     pub since: Instant,
     /// The last byte moved.
@@ -122,6 +125,8 @@ pub enum ParcelStage<F = OwnedFd> {
     },
     /// Finding an endpoint.
     Dial {
+        /// What the client sent already, behind a header that was read.
+        early: Vec<u8>,
         /// Further endpoints that may be tried.
         retries_left: u8,
         /// How the last attempt failed.
@@ -161,6 +166,18 @@ pub enum ParcelSession {
         rest: Vec<u8>,
         /// The end of lingering, once all was said.
         until: Option<Instant>,
+    },
+    /// Waiting for a PROXY header.
+    Header {
+        /// Which versions.
+        accepts: Accepts,
+        /// When it must be whole.
+        until: Instant,
+        /// What has come of it; at most
+        /// [`MAX_LENGTH`](crate::protocol::proxy_header::MAX_LENGTH).
+        gathered: Vec<u8>,
+        /// The rules that follow.
+        next: Box<Self>,
     },
     /// To be relayed; no endpoint was looked for yet.
     Relay {

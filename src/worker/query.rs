@@ -61,6 +61,7 @@ pub(super) fn describe<S: Stream>(conn: &Conn<S>) -> ConnectionInfo {
         id: conn.id,
         listener: conn.origin.listener,
         source: conn.origin.source,
+        via: conn.origin.via.clone(),
         endpoint: conn.endpoint.as_ref().map(|endpoint| endpoint.id),
         state: conn.state(),
         since: conn.since,

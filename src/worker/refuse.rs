@@ -10,6 +10,8 @@ use crate::{
     worker::{
         accept::Listener,
         conn::{Conn, Stage},
+        identify::names_another,
+        pools::hash_of,
         run::Worker,
     },
 };
@@ -26,16 +28,32 @@ impl Worker {
         turn: &Turn<'_>,
     ) -> Result<super::admission::Admitted, Refused> {
         let now = self.epoch.since(turn.now);
-        let source = source.map(|source| source.ip());
+        // Of a proxy's connection the source is known later, see `admit_named`.
+        let names = names_another(&listener.spec.config.proxy, source);
+        let source = source.filter(|_| !names).map(|source| source.ip());
         listener.spec.gate.admit(&self.gates, &listener.spec.config.limits, source, now)
     }
 
-    /// Sends an accepted connection away.
-    pub(super) fn refuse(&self, listener: &Listener, stream: &Socket, refused: Refused) {
-        if let Some(counter) = listener.spec.counters.refused.get(refused.index()) {
-            counter.add(1);
+    /// Asks by source, for a client that a PROXY header has named; `false`: it
+    /// was sent away.
+    pub(super) fn admit_named(&mut self, slot: SlotId, turn: &mut Turn<'_>) -> bool {
+        let now = self.epoch.since(turn.now);
+        let Some(conn) = self.conns.get_mut(slot) else { return false };
+        let slots = self.listener_slots.get(&conn.origin.listener);
+        // One that is gone has no limits any more.
+        let Some(listener) = slots.and_then(|slots| self.listeners.get(*slots.first()?)) else { return true };
+        let config = &listener.spec.config;
+        if conn.hash != 0 {
+            conn.hash = hash_of(config, conn.origin.source);
         }
-        answer(stream, listener.spec.config.limits.refuse.by(refused.kind()));
+        let (Some(admitted), Some(source)) = (&mut conn.admitted, conn.origin.source) else { return true };
+        let Err(refused) = listener.spec.gate.admit_source(admitted, &config.limits, source.ip(), now) else {
+            return true;
+        };
+        refuse(listener, &conn.downstream.stream, refused);
+        let reset = *config.limits.refuse.by(refused.kind()) == Refusal::Reset;
+        self.close(slot, CloseReason::HEADER_REFUSED, reset, turn);
+        false
     }
 
     /// Whether a connection that is to be relayed has a place in its pool. If
@@ -114,6 +132,14 @@ impl Worker {
         let reset = *refusal == Refusal::Reset;
         self.close(slot, reason, reset, turn);
     }
+}
+
+/// Sends an accepted connection away.
+pub(super) fn refuse(listener: &Listener, stream: &Socket, refused: Refused) {
+    if let Some(counter) = listener.spec.counters.refused.get(refused.index()) {
+        counter.add(1);
+    }
+    answer(stream, listener.spec.config.limits.refuse.by(refused.kind()));
 }
 
 /// Says the last word. The socket is closed when it is dropped.

@@ -104,8 +104,14 @@ impl Worker {
     fn follow(&mut self, slot: SlotId, want: Want, turn: &mut Turn<'_>) {
         match want {
             Want::Nothing | Want::Turn => {}
+            Want::Identified => self.identified(slot, turn),
             Want::Dial => self.dial(slot, turn),
-            Want::Close { reason, reset } => self.close(slot, reason, reset, turn),
+            Want::Close { reason, reset } => {
+                if reason == CloseReason::HEADER_MALFORMED {
+                    self.tell_malformed(slot);
+                }
+                self.close(slot, reason, reset, turn);
+            }
         }
     }
 
@@ -314,7 +320,7 @@ fn go(conn: &mut Conn<Socket>, slot: SlotId, supplies: &mut Supplies, turn: &mut
                 turn.enqueue(Key::Conn(slot, Side::Downstream).token());
             }
         }
-        Want::Dial | Want::Close { .. } => {}
+        Want::Identified | Want::Dial | Want::Close { .. } => {}
     }
     want
 }

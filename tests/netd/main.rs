@@ -15,6 +15,7 @@ mod limits;
 mod metrics;
 mod protocols;
 mod readme;
+mod real;
 mod relay;
 mod reload;
 mod service;

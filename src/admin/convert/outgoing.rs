@@ -209,6 +209,7 @@ pub(in crate::admin) fn connection(view: control::ConnectionView) -> pb::Connect
         pool,
         endpoint,
         state: match view.state {
+            ConnectionState::Identifying => "identifying",
             ConnectionState::Dialing => "dialing",
             ConnectionState::Open => "open",
             ConnectionState::HalfClosed => "half-closed",
@@ -219,6 +220,7 @@ pub(in crate::admin) fn connection(view: control::ConnectionView) -> pb::Connect
         idle: lasting(view.idle),
         bytes_from_downstream: view.bytes_from_downstream,
         bytes_to_downstream: view.bytes_to_downstream,
+        proxy: view.proxy.unwrap_or_default(),
     }
 }
 

@@ -205,6 +205,7 @@ impl Script {
         let first = query.after.map_or(1, |after| after / 16 + 1);
         let last = self.connections.min(first - 1 + query.page_size as u64);
         let connection = |n: u64| ConnectionView {
+            proxy: None,
             id: n * 16,
             worker: 0,
             listener: "web".into(),
@@ -308,6 +309,8 @@ fn listener(name: &str) -> ListenerView {
             accelerate: config::Accelerate::Auto,
             limits: Default::default(),
             access_log: true,
+            proxy: Default::default(),
+            tcp: Default::default(),
         }),
         shares: vec![ShareView { pool: "db".into(), configured_weight: 1, weight: 2 }],
         split: over(Split::default()),

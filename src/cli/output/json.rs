@@ -164,6 +164,7 @@ impl ToJson for pb::Connection {
             "worker": self.worker,
             "listener": self.listener,
             "source": self.source,
+            "proxy": self.proxy,
             "pool": self.pool,
             "endpoint": self.endpoint,
             "state": self.state,

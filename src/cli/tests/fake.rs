@@ -457,6 +457,7 @@ fn connection_page(connections: Vec<pb::Connection>, next_page_token: &str) -> p
 
 fn connections() -> [pb::Connection; 3] {
     let connection = |id: u64, source: &str, age: i64, idle| pb::Connection {
+        proxy: String::new(),
         id: format!("{id:016x}"),
         worker: (id % 2) as u32,
         listener: "web".to_owned(),

@@ -2,7 +2,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::config::{
     AccessOnly, AccessTarget, Address, AdminSocket, CheckKind, Config, Errors, HashKey, HealthCheck, Initial,
-    LogFormat, LogLevel, LogTarget, Outlier, Policy, PoolHealth, PoolShare, Protocol, Rebalance, default::bare, parse,
+    Keepalive, LogFormat, LogLevel, LogTarget, Outlier, Policy, PoolHealth, PoolShare, Protocol, ProxyVersions,
+    Rebalance, Source, Tcp, Untrusted, default::bare, parse,
 };
 
 mod rules;
@@ -88,6 +89,35 @@ fn reads_every_key() {
     let pools = vec![share("app", 95), share("canary", 5)];
     assert_eq!(web.protocol, Protocol::Tcp { pools, hash: HashKey::SourcePort });
     assert_eq!((web.backlog, web.v6only, web.idle_timeout), (512, false, Some(Duration::from_secs(5400))));
+    let proxy = &web.proxy;
+    assert_eq!(
+        (proxy.accept, proxy.untrusted, proxy.timeout),
+        (ProxyVersions::Any, Untrusted::Plain, Duration::from_secs(2))
+    );
+    let trusts = |ip: &str| proxy.trusted.contains(ip.parse().unwrap());
+    assert!(trusts("10.1.2.3") && trusts("2001:db8::7") && !trusts("11.0.0.1") && !trusts("2001:db8::8"));
+    let keepalive =
+        Keepalive { idle: Some(Duration::from_secs(60)), interval: Some(Duration::from_secs(10)), count: Some(3) };
+    let tcp = Tcp {
+        keepalive: Some(keepalive),
+        user_timeout: Some(Duration::from_secs(30)),
+        nodelay: Some(false),
+        defer_accept: Some(Duration::from_secs(5)),
+        fast_open: Some(256),
+        mptcp: true,
+        receive_buffer: Some(128 << 10),
+        send_buffer: Some(64 << 10),
+        mark: Some(7),
+        interface: Some("eth0".to_owned()),
+        dscp: Some(46),
+        congestion: Some("reno".to_owned()),
+    };
+    assert_eq!(web.tcp, tcp);
+    let app = config.pool("app").unwrap();
+    assert_eq!((app.send_proxy.version, app.send_proxy.tlvs.len()), (ProxyVersions::V2, 5));
+    assert_eq!(app.source, Source::Address([192, 0, 2, 1].into()));
+    let keepalive = Keepalive { idle: Some(Duration::from_secs(60)), ..Keepalive::default() };
+    assert_eq!(app.tcp, Tcp { keepalive: Some(keepalive), fast_open: Some(1), ..Tcp::default() });
     let socket = config.listener("socket").unwrap();
     assert_eq!((&socket.address, socket.mode), (&Address::Unix(PathBuf::from("/run/netd/echo.sock")), 0o660));
     assert_eq!(socket.idle_timeout, None);

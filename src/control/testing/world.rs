@@ -240,7 +240,15 @@ impl FakeBinder {
 
     fn sockets(workers: usize, local: String) -> io::Result<Bound> {
         let address = BindAddress::Inet(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let options = BindOptions { address, backlog: 1, v6only: true, mode: 0o666, owner: None, rebind: false };
+        let options = BindOptions {
+            address,
+            backlog: 1,
+            v6only: true,
+            mode: 0o666,
+            owner: None,
+            rebind: false,
+            tcp: Default::default(),
+        };
         Ok(Bound { local, ..listen::bind(&options, workers)? })
     }
 }
@@ -366,6 +374,7 @@ impl FakeWorker {
         }
         let now = Clock::system().now().instant;
         let info = ConnectionInfo {
+            via: None,
             id,
             listener: spec.id,
             source: Some("192.0.2.1:1234".parse().unwrap()),

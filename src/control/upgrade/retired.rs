@@ -73,5 +73,7 @@ fn unknown(name: &str) -> Listener {
         accelerate: Accelerate::default(),
         limits: ListenerLimits::default(),
         access_log: true,
+        proxy: Default::default(),
+        tcp: Default::default(),
     }
 }

@@ -14,10 +14,13 @@ use crate::{
     handover::moment::Moments,
     pb::handover as pb,
     pb::handover::{connection::Stage, flow, session::Rules},
-    protocol::DialFailure,
+    protocol::{
+        DialFailure,
+        proxy_header::{Accepts, MAX_LENGTH, Tlvs},
+    },
     worker::{
         EndpointId, FlowState, Held, ListenerId, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide,
-        ParcelStage, PoolId, Span, Trail,
+        ParcelStage, PoolId, Span, Trail, Via,
     },
 };
 
@@ -26,6 +29,7 @@ use crate::{
 const UNKNOWN: u32 = u32::MAX;
 
 const ACCELERATE: [Accelerate; 3] = [Accelerate::Auto, Accelerate::Splice, Accelerate::Off];
+const ACCEPTS: [(Accepts, &str); 3] = [(Accepts::V1, "v1"), (Accepts::V2, "v2"), (Accepts::Any, "any")];
 const FAILURES: [(DialFailure, &str); 4] = [
     (DialFailure::Refused, "refused"),
     (DialFailure::TimedOut, "timed-out"),
@@ -43,8 +47,9 @@ const FLOWS: [(FlowState, &str); 4] = [
 pub(in super::super) fn feature(moving: &Moving) -> (&'static str, Option<&'static str>) {
     let is_pipe = |flow: &ParcelFlow| matches!(flow.held, Held::Pipe { .. });
     match &moving.parcel.stage {
+        ParcelStage::Session { session: ParcelSession::Header { .. }, .. } => ("session", Some("header")),
         ParcelStage::Session { .. } => ("session", None),
-        ParcelStage::Dial { .. } => ("dial", None),
+        ParcelStage::Dial { early, .. } => ("dial", (!early.is_empty()).then_some("header")),
         ParcelStage::Tunnel { up, down, .. } => ("tunnel", (is_pipe(up) || is_pipe(down)).then_some("pipe")),
     }
 }
@@ -73,6 +78,7 @@ pub(in super::super) fn to_connection<'a>(
         downstream: Some(downstream),
         fds: u32::try_from(fds.len() - before).unwrap_or(u32::MAX),
         stage: Some(stage),
+        via: parcel.via.as_deref().map(to_via),
         trail: Some(to_trail(&parcel.trail)),
         hash: parcel.hash,
     }
@@ -95,6 +101,32 @@ fn from_trail(trail: pb::Trail) -> Trail {
         dialing_after: span(trail.dialing_after_nanos),
         connect_time: span(trail.connect_time_nanos),
     }
+}
+
+fn to_via(via: &Via) -> pb::Via {
+    let Tlvs { authority, alpn, unique_id, netns } = via.tlvs.clone();
+    pb::Via {
+        peer: via.peer.map(|peer| peer.to_string()),
+        destination: via.destination.to_string(),
+        authority: authority.map(String::from),
+        alpn: alpn.map(Vec::from),
+        unique_id: unique_id.map(Vec::from),
+        netns: netns.map(String::from),
+    }
+}
+
+fn from_via(via: pb::Via) -> Result<Via, Wrong> {
+    let address = |text: &str| text.parse().map_err(|_| Wrong(format!("no address of a proxy: `{text}`")));
+    Ok(Via {
+        peer: via.peer.as_deref().map(address).transpose()?,
+        destination: address(&via.destination)?,
+        tlvs: Tlvs {
+            authority: via.authority.map(Into::into),
+            alpn: via.alpn.map(Into::into),
+            unique_id: via.unique_id.map(Into::into),
+            netns: via.netns.map(Into::into),
+        },
+    })
 }
 
 fn to_name((pool, address): &(String, String)) -> pb::EndpointName {
@@ -124,7 +156,8 @@ fn to_stage<'a>(stage: &'a ParcelStage, moments: Moments, fds: &mut Vec<Borrowed
                 end_sent: *end_sent,
             })
         }
-        ParcelStage::Dial { retries_left, failed, tried: _, attempt } => Stage::Dial(pb::Dial {
+        ParcelStage::Dial { early, retries_left, failed, tried: _, attempt } => Stage::Dial(pb::Dial {
+            early: early.clone(),
             retries_left: u32::from(*retries_left),
             failed: failed.and_then(|failed| word(&FAILURES, failed)).unwrap_or_default(),
             attempt: attempt.as_ref().map(|attempt| pb::Attempt {
@@ -154,6 +187,12 @@ fn to_rules(session: &ParcelSession, moments: Moments) -> Rules {
         ParcelSession::Respond { rest, until } => {
             Rules::Respond(pb::Respond { rest: rest.clone(), until: until.map(|until| moments.to_nanos(until)) })
         }
+        ParcelSession::Header { accepts, until, gathered, next } => Rules::Header(Box::new(pb::Header {
+            accepts: word(&ACCEPTS, *accepts).unwrap_or_default(),
+            until: moments.to_nanos(*until),
+            gathered: gathered.clone(),
+            next: Some(Box::new(pb::Session { rules: Some(to_rules(next, moments)), ..pb::Session::default() })),
+        })),
         ParcelSession::Relay { retries } => Rules::Relay(pb::Relay { retries: u32::from(*retries) }),
     }
 }
@@ -217,6 +256,7 @@ pub(in super::super) fn from_connection(
         id: message.id,
         listener: ListenerId(UNKNOWN),
         source,
+        via: message.via.map(from_via).transpose()?.map(Box::new),
         since: moment(moments, message.since)?,
         progressed_at: moment(moments, message.progressed_at)?,
         idle_timeout: message.idle_timeout_nanos.map(Duration::from_nanos),
@@ -262,6 +302,7 @@ fn from_stage(stage: Stage, tried: usize, moments: Moments, fds: &mut Fds) -> Re
             end_sent: session.end_sent,
         },
         Stage::Dial(dial) => ParcelStage::Dial {
+            early: dial.early,
             retries_left: small(dial.retries_left)?,
             failed: match dial.failed.as_str() {
                 "" => None,
@@ -297,6 +338,19 @@ fn from_rules(rules: Rules, moments: Moments) -> Result<ParcelSession, Wrong> {
             rest: respond.rest,
             until: respond.until.map(|until| moment(moments, until)).transpose()?,
         },
+        Rules::Header(header) => {
+            let next = there(header.next, "what follows a header")?;
+            let next = from_rules(there(next.rules, "the rules of a session")?, moments)?;
+            if matches!(next, ParcelSession::Header { .. }) || header.gathered.len() > MAX_LENGTH {
+                return wrong("a header is followed by a header, or longer than any");
+            }
+            ParcelSession::Header {
+                accepts: meaning(&ACCEPTS, &header.accepts, "a version of the PROXY protocol")?,
+                until: moment(moments, header.until)?,
+                gathered: header.gathered,
+                next: Box::new(next),
+            }
+        }
         Rules::Relay(relay) => ParcelSession::Relay { retries: small(relay.retries)? },
     })
 }

@@ -18,7 +18,7 @@ use crate::{
     },
     handover::{
         moment::Moments,
-        tests::fakes::{connection, dial, mixed, pipe, session, tunnel},
+        tests::fakes::{connection, dial_with, header, mixed, pipe, session, tunnel},
     },
     metrics::HistogramSnapshot,
     worker::Held,
@@ -283,8 +283,13 @@ proptest! {
 
 #[test]
 fn a_connection_of_every_kind_there_and_back() {
-    let stages =
-        [tunnel(Held::Bytes(b"up".to_vec()), pipe(b"down")), tunnel(pipe(b""), pipe(b"x")), dial(), session(9)];
+    let stages = [
+        tunnel(Held::Bytes(b"up".to_vec()), pipe(b"down")),
+        tunnel(pipe(b""), pipe(b"x")),
+        dial_with(b"early"),
+        session(9),
+        header(),
+    ];
     for (id, stage) in (0..).zip(stages) {
         let (moving, _client) = connection(id, stage);
         let mut fds = Vec::new();

@@ -26,11 +26,14 @@ use crate::{
         Arrival, Deadlines, Extra, Features, HandOver, Hello, Inheritance, Outcome, PID_FILE, Setback, Signpost,
         TakenOver, hand_over, take_over,
     },
-    protocol::DialFailure,
+    protocol::{
+        DialFailure,
+        proxy_header::{Accepts, Tlvs},
+    },
     sys::{channel, pipe::Pipe},
     worker::{
         EndpointId, FlowState, Held, ListenerId, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide,
-        ParcelStage, PoolId, Span, Trail,
+        ParcelStage, PoolId, Span, Trail, Via,
     },
 };
 
@@ -57,6 +60,12 @@ pub(in crate::handover) fn connection(id: u64, stage: ParcelStage) -> (Moving, U
     let (downstream, client) = side();
     let endpoint = matches!(stage, ParcelStage::Tunnel { .. }).then(|| ("db".to_owned(), "10.0.0.1:1".to_owned()));
     let parcel = Parcel {
+        via: (id % 2 == 1).then(|| {
+            let tlvs =
+                Tlvs { authority: Some("example.org".into()), unique_id: Some(b"1"[..].into()), ..Tlvs::default() };
+            let peer = Some("10.0.0.1:1".parse().unwrap());
+            Box::new(Via { peer, destination: "192.0.2.9:443".parse().unwrap(), tlvs })
+        }),
         id,
         listener: ListenerId(1),
         source: "192.0.2.1:99".parse().ok(),
@@ -99,8 +108,14 @@ pub(in crate::handover) fn pipe(bytes: &[u8]) -> Held {
 }
 
 pub(in crate::handover) fn dial() -> ParcelStage {
+    dial_with(b"")
+}
+
+/// With what the client sent already.
+pub(in crate::handover) fn dial_with(early: &[u8]) -> ParcelStage {
     let attempt = ParcelAttempt { upstream: side().0, begun: now(), deadline: now() };
     ParcelStage::Dial {
+        early: early.to_vec(),
         retries_left: 2,
         failed: Some(DialFailure::TimedOut),
         tried: vec![EndpointId(2)],
@@ -114,6 +129,20 @@ pub(in crate::handover) fn session(incoming: usize) -> ParcelStage {
         incoming: vec![7; incoming],
         incoming_ended: true,
         outgoing: b"out".to_vec(),
+        outgoing_ended: false,
+        end_sent: false,
+    }
+}
+
+/// One that waits for its PROXY header.
+pub(in crate::handover) fn header() -> ParcelStage {
+    let next = Box::new(ParcelSession::Relay { retries: 2 });
+    let gathered = b"PROXY TCP4".to_vec();
+    ParcelStage::Session {
+        session: ParcelSession::Header { accepts: Accepts::Any, until: now(), gathered, next },
+        incoming: Vec::new(),
+        incoming_ended: false,
+        outgoing: Vec::new(),
         outgoing_ended: false,
         end_sent: false,
     }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 fn options(address: BindAddress) -> BindOptions {
-    BindOptions { address, backlog: 64, v6only: true, mode: 0o666, owner: None, rebind: false }
+    BindOptions { address, backlog: 64, v6only: true, mode: 0o666, owner: None, rebind: false, tcp: Default::default() }
 }
 
 fn loopback() -> BindOptions {

@@ -3,22 +3,39 @@
 
 use std::{io, time::Duration};
 
-use super::{GRACE, PATIENCE, Stopping};
+use super::{GRACE, Listener, PATIENCE, Stopping};
 use crate::{
+    config::Address,
     listen::{Duplicate, ListenSocket},
     reactor::Turn,
     slots::SlotId,
     worker::{
         command::{ListenerId, ListenerSpec, Reply},
+        outgoing::socket_options,
         run::Worker,
     },
 };
+
+/// Options that need no other socket.
+fn change_options(listener: &Listener, spec: &ListenerSpec) {
+    let (old, new) = (&listener.spec.config, &spec.config);
+    if old.tcp == new.tcp || !matches!(new.address, Address::Inet(_)) {
+        return;
+    }
+    if let Err(refused) = listener.socket.change_options(&socket_options(&old.tcp), &socket_options(&new.tcp)) {
+        tracing::error!(listener = %new.name, "its socket does not take the option {refused}");
+    }
+}
 
 impl Worker {
     /// Takes on other settings.
     pub(in crate::worker) fn update_listener(&mut self, spec: &ListenerSpec) {
         for slot in self.sockets_of(spec.id) {
             let Some(listener) = self.listeners.get_mut(slot) else { continue };
+            if listener.spec.config.backlog != spec.config.backlog {
+                listener.socket.set_backlog(spec.config.backlog);
+            }
+            change_options(listener, spec);
             listener.update(spec.clone());
         }
     }

@@ -3,7 +3,7 @@
 use super::{Attempt, Conn, Dial, Endpoint, Origin, Stage};
 use crate::{
     config::Accelerate,
-    protocol::{Discard, Echo, Relay, Respond, Session},
+    protocol::{Awaiting, Discard, Echo, Relay, Respond, Session},
     wire::{Buffer, Wire},
     worker::{
         command::PoolId,
@@ -25,6 +25,7 @@ impl<S: Stream> Conn<S> {
             id: self.id,
             listener: self.origin.listener,
             source: self.origin.source,
+            via: self.origin.via,
             since: self.since,
             progressed_at: self.progressed_at,
             idle_timeout: self.idle_timeout,
@@ -71,6 +72,7 @@ impl<S: Stream> Stage<S> {
                 end_sent: wire.end_sent,
             },
             Self::Dial(dial) => ParcelStage::Dial {
+                early: dial.early,
                 retries_left: dial.relay.retries_left(),
                 failed: dial.relay.last_failure(),
                 tried: dial.tried,
@@ -101,14 +103,14 @@ impl<S: Stream> Stage<S> {
                 let wire = Wire { incoming, incoming_ended, outgoing, outgoing_ended, end_sent };
                 Self::Session { session: resumed(session), wire }
             }
-            ParcelStage::Dial { retries_left, failed, tried, attempt } => {
+            ParcelStage::Dial { early, retries_left, failed, tried, attempt } => {
                 let attempt = attempt.map(|ParcelAttempt { upstream, begun, deadline }| Attempt {
                     upstream: Transport::thaw(upstream),
                     begun,
                     deadline,
                 });
                 let (relay, pool) = (Relay::resumed(retries_left, failed), pool.unwrap_or(NO_POOL));
-                Self::Dial(Box::new(Dial { relay, pool, tried, attempt, waiting: None }))
+                Self::Dial(Box::new(Dial { relay, pool, early, tried, attempt, waiting: None }))
             }
             ParcelStage::Tunnel { upstream, up, down, upstream_ended_first, upstream_gone, sink_until } => {
                 let frozen = Frozen { up, down, upstream_ended_first, upstream_gone, sink_until };
@@ -124,6 +126,12 @@ fn rules(session: &Session) -> ParcelSession {
         Session::Echo(_) => ParcelSession::Echo,
         Session::Discard(_) => ParcelSession::Discard,
         Session::Respond(respond) => ParcelSession::Respond { rest: respond.rest().to_vec(), until: respond.until() },
+        Session::Header(awaiting) => ParcelSession::Header {
+            accepts: awaiting.accepts(),
+            until: awaiting.until(),
+            gathered: awaiting.gathered().to_vec(),
+            next: Box::new(rules(awaiting.next())),
+        },
         Session::Relay(relay) => ParcelSession::Relay { retries: relay.retries_left() },
     }
 }
@@ -133,6 +141,9 @@ fn resumed(session: ParcelSession) -> Session {
         ParcelSession::Echo => Session::Echo(Echo),
         ParcelSession::Discard => Session::Discard(Discard),
         ParcelSession::Respond { rest, until } => Session::Respond(Respond::resumed(rest.into(), until)),
+        ParcelSession::Header { accepts, until, gathered, next } => {
+            Session::Header(Box::new(Awaiting::resumed(accepts, until, gathered, resumed(*next))))
+        }
         ParcelSession::Relay { retries } => Session::Relay(Relay::new(retries)),
     }
 }

@@ -28,7 +28,7 @@ impl World {
     fn new(session: Session, room: usize) -> Self {
         let (client, now) = (Script::with_room(room), zero());
         let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
-        let origin = Origin { listener: ListenerId(1), source: None, counters };
+        let origin = Origin { listener: ListenerId(1), source: None, counters, via: None };
         let conn = Conn::new(1, origin, client.clone(), session, None, Some(Duration::from_secs(60)), now);
         let supplies = Supplies::new(BLOCK, FdBudget::new(20_000, 0));
         let mut world = Self { conn, client, supplies, now, sent: Vec::new(), chatty: false, want: Want::Nothing };
@@ -68,7 +68,7 @@ impl World {
                 assert_eq!((again, self.picture()), (Want::Nothing, once), "driving again changes nothing");
             }
             Want::Turn => assert_ne!(before, self.picture(), "a turn for nothing: a busy loop"),
-            Want::Dial => panic!("nowhere to dial to"),
+            Want::Dial | Want::Identified => panic!("nowhere to dial to"),
             Want::Close { .. } => {}
         }
     }
@@ -89,7 +89,7 @@ impl World {
                 Want::Turn => self.drive(),
                 Want::Nothing if self.client.has_news() => self.tell(),
                 Want::Nothing => return self.check_that_waiting_is_right(),
-                Want::Close { .. } | Want::Dial => return,
+                Want::Close { .. } | Want::Dial | Want::Identified => return,
             }
         }
         panic!("does not come to rest");
@@ -118,7 +118,7 @@ impl World {
             return;
         }
         let counters = Arc::clone(&self.conn.origin.counters);
-        let origin = || Origin { listener: ListenerId(1), source: None, counters: Arc::clone(&counters) };
+        let origin = || Origin { listener: ListenerId(1), source: None, counters: Arc::clone(&counters), via: None };
         let gone = Conn::new(0, origin(), Script::default(), Session::Discard(Discard), None, None, self.now);
         let deadline = self.conn.deadline();
         let parcel = std::mem::replace(&mut self.conn, gone).freeze::<Script>(&mut self.supplies);

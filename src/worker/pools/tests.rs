@@ -30,6 +30,9 @@ fn spec(policy: Policy, endpoints: Vec<EndpointSpec>) -> PoolSpec {
         connect_timeout: std::time::Duration::from_secs(1),
         retries: 0,
         limits: Default::default(),
+        send_proxy: Default::default(),
+        source: Default::default(),
+        tcp: Default::default(),
         health: Default::default(),
     };
     PoolSpec {
@@ -118,6 +121,8 @@ fn clients_are_known_by_what_the_listener_says() {
         accelerate: config::Accelerate::Off,
         limits: Default::default(),
         access_log: true,
+        proxy: Default::default(),
+        tcp: Default::default(),
     };
     let hash = |key, source: &str| hash_of(&listener(key), Some(source.parse().unwrap()));
     assert_eq!(hash(HashKey::Source, "10.0.0.1:1"), hash(HashKey::Source, "10.0.0.1:2"));

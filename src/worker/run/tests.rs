@@ -149,6 +149,9 @@ impl Netd {
             retries,
             limits: Default::default(),
             health: Default::default(),
+            send_proxy: Default::default(),
+            source: Default::default(),
+            tcp: Default::default(),
         });
         let spec = PoolSpec {
             id: PoolId(self.fresh_id()),
@@ -191,6 +194,8 @@ impl Netd {
             accelerate: config::Accelerate::Auto,
             limits: Default::default(),
             access_log: true,
+            proxy: Default::default(),
+            tcp: Default::default(),
         };
         let counters = Arc::new(ListenerShard::new(CloseReason::ALL.len()));
         self.fronts.push(Arc::clone(&counters));
@@ -283,8 +288,19 @@ impl Front {
 }
 
 fn bind(address: BindAddress, workers: usize) -> listen::Bound {
-    listen::bind(&BindOptions { address, backlog: 512, v6only: true, mode: 0o666, owner: None, rebind: false }, workers)
-        .unwrap()
+    listen::bind(
+        &BindOptions {
+            address,
+            backlog: 512,
+            v6only: true,
+            mode: 0o666,
+            owner: None,
+            rebind: false,
+            tcp: Default::default(),
+        },
+        workers,
+    )
+    .unwrap()
 }
 
 fn unix(path: &Path) -> BindAddress {

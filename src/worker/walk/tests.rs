@@ -40,7 +40,7 @@ impl Table {
     fn open(&mut self) -> SlotId {
         self.newest += 1;
         let (id, counters, now) = (self.newest, Arc::clone(&self.counters), self.now);
-        let origin = Origin { listener: ListenerId((id % 2) as u32), source: None, counters };
+        let origin = Origin { listener: ListenerId((id % 2) as u32), source: None, counters, via: None };
         self.conns.insert_with(|_| Conn::new(id, origin, Script::with_room(0), Session::Echo(Echo), None, None, now))
     }
 

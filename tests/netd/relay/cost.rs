@@ -21,6 +21,10 @@ const SLACK: u64 = 30;
 
 /// A relay with one worker.
 fn relay(origin: &Origin) -> Daemon {
+    relay_with(origin, "", "")
+}
+
+fn relay_with(origin: &Origin, listener: &str, pool: &str) -> Daemon {
     Setup::config(&format!(
         r#"
         [[listener]]
@@ -28,9 +32,11 @@ fn relay(origin: &Origin) -> Daemon {
         address = "127.0.0.1:0"
         protocol = "tcp"
         pool = "back"
+        {listener}
         [[pool]]
         name = "back"
         endpoints = ["{}"]
+        {pool}
         "#,
         origin.address
     ))
@@ -129,4 +135,30 @@ fn a_connection_with_one_exchange_takes_fifteen_besides_waiting() {
     // How often it waits depends on what comes together.
     let total: u64 = counts.values().sum::<u64>() - of(&counts, "epoll_wait");
     assert!(total <= 15 * TIMES + SLACK, "{total} for {TIMES} connections: {counts:?}");
+}
+
+#[test]
+fn options_and_headers_cost_what_they_must() {
+    let origin = Origin::echoing();
+    let listener = "[listener.tcp]\nkeepalive_idle = \"60s\"\nuser_timeout = \"30s\"\ndscp = 10";
+    let daemon = relay_with(&origin, listener, "send_proxy = \"v2\"\n[pool.tcp]\nuser_timeout = \"30s\"");
+    let address = daemon.address("front");
+    const HEADER: usize = 28;
+    let work = || {
+        for _ in 0..TIMES {
+            let mut client = Client::connect(address);
+            client.send(&[7; 64]);
+            assert_eq!(client.receive(HEADER + 64)[HEADER..], [7; 64], "the origin echoes the header as well");
+            client.finish();
+            assert_eq!(client.rest(), (Vec::new(), End::Eof));
+        }
+    };
+    let Some(counts) = count(&daemon, work) else { return };
+    // Accepted sockets inherit; one to an endpoint is told its one option, and
+    // TCP_NODELAY before the second write if the header went alone.
+    assert!(of(&counts, "setsockopt") <= 2 * TIMES + SLACK, "{counts:?}");
+    assert!(of(&counts, "getsockname") <= TIMES + SLACK, "{counts:?}");
+    let total: u64 = counts.values().sum::<u64>() - of(&counts, "epoll_wait");
+    // Of the fifteen without: the header's own write, its echo's read and write.
+    assert!(total <= (15 + 3 + 3) * TIMES + SLACK, "{total} for {TIMES} connections: {counts:?}");
 }

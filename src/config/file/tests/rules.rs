@@ -316,3 +316,48 @@ fn limits() {
     let errors = bad(&" ".repeat(MAX_FILE_SIZE + 1));
     assert_eq!(errors.problems()[0].message, "the file is too large");
 }
+
+#[test]
+fn proxy_headers_come_from_somebody_who_is_named() {
+    assert_listener_problem(
+        "proxy_timeout = \"1s\"",
+        1,
+        "`proxy_timeout` means nothing without `proxy_protocol`",
+        "add `proxy_protocol = \"any\"`, or remove this line",
+    );
+    let listener =
+        |lines: &str| format!("[[listener]]\nname = \"a\"\nprotocol = \"echo\"\naddress = \"127.0.0.1:1\"\n{lines}\n");
+    let told = |lines: &str| bad(&listener(lines)).to_string();
+    assert!(told("proxy_protocol = \"v2\"").contains("does not say from whom"));
+    assert!(told("proxy_protocol = \"v2\"\nproxy_trusted = []").contains("has 0 networks"));
+    let bits = told("proxy_protocol = \"v2\"\nproxy_trusted = [\"10.0.0.1/8\"]");
+    assert!(bits.contains("the network is `10.0.0.0/8`"), "{bits}");
+    assert!(told("proxy_protocol = \"v3\"").contains("use `off`, `v1`, `v2` or `any`"));
+    let unix = "[[listener]]\nname = \"a\"\nprotocol = \"echo\"\naddress = \"unix:/run/a\"\nproxy_protocol = \"v1\"\n";
+    good(unix);
+    assert!(bad(&format!("{unix}proxy_trusted = [\"::/0\"]\n")).to_string().contains("belongs to IP addresses only"));
+}
+
+#[test]
+fn what_a_pool_says_and_where_it_comes_from() {
+    let told = |lines: &str| bad(&format!("{POOL}{lines}\n")).to_string();
+    assert!(told("send_proxy = \"v1\"\nsend_proxy_tlvs = [\"alpn\"]").contains("belongs to version 2 only"));
+    assert!(told("send_proxy = \"any\"").contains("use `off`, `v1` or `v2`"));
+    let twice = "send_proxy = \"v2\"\nsend_proxy_tlvs = [\"alpn\", \"alpn\"]";
+    assert!(told(twice).contains("`alpn` stands here twice"));
+    assert!(told("source = \"eth0\"").contains("write `auto`, `client`, or an address"));
+    assert!(told("source = \"0.0.0.0\"").contains("is nothing to connect from"));
+}
+
+#[test]
+fn options_of_tcp_sockets() {
+    let pool = |lines: &str| bad(&format!("{POOL}[pool.tcp]\n{lines}\n")).to_string();
+    assert!(pool("defer_accept = \"1s\"").contains("`defer_accept` belongs to listeners only"));
+    assert!(pool("keepalive_idle = \"1500ms\"").contains("is no number of whole seconds"));
+    assert!(pool("keepalive = false\nkeepalive_count = 3").contains("`keepalive = false` with times for it"));
+    assert!(pool("dscp = 64").contains("write a number from 0 to 63"));
+    assert!(pool("interface = \"a/b\"").contains("is no name"));
+    assert!(pool("mtu = 3").contains("unknown key `mtu` in [pool.tcp] of pool `p`"));
+    let unix = "[[listener]]\nname = \"a\"\nprotocol = \"echo\"\naddress = \"unix:/run/a\"\n[listener.tcp]\nmark = 1\n";
+    assert!(bad(unix).to_string().contains("`tcp` belongs to IP addresses only"));
+}

@@ -68,6 +68,7 @@ fn parcel(info: &ConnectionInfo) -> Parcel {
         id: info.id,
         listener: info.listener,
         source: info.source,
+        via: None,
         since: info.since,
         progressed_at: info.progressed_at,
         idle_timeout: None,
@@ -98,6 +99,7 @@ fn parcel(info: &ConnectionInfo) -> Parcel {
 fn arrive(inner: &mut Inner, arrival: Arrival) {
     let Arrival { parcel, listener, door, endpoint } = arrival;
     let info = ConnectionInfo {
+        via: None,
         id: parcel.id,
         listener: parcel.listener,
         source: parcel.source,

@@ -307,3 +307,46 @@ fn a_client_that_has_spoken_is_not_asked_again_where_it_moves_to() {
     expect(&mut client, "y");
     assert_eq!(front.closed(CloseReason::FIRST_BYTE), 0);
 }
+
+#[test]
+fn who_comes_behind_a_proxy_is_admitted_by_the_address_that_the_header_names() {
+    let mut netd = Netd::start();
+    let network = |text: &str| text.parse().unwrap();
+    let limits = ListenerLimits {
+        max_connections_per_source: Some(1),
+        deny: Some(config::AccessList::new(vec![network("203.0.113.9/32")], None)),
+        ..ListenerLimits::default()
+    };
+    let mut spec = netd.spec(Protocol::Echo, None, None);
+    spec.gate = ListenerGate::new(&limits, None);
+    let proxy = config::Proxy {
+        accept: config::ProxyVersions::V1,
+        trusted: [network("127.0.0.0/8")].into_iter().collect(),
+        ..config::Proxy::default()
+    };
+    spec.config = Arc::new(config::Listener { limits, proxy, ..(*spec.config).clone() });
+    let front = netd.listen(spec);
+    let named = |source: &str| {
+        let mut client = front.connect();
+        client.write_all(format!("PROXY TCP4 {source} 192.0.2.1 99 80\r\nx").as_bytes()).unwrap();
+        client
+    };
+    let mut first = named("203.0.113.1");
+    expect(&mut first, "x");
+    // All come from one and the same proxy.
+    let mut second = named("203.0.113.2");
+    expect(&mut second, "x");
+    expect_reset(&mut named("203.0.113.9"));
+    expect_reset(&mut named("203.0.113.1"));
+    front.wait_until_closed(CloseReason::HEADER_REFUSED, 2);
+    assert_eq!((front.refused(Refused::Denied), front.refused(Refused::Source)), (1, 1));
+    // It is counted under the client's address where it moves to, too.
+    let parcels = netd.export();
+    assert_eq!((parcels.len(), front.spec.gate.sources()), (2, (0, 0)));
+    netd.import(parcels, &front);
+    until("both are back", || front.spec.gate.sources() == (1, 2));
+    expect_reset(&mut named("203.0.113.2"));
+    drop(first);
+    until("its place is free", || front.spec.gate.sources() == (1, 1));
+    expect(&mut named("203.0.113.1"), "x");
+}
