@@ -56,9 +56,13 @@ fn an_empty_file_is_all_defaults() {
     }
 }
 
+fn every_key() -> Config {
+    good(include_str!("every-key.toml"))
+}
+
 #[test]
-fn reads_every_key() {
-    let config = good(include_str!("every-key.toml"));
+fn reads_every_key_of_the_daemon() {
+    let config = every_key();
     assert_eq!((config.workers.count, config.workers.pin, config.workers.buffer_size), (Some(4), true, 131_072));
     assert_eq!(config.workers.rebalance, Rebalance::Auto);
     let process = &config.process;
@@ -80,7 +84,11 @@ fn reads_every_key() {
     assert_eq!(access.target, AccessTarget::File(PathBuf::from("/var/log/netd-access.log")));
     assert_eq!((access.sample.millionths(), access.only), (250_000, AccessOnly::Failures));
     assert_eq!(config.reload.close_removed_after, Some(Duration::from_secs(600)));
+}
 
+#[test]
+fn reads_every_key_of_a_listener() {
+    let config = every_key();
     let names: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
     assert_eq!(names, ["web", "socket", "hello", "void"]);
     let web = config.listener("web").unwrap();
@@ -89,6 +97,19 @@ fn reads_every_key() {
     let pools = vec![share("app", 95), share("canary", 5)];
     assert_eq!(web.protocol, Protocol::Tcp { pools, hash: HashKey::SourcePort });
     assert_eq!((web.backlog, web.v6only, web.idle_timeout), (512, false, Some(Duration::from_secs(5400))));
+    let socket = config.listener("socket").unwrap();
+    assert_eq!((&socket.address, socket.mode), (&Address::Unix(PathBuf::from("/run/netd/echo.sock")), 0o660));
+    assert_eq!(socket.idle_timeout, None);
+    assert_eq!(config.listener("hello").unwrap().protocol, Protocol::Respond { text: (*b"hi\n").into() });
+    let void = config.listener("void").unwrap();
+    assert_eq!((void.idle_timeout, void.access_log, web.access_log), (None, false, true));
+    assert!(config.listener("nothing").is_none());
+}
+
+#[test]
+fn reads_every_key_of_proxies_and_sockets() {
+    let config = every_key();
+    let web = config.listener("web").unwrap();
     let proxy = &web.proxy;
     assert_eq!(
         (proxy.accept, proxy.untrusted, proxy.timeout),
@@ -118,14 +139,11 @@ fn reads_every_key() {
     assert_eq!(app.source, Source::Address([192, 0, 2, 1].into()));
     let keepalive = Keepalive { idle: Some(Duration::from_secs(60)), ..Keepalive::default() };
     assert_eq!(app.tcp, Tcp { keepalive: Some(keepalive), fast_open: Some(1), ..Tcp::default() });
-    let socket = config.listener("socket").unwrap();
-    assert_eq!((&socket.address, socket.mode), (&Address::Unix(PathBuf::from("/run/netd/echo.sock")), 0o660));
-    assert_eq!(socket.idle_timeout, None);
-    assert_eq!(config.listener("hello").unwrap().protocol, Protocol::Respond { text: (*b"hi\n").into() });
-    let void = config.listener("void").unwrap();
-    assert_eq!((void.idle_timeout, void.access_log, web.access_log), (None, false, true));
-    assert!(config.listener("nothing").is_none());
+}
 
+#[test]
+fn reads_every_key_of_a_pool() {
+    let config = every_key();
     let pool = config.pool("app").unwrap();
     let endpoints: Vec<_> = pool.endpoints.iter().map(|e| (e.address.to_string(), e.weight)).collect();
     let expected = [("127.0.0.1:9000", 1), ("127.0.0.1:9001", 0), ("unix:/run/app.sock", 3)];

@@ -77,12 +77,19 @@ impl Drop for Hanging {
 /// Makes a process that waits in the kernel call exit(3) there.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn exit_with_3(process: Process) {
-    seize(process);
     // SAFETY: an all-zero register set is valid; it is filled in by the kernel.
     let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
     let data = (&raw mut registers).cast();
-    request(libc::PTRACE_GETREGS, process, data).expect("PTRACE_GETREGS");
-    assert!(i64::from_ne_bytes(registers.orig_rax.to_ne_bytes()) >= 0, "it does not wait in the kernel");
+    // It may be met on its way to where it waits.
+    eventually("it waits in the kernel", || {
+        seize(process);
+        request(libc::PTRACE_GETREGS, process, data).expect("PTRACE_GETREGS");
+        if i64::from_ne_bytes(registers.orig_rax.to_ne_bytes()) >= 0 {
+            return Some(());
+        }
+        request(libc::PTRACE_DETACH, process, ptr::null_mut()).expect("PTRACE_DETACH");
+        None
+    });
     // The instruction that it came in by, once more; it is 2 bytes long.
     registers.rip -= 2;
     registers.rax = libc::SYS_exit_group as u64;
