@@ -43,7 +43,21 @@ impl Socket {
     /// # Errors
     /// As for [`read`](Self::read).
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let (flags, address, length) = (libc::MSG_NOSIGNAL, ptr::null::<libc::sockaddr>(), 0);
+        self.send(bytes, libc::MSG_NOSIGNAL)
+    }
+
+    /// As [`write`](Self::write), for bytes behind which the end follows at
+    /// once: they wait for it, and go in one segment with it (send(2),
+    /// MSG_MORE).
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_last(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(bytes, libc::MSG_NOSIGNAL | libc::MSG_MORE)
+    }
+
+    fn send(&self, bytes: &[u8], flags: libc::c_int) -> io::Result<usize> {
+        let (address, length) = (ptr::null::<libc::sockaddr>(), 0);
         // SAFETY: `bytes` is readable for its length, and there is no address.
         counted(unsafe {
             libc::syscall(libc::SYS_sendto, self.0.as_raw_fd(), bytes.as_ptr(), bytes.len(), flags, address, length)

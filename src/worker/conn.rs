@@ -365,7 +365,7 @@ fn drive_session<S: Stream>(
             Step::Close(reason) => return Want::Close { reason, reset: false },
         }
         if !wire.outgoing.is_empty() && transport.writable {
-            match transport.flush(&mut wire.outgoing, resources.blocks) {
+            match transport.flush(&mut wire.outgoing, false, resources.blocks) {
                 Ok(n) => moved |= n > 0,
                 Err(_) => return reset,
             }

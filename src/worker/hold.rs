@@ -118,9 +118,14 @@ impl Hold {
     }
 
     /// Writes once; only while not empty.
-    pub(super) fn flush<S: Stream>(&mut self, sink: &mut Transport<S>, supplies: &mut Supplies) -> io::Result<()> {
+    pub(super) fn flush<S: Stream>(
+        &mut self,
+        sink: &mut Transport<S>,
+        last: bool,
+        supplies: &mut Supplies,
+    ) -> io::Result<()> {
         match &mut self.place {
-            Place::Block(buffer) => sink.flush(buffer, &mut supplies.blocks).map(drop),
+            Place::Block(buffer) => sink.flush(buffer, last, &mut supplies.blocks).map(drop),
             Place::Pipe { pipe, held } => {
                 *held -= sink.flush_pipe(pipe, *held)?.min(*held);
                 Ok(())

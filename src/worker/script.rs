@@ -197,6 +197,10 @@ impl Stream for Script {
         Ok(n)
     }
 
+    fn write_last(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.write(bytes)
+    }
+
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let state = &mut *self.0.borrow_mut();
         assert_eq!(state.ends, 0, "nothing is written after the end");

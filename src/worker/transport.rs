@@ -15,6 +15,8 @@ use crate::{
 pub(super) trait Stream {
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// As `write`, and the end follows at once.
+    fn write_last(&self, bytes: &[u8]) -> io::Result<usize>;
     fn shutdown_write(&self) -> io::Result<()>;
     /// Makes the coming close a reset.
     fn reset_on_close(&self);
@@ -34,6 +36,10 @@ impl Stream for Socket {
 
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.write(bytes)
+    }
+
+    fn write_last(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_last(bytes)
     }
 
     fn shutdown_write(&self) -> io::Result<()> {
@@ -175,12 +181,18 @@ impl<S: Stream> Transport<S> {
         }
     }
 
-    /// Writes once from `buffer`. Only if [`writable`](Self::writable), and if
-    /// there is something. Answers the number of bytes taken.
-    pub(super) fn flush(&mut self, buffer: &mut Buffer, blocks: &mut BlockPool) -> io::Result<usize> {
+    /// All before the end was read.
+    pub(super) fn is_at_its_end(&self) -> bool {
+        self.end_reached
+    }
+
+    /// Writes once from `buffer`; `last`: the end follows. Only if
+    /// [`writable`](Self::writable), and if there is something. Answers the
+    /// number of bytes taken.
+    pub(super) fn flush(&mut self, buffer: &mut Buffer, last: bool, blocks: &mut BlockPool) -> io::Result<usize> {
         self.stop_gathering();
         let waiting = buffer.len();
-        let n = self.stream.write(buffer.data());
+        let n = if last { self.stream.write_last(buffer.data()) } else { self.stream.write(buffer.data()) };
         let n = self.wrote(n, waiting)?;
         buffer.consume(blocks, n);
         Ok(n)

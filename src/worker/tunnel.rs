@@ -228,7 +228,7 @@ impl Flow {
                 if !sink.writable {
                     return Ok(Pumped::Blocked);
                 }
-                self.hold.flush(sink, supplies).map_err(Failure::Sink)?;
+                self.hold.flush(sink, source.is_at_its_end(), supplies).map_err(Failure::Sink)?;
                 continue;
             }
             match self.state {
