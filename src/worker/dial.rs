@@ -166,6 +166,12 @@ impl Worker {
         conn.trail.connected(conn.since, turn.now);
         self.pools.leave(pool);
         self.drive(slot, turn);
+        if let Some(Conn { stage: Stage::Tunnel { upstream, .. }, .. }) = self.conns.get(slot)
+            && upstream.sent == 0
+        {
+            // A server that speaks first, or an idle client: nothing to wait for.
+            upstream.stream.acknowledge();
+        }
     }
 
     /// Books a failed attempt and asks the session what to do about it.
