@@ -5,6 +5,7 @@
 //! once a turn, after the wait, and once more when it ends to tell how long
 //! the turn took.
 
+mod alarm;
 mod mailbox;
 mod turn;
 
@@ -13,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use alarm::Alarm;
 use mio::{Events, Poll, Waker};
 
 pub use mailbox::{Mailbox, SendError, Sender};
@@ -44,12 +46,15 @@ const EVENTS: usize = 1024;
 const MESSAGES: usize = 64;
 /// The token of the mailbox; handlers must not use it.
 const MAILBOX: mio::Token = mio::Token(usize::MAX);
+/// The token of the alarm; handlers must not use it either.
+const ALARM: mio::Token = mio::Token(usize::MAX - 1);
 
 /// A poll loop with its timers, run queue and mailbox.
 #[derive(Debug)]
 pub struct Reactor<M> {
     poll: Poll,
     mailbox: Mailbox<M>,
+    alarm: Alarm,
     state: turn::State,
 }
 
@@ -58,12 +63,13 @@ impl<M> Reactor<M> {
     /// wait.
     ///
     /// # Errors
-    /// If the system gives no epoll or eventfd descriptor.
+    /// If the system gives no epoll, eventfd or timerfd descriptor.
     pub fn new(capacity: usize) -> io::Result<(Self, Sender<M>)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), MAILBOX)?;
+        let alarm = Alarm::new(poll.registry(), ALARM)?;
         let (sender, mailbox) = mailbox::channel(capacity, waker);
-        Ok((Self { poll, mailbox, state: turn::State::new(clock()) }, sender))
+        Ok((Self { poll, mailbox, alarm, state: turn::State::new(clock()) }, sender))
     }
 
     /// Runs `handler` until it is done.
@@ -75,7 +81,8 @@ impl<M> Reactor<M> {
         let mut due = Vec::new();
         let mut now = clock();
         while !handler.is_done() {
-            if let Err(error) = self.poll.poll(&mut events, self.patience(now)) {
+            let patience = self.patience(now)?;
+            if let Err(error) = self.poll.poll(&mut events, patience) {
                 if error.kind() == io::ErrorKind::Interrupted {
                     continue;
                 }
@@ -88,9 +95,15 @@ impl<M> Reactor<M> {
                 handler.on_message(message, &mut turn);
             }
             let mut handled = 0;
-            for event in events.iter().filter(|event| event.token() != MAILBOX) {
-                handled += 1;
-                handler.on_ready(event.token().0, Ready::from(event), &mut turn);
+            for event in &events {
+                match event.token() {
+                    MAILBOX => {}
+                    ALARM => self.alarm.rang(),
+                    token => {
+                        handled += 1;
+                        handler.on_ready(token.0, Ready::from(event), &mut turn);
+                    }
+                }
             }
             // Only what is queued now: what queues itself again waits a turn.
             for _ in 0..turn.state.queue.len() {
@@ -107,12 +120,15 @@ impl<M> Reactor<M> {
         Ok(())
     }
 
-    /// How long the next wait may be.
-    fn patience(&self, now: Instant) -> Option<Duration> {
+    /// How long the next wait may be; without a limit, the alarm ends it.
+    fn patience(&mut self, now: Instant) -> io::Result<Option<Duration>> {
         if !self.state.queue.is_empty() || !self.mailbox.is_empty() {
-            return Some(Duration::ZERO);
+            return Ok(Some(Duration::ZERO));
         }
-        self.state.wheel.next_deadline().map(|deadline| deadline.saturating_duration_since(now))
+        if let Some(deadline) = self.state.wheel.next_deadline() {
+            self.alarm.set(deadline, now)?;
+        }
+        Ok(None)
     }
 }
 

@@ -69,3 +69,45 @@ fn the_mailbox_is_bounded() {
     drop(reactor);
     assert_eq!(sender.send(4), Err(SendError::Gone));
 }
+
+/// Arms a timer that is soon after one that is late, and another one whenever
+/// one fires.
+#[derive(Default)]
+struct Chain {
+    fired: Vec<usize>,
+}
+
+impl Handler for Chain {
+    type Message = ();
+
+    fn on_ready(&mut self, _: usize, _: Ready, _: &mut Turn<'_>) {}
+
+    fn on_queued(&mut self, _: usize, _: &mut Turn<'_>) {}
+
+    fn on_timer(&mut self, token: usize, turn: &mut Turn<'_>) {
+        self.fired.push(token);
+        turn.arm(turn.now + Duration::from_millis(5), token + 1);
+    }
+
+    fn on_message(&mut self, (): (), turn: &mut Turn<'_>) {
+        turn.arm(turn.now + Duration::from_secs(3600), 100);
+        turn.arm(turn.now + Duration::from_millis(50), 0);
+        let cancelled = turn.arm(turn.now + Duration::from_millis(10), 200);
+        turn.cancel(cancelled);
+    }
+
+    fn on_turn_end(&mut self, _: usize, _: Duration, _: &mut Turn<'_>) {}
+
+    fn is_done(&self) -> bool {
+        self.fired.len() == 5
+    }
+}
+
+#[test]
+fn timers_fire_one_after_the_other_while_nothing_else_happens() {
+    let (mut reactor, sender) = Reactor::new(4).unwrap();
+    sender.send(()).unwrap();
+    let mut chain = Chain::default();
+    reactor.run(&mut chain).unwrap();
+    assert_eq!(chain.fired, [0, 1, 2, 3, 4]);
+}
