@@ -612,6 +612,7 @@ impl<P: WorkerPort> Controller<P> {
         self.expire();
         self.look_at_trial();
         self.look_at_removed();
+        self.look_at_unused();
         self.look_at_health();
         for turn in self.observer.look(self.fleet.told()) {
             self.journal.seen(turn.kind, &turn.object, &turn.text);

@@ -45,6 +45,7 @@ mod port;
 mod prober;
 mod ramp;
 mod rebalance;
+mod redial;
 mod refuse;
 mod reload;
 mod removed;

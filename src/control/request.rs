@@ -917,6 +917,8 @@ pub struct WorkerSnapshot {
     pub moved_in: u64,
     /// Connections handed over to another worker.
     pub moved_out: u64,
+    /// Connections without a byte that went from a removed endpoint to another.
+    pub redialed: u64,
     /// Buffers held.
     pub buffers: u64,
     /// Timers armed.

@@ -18,6 +18,7 @@ use crate::{
     worker::{
         command::{ConnectionState, EndpointId, ListenerId, PoolId},
         load::Place,
+        redial::Former,
         supplies::Supplies,
         transport::{Read, Stream, Transport},
         tunnel::{Outcome, Tunnel},
@@ -87,6 +88,8 @@ pub(super) struct Dial<S> {
     pub(super) tried: Vec<EndpointId>,
     /// The attempt under way.
     pub(super) attempt: Option<Attempt<S>>,
+    /// The endpoint that it has until another one takes it.
+    pub(super) former: Option<Box<Former<S>>>,
 }
 
 /// One connect.

@@ -32,7 +32,7 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         if let (Stage::Session { session: Session::Relay(relay), .. }, Some(pool)) = (&mut conn.stage, conn.pool) {
             let relay = std::mem::replace(relay, Relay::new(0));
-            conn.stage = Stage::Dial(Box::new(Dial { relay, pool, tried: Vec::new(), attempt: None }));
+            conn.stage = Stage::Dial(Box::new(Dial { relay, pool, tried: Vec::new(), attempt: None, former: None }));
             self.pools.enter(pool);
         }
         if !matches!(conn.stage, Stage::Dial(_)) {
@@ -65,14 +65,14 @@ impl Worker {
 
     fn attempt_failed(&mut self, slot: SlotId, error: &io::Error, turn: &mut Turn<'_>) {
         match self.note_failure(slot, error, turn.now) {
-            Some(Step::Close(reason)) => self.close(slot, reason, true, turn),
+            Some(Step::Close(reason)) => self.give_up(slot, reason, turn),
             Some(_) => self.attempt_until_pending(slot, turn),
             None => {}
         }
     }
 
     /// Tries endpoints until a connect is under way, or none is left.
-    fn attempt_until_pending(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
+    pub(super) fn attempt_until_pending(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
         loop {
             let Some(Conn { stage: Stage::Dial(dial), endpoint, hash, .. }) = self.conns.get_mut(slot) else { return };
             let picked = self.pools.pick(dial.pool, &dial.tried, *hash);
@@ -81,7 +81,8 @@ impl Worker {
                 Err(nobody) => {
                     // A queue for connections of a full pool would hold this one here.
                     let step = dial.relay.failed(DialFailure::NoEndpoint);
-                    if let (true, Some(counters)) = (dial.tried.is_empty(), self.pools.counters(dial.pool)) {
+                    let ends = dial.tried.is_empty() && dial.former.is_none();
+                    if let (true, Some(counters)) = (ends, self.pools.counters(dial.pool)) {
                         counters.no_endpoint.add(1);
                         counters.full.add(u64::from(nobody == Nobody::Full));
                     }
@@ -103,7 +104,7 @@ impl Worker {
                 }
             };
             if let Step::Close(reason) = step {
-                return self.close(slot, reason, true, turn);
+                return self.give_up(slot, reason, turn);
             }
         }
     }
@@ -132,7 +133,7 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         let Stage::Dial(dial) = &mut conn.stage else { return };
         let Some(attempt) = dial.attempt.take() else { return };
-        let pool = dial.pool;
+        let (pool, former) = (dial.pool, dial.former.take());
         if let Some(endpoint) = &conn.endpoint {
             endpoint.counters.connected.add(1);
             endpoint.counters.connect_time.record(turn.now.saturating_duration_since(attempt.begun));
@@ -141,6 +142,7 @@ impl Worker {
         conn.stage = Stage::Tunnel { upstream: attempt.upstream, tunnel: Tunnel::new(conn.accelerate) };
         conn.progressed_at = turn.now;
         self.pools.leave(pool);
+        self.moved_on(former);
         self.drive(slot, turn);
     }
 

@@ -27,6 +27,7 @@ mod load;
 mod parcel;
 mod pools;
 mod query;
+mod redial;
 mod retire;
 mod run;
 mod split;

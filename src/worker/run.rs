@@ -102,8 +102,9 @@ impl Worker {
     pub(super) fn close(&mut self, slot: SlotId, reason: CloseReason, reset: bool, turn: &mut Turn<'_>) {
         let Some(mut conn) = self.conns.remove(slot) else { return };
         conn.end(&mut self.supplies, reset);
-        if let Stage::Dial(dial) = &conn.stage {
+        if let Stage::Dial(dial) = &mut conn.stage {
             self.pools.leave(dial.pool);
+            self.part_with(dial.former.take());
         }
         if let Some((timer, _)) = conn.timer {
             turn.cancel(timer);
@@ -267,6 +268,9 @@ impl Handler for Worker {
             }
             Command::Close(selection, reason, reply) => {
                 self.begin_walk(Walk::close(selection, reason, reply, self.ids.newest()), turn);
+            }
+            Command::Redial(from, reply) => {
+                self.begin_walk(Walk::redial(from, reply, self.ids.newest()), turn);
             }
             Command::Foretell(ask, reply) => reply.send(self.foretell(ask)),
             Command::Ping(reply) => reply.send(()),

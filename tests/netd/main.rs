@@ -13,6 +13,7 @@ mod limits;
 mod metrics;
 mod protocols;
 mod readme;
+mod redial;
 mod relay;
 mod reload;
 mod service;

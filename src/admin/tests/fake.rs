@@ -271,6 +271,7 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
             active: 4,
             moved_in: 7,
             moved_out: 8,
+            redialed: 4,
             buffers: 5,
             timers: 6,
             turn_time: times.clone(),
