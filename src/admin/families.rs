@@ -111,7 +111,7 @@ fn workers(workers: &[WorkerSnapshot]) -> Vec<Family> {
     let mut active = Family::gauge("netd_worker_connections_active", "Connections open on the worker.");
     let mut moved = Family::counter(
         "netd_worker_connections_moved_total",
-        "Open connections taken over from (in) or handed over to (out) another worker.",
+        "Open connections taken over from (in) or handed over to (out) another worker; an upgrade's count as in.",
     );
     let mut redialed = Family::counter(
         "netd_worker_connections_redialed_total",

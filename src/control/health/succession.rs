@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use super::{Health, Known, Watched};
 use crate::{
     config::{Address, Config},
-    control::{KnownHealth, clock::Now},
+    control::{HealthLedger, KnownHealth, clock::Now},
     health::{Outlier, Verdict},
+    metrics::HistogramSnapshot,
 };
 
 impl Health {
@@ -25,6 +26,28 @@ impl Health {
             let (Some(pool), Ok(address)) = (pools.get(each.pool.as_str()), each.address.parse()) else { continue };
             let watched = self.pools.entry(each.pool.clone()).or_insert_with(|| Watched::new(pool));
             watched.endpoints.insert(address, Known::inherited(each, now));
+        }
+    }
+
+    /// Adds what another process has counted; what nobody checks or watches
+    /// here has no counters.
+    pub(in crate::control) fn absorb(
+        &mut self,
+        counted: &[((String, String), HealthLedger)],
+        times: &[(String, HistogramSnapshot)],
+    ) {
+        for (name, time) in times {
+            if let Some(pool) = self.pools.get(name) {
+                pool.probe_time.absorb(time);
+            }
+        }
+        for ((name, address), more) in counted {
+            let (Some(pool), Ok(address)) = (self.pools.get_mut(name), address.parse::<Address>()) else { continue };
+            let Some(known) = pool.endpoints.get_mut(&address) else { continue };
+            known.ejected = known.ejected.saturating_add(more.ejections);
+            for (own, more) in known.probed.iter_mut().zip(more.probes) {
+                *own = own.saturating_add(more);
+            }
         }
     }
 }

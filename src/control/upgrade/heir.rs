@@ -116,6 +116,7 @@ impl<P: WorkerPort> Controller<P> {
         let workers: Vec<Arc<WorkerShard>> = self.fleet.workers().map(|port| Arc::clone(port.shard())).collect();
         self.reloads.0 += counted.reloads.0;
         self.reloads.1 += counted.reloads.1;
+        self.absorb_own(&counted);
         let told = self.fleet.told_mut();
         told.departed.total += counted.departed.0;
         told.departed.bytes_from_downstream += counted.departed.1;

@@ -9,7 +9,7 @@ use std::{
 
 use super::super::{
     balancing::Split,
-    history::{HistoryEntry, Origin},
+    history::{HistoryEntry, Origin, Returns},
     request::{EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target},
 };
 use crate::{metrics::HistogramSnapshot, worker::Parcel};
@@ -281,6 +281,32 @@ pub struct Ledger {
     /// Connections and bytes of listeners that are long gone: total, from
     /// downstream, to downstream.
     pub departed: (u64, u64, u64),
+    /// What control itself counts.
+    pub control: ControlLedger,
+}
+
+/// What is counted outside of the workers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ControlLedger {
+    /// By pool and address, of endpoints that are checked or watched.
+    pub health: Vec<((String, String), HealthLedger)>,
+    /// By pool: what its probes took.
+    pub probe_times: Vec<(String, HistogramSnapshot)>,
+    /// Reloads on trial, and rollbacks.
+    pub returns: Returns,
+    /// Drains that have ended: drained, taken back.
+    pub drains: [u64; 2],
+    /// Connections that ended in them: by themselves, while they rested, cut.
+    pub drained: [u64; 3],
+}
+
+/// Of the health of one endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HealthLedger {
+    /// Ejections.
+    pub ejections: u64,
+    /// Probes: good, bad, timed out, not asked.
+    pub probes: [u64; 4],
 }
 
 /// Of one worker.
@@ -294,6 +320,12 @@ pub struct WorkerLedger {
     pub accepted: u64,
     /// Loop lag.
     pub turn_time: HistogramSnapshot,
+    /// Connections from other workers.
+    pub moved_in: u64,
+    /// Connections to other workers.
+    pub moved_out: u64,
+    /// Connections that left an endpoint that was removed.
+    pub redialed: u64,
 }
 
 /// Of one listener, all workers together.

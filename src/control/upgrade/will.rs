@@ -99,7 +99,8 @@ impl<P: WorkerPort> Controller<P> {
 
     fn read_ledger(&self) -> Ledger {
         let workers: Vec<Arc<WorkerShard>> = self.fleet.workers().map(|port| Arc::clone(port.shard())).collect();
-        ledger::read(self.fleet.told(), workers.iter(), self.reloads, self.started.wall)
+        let read = ledger::read(self.fleet.told(), workers.iter(), self.reloads, self.started.wall);
+        Ledger { control: self.own_ledger(), ..read }
     }
 
     /// Takes on what was going on in the predecessor: its drains go on with

@@ -12,9 +12,9 @@ use super::*;
 use crate::{
     config::PoolShare,
     control::{
-        Change, ChangeKind, EndpointLedger, EndpointOverride, HistoryEntry, HistoryKind, Judgement, KeptGeneration,
-        KnownHealth, Ledger, ListenerLedger, ListenerOverride, OpenDrain, Origin, Override, Overrides, PoolLedger,
-        PoolOverride, Split, Target, Will, WorkerLedger,
+        Change, ChangeKind, ControlLedger, EndpointLedger, EndpointOverride, HealthLedger, HistoryEntry, HistoryKind,
+        Judgement, KeptGeneration, KnownHealth, Ledger, ListenerLedger, ListenerOverride, OpenDrain, Origin, Override,
+        Overrides, PoolLedger, PoolOverride, Returns, Split, Target, Will, WorkerLedger,
     },
     handover::{
         moment::Moments,
@@ -89,11 +89,9 @@ fn histogram() -> impl Strategy<Value = HistogramSnapshot> {
 }
 
 fn ledger() -> impl Strategy<Value = Ledger> {
-    let worker = (any::<[u64; 3]>(), histogram()).prop_map(|([turns, events, accepted], turn_time)| WorkerLedger {
-        turns,
-        events,
-        accepted,
-        turn_time,
+    let worker = (any::<[u64; 6]>(), histogram()).prop_map(|(counted, turn_time)| {
+        let [turns, events, accepted, moved_in, moved_out, redialed] = counted;
+        WorkerLedger { turns, events, accepted, turn_time, moved_in, moved_out, redialed }
     });
     let listener = (any::<[u64; 5]>(), vec(((name(), name(), name()), any::<u64>()), 0..3), histogram()).prop_map(
         |([accepted, bytes_from_downstream, bytes_to_downstream, accept_errors, accept_pauses], closed, duration)| {
@@ -130,14 +128,34 @@ fn ledger() -> impl Strategy<Value = Ledger> {
         vec(((name(), name()), endpoint), 0..3),
         any::<(u64, u64)>(),
         any::<(u64, u64, u64)>(),
+        own_ledger(),
     )
-        .prop_map(|(workers, listeners, pools, endpoints, reloads, departed)| Ledger {
+        .prop_map(|(workers, listeners, pools, endpoints, reloads, departed, control)| Ledger {
             workers,
             listeners,
             pools,
             endpoints,
             reloads,
             departed,
+            control,
+        })
+}
+
+fn own_ledger() -> impl Strategy<Value = ControlLedger> {
+    let each = any::<(u64, [u64; 4])>().prop_map(|(ejections, probes)| HealthLedger { ejections, probes });
+    (
+        vec(((name(), name()), each), 0..3),
+        vec((name(), histogram()), 0..3),
+        any::<[u64; 4]>(),
+        any::<[u64; 2]>(),
+        any::<[u64; 3]>(),
+    )
+        .prop_map(|(health, probe_times, [time, guard, rollback, confirmed], drains, drained)| ControlLedger {
+            health,
+            probe_times,
+            returns: Returns { time, guard, rollback, confirmed },
+            drains,
+            drained,
         })
 }
 

@@ -1,7 +1,7 @@
 //! What is known of the world goes on: counters, overrides, drains.
 
 use super::{config, serving};
-use crate::support::{Origin, Setup, eventually};
+use crate::support::{Client, Origin, Setup, eventually, exposition::Exposition};
 
 #[test]
 fn counters_go_on() {
@@ -19,6 +19,19 @@ fn counters_go_on() {
     let started = daemon.status()["started_at"].clone();
     daemon.upgrade(&[]);
     let after = daemon.metrics();
+    none_went_back(&before, &after);
+    let accepted = |page: &Exposition| page.sum("netd_listener_connections_accepted_total", &[]);
+    assert_eq!((accepted(&before), accepted(&after)), (6.0, 6.0));
+    assert_eq!(after.sum("netd_listener_connections_active", &[]), 1.0, "gauges are not counted twice");
+    assert_eq!(daemon.status()["started_at"], started);
+    assert_eq!(after.one("netd_upgrades_total", &[("verdict", "upgraded")]), 1.0);
+    daemon.upgrade(&[]);
+    assert_eq!(daemon.metrics().one("netd_upgrades_total", &[("verdict", "upgraded")]), 2.0);
+    client.echo(b"on");
+}
+
+/// Every counter and histogram is there still, and none is less than it was.
+fn none_went_back(before: &Exposition, after: &Exposition) {
     for sample in &before.samples {
         let family = sample.name.trim_end_matches("_bucket").trim_end_matches("_count").trim_end_matches("_sum");
         let kind = before.kinds.get(&sample.name).or_else(|| before.kinds.get(family)).map(String::as_str);
@@ -29,15 +42,51 @@ fn counters_go_on() {
         let now = after.one(&sample.name, &labels);
         assert!(now >= sample.value, "{} {labels:?} went back: {} -> {now}", sample.name, sample.value);
     }
-    let accepted =
-        |page: &crate::support::exposition::Exposition| page.sum("netd_listener_connections_accepted_total", &[]);
-    assert_eq!((accepted(&before), accepted(&after)), (6.0, 6.0));
-    assert_eq!(after.sum("netd_listener_connections_active", &[]), 1.0, "gauges are not counted twice");
-    assert_eq!(daemon.status()["started_at"], started);
-    assert_eq!(after.one("netd_upgrades_total", &[("verdict", "upgraded")]), 1.0);
-    daemon.upgrade(&[]);
-    assert_eq!(daemon.metrics().one("netd_upgrades_total", &[("verdict", "upgraded")]), 2.0);
-    client.echo(b"on");
+}
+
+#[test]
+fn counts_of_probes_ejections_trials_and_drains_go_on() {
+    let (good, bad) = (Origin::echoing(), Origin::resetting_at_once());
+    let text = |retries: u32| {
+        let pool = format!(
+            "retries = {retries}
+             [pool.health]\nkind = \"tcp\"\ninterval = \"200ms\"\nfast_interval = \"200ms\"
+             [pool.outlier]\nconsecutive = 2\nbase = \"60s\"\n"
+        );
+        let endpoints = format!("endpoints = [\"{}\", \"{}\"]", good.address, bad.address);
+        let one = format!("endpoints = [\"{}\"]", good.address);
+        config(&good, "[workers]\ncount = 2\n").replace(&one, &endpoints) + &pool
+    };
+    let mut daemon = Setup::config(&text(1)).start();
+    let front = daemon.address("front");
+    let ejections = |page: &Exposition| page.sum("netd_endpoint_ejections_total", &[]);
+    eventually("the bad one is ejected", || {
+        // Some meet the one that resets.
+        let _ = Client::connect(front).try_echo(b"?");
+        (ejections(&daemon.metrics()) == 1.0).then_some(())
+    });
+    daemon.rewrite(&text(2));
+    daemon.ask(&["reload"]);
+    daemon.ask(&["rollback"]);
+    daemon.rewrite(&text(1));
+    daemon.ask(&["drain", "listener", "echo"]).said("drained");
+    let probes = |page: &Exposition| page.sum("netd_endpoint_probes_total", &[]);
+    eventually("they are probed", || (probes(&daemon.metrics()) >= 8.0).then_some(()));
+    let mut before = daemon.metrics();
+    let figure = |page: &Exposition| {
+        let ended = page.one("netd_drains_ended_total", &[("outcome", "drained")]);
+        (ejections(page), page.one("netd_config_rollbacks_total", &[]), ended)
+    };
+    assert_eq!(figure(&before), (1.0, 1.0, 1.0));
+    for _ in 0..2 {
+        daemon.upgrade(&[]);
+        let after = daemon.metrics();
+        none_went_back(&before, &after);
+        assert_eq!(figure(&after), (1.0, 1.0, 1.0), "counted once");
+        before = after;
+    }
+    let counted = probes(&before);
+    eventually("probes go on", || (probes(&daemon.metrics()) > counted).then_some(()));
 }
 
 #[test]
