@@ -67,6 +67,18 @@ impl Removed {
         due
     }
 
+    /// How long each of them is gone.
+    pub(super) fn ages(&self, now: Instant) -> impl Iterator<Item = (&Gone, Duration)> {
+        self.0.iter().map(move |(gone, seen)| (gone, now.saturating_duration_since(seen.since)))
+    }
+
+    /// It was gone already in another process, for so long.
+    pub(super) fn recall(&mut self, gone: Gone, age: Duration, now: Instant) {
+        let since = now.checked_sub(age).unwrap_or(now);
+        let seen = self.0.entry(gone).or_insert(Seen { since, closed_at: None, moving: Moving::Due });
+        seen.since = seen.since.min(since);
+    }
+
     /// Endpoints, of those taken in last, whose connections are to go elsewhere
     /// if nobody would notice: each is answered twice.
     pub(super) fn to_move(&mut self, now: Instant) -> Vec<EndpointId> {
@@ -128,6 +140,20 @@ mod tests {
         assert_eq!(removed.look(vec![web()], Some(SECOND), now + SECOND), []);
         assert_eq!(removed.look(vec![web()], None, now + 1000 * SECOND), []);
         assert_eq!(removed.look(vec![web()], Some(SECOND), now + 1000 * SECOND), [web()]);
+    }
+
+    #[test]
+    fn an_heir_counts_the_time_of_its_predecessor() {
+        let (mut first, now) = (Removed::default(), Instant::now() + 100 * SECOND);
+        let (mut heir, db) = (Removed::default(), Gone::Endpoint(EndpointId(7)));
+        first.look(vec![web(), db.clone()], None, now);
+        heir.look(vec![web()], None, now + 7 * SECOND);
+        for (gone, age) in first.ages(now + 6 * SECOND) {
+            heir.recall(gone.clone(), age, now + 8 * SECOND);
+        }
+        let all = || vec![web(), db.clone()];
+        assert_eq!(heir.look(all(), Some(10 * SECOND), now + 11 * SECOND), []);
+        assert_eq!(heir.look(all(), Some(10 * SECOND), now + 12 * SECOND), [web(), db.clone()]);
     }
 
     #[test]

@@ -67,6 +67,7 @@ impl Known {
             ejections: self.outlier.as_ref().map_or(0, Outlier::ejections),
             since: self.since,
             why: self.why.clone(),
+            healthy_at: self.healthy_at,
         })
     }
 
@@ -81,7 +82,7 @@ impl Known {
         let outlier = until.map(|until| Outlier::ejected(kept.ejections, until));
         let mut known = Self { verdict, outlier, ..Self::new(now) };
         known.standing = known.judged(kept.healthy.is_some());
-        (known.since, known.why) = (kept.since, kept.why);
+        (known.since, known.why, known.healthy_at) = (kept.since, kept.why, kept.healthy_at);
         known
     }
 }

@@ -44,6 +44,9 @@ impl<P: WorkerPort> Controller<P> {
             Some(mut first) => first.confirm.wait(limit).await,
             None => true,
         };
+        if let Some(legacy) = &self.upgrades.legacy {
+            self.fleet.resume_starts(&legacy.slow_starts, self.clock.now().instant);
+        }
         if let Some(ledger) = self.upgrades.legacy.as_mut().and_then(|legacy| legacy.ledger.take()) {
             answered &= self.absorb(ledger).wait(limit).await;
         }

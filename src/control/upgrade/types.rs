@@ -150,6 +150,43 @@ pub struct OpenDrain {
     pub gradual: Option<Duration>,
     /// Who asked.
     pub by: Provenance,
+    /// What it has come to so far; `None`: not known.
+    pub past: Option<DrainPast>,
+}
+
+/// What a drain has come to before an upgrade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainPast {
+    /// Since it began.
+    pub elapsed: Duration,
+    /// Connections that were open.
+    pub open: u64,
+    /// Those that had ended by themselves.
+    pub finished: u64,
+    /// Those that had been ended while they rested.
+    pub retired: u64,
+    /// Those that had been cut.
+    pub cut: u64,
+}
+
+/// An endpoint that takes a growing part of its share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlowStart {
+    /// The pool.
+    pub pool: String,
+    /// The endpoint.
+    pub address: String,
+    /// For how long it has been starting.
+    pub elapsed: Duration,
+}
+
+/// A listener or an endpoint that a reload removed and that has connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// Which.
+    pub target: Target,
+    /// How long it is gone.
+    pub age: Duration,
 }
 
 /// All that a successor must know before it serves.
@@ -182,6 +219,10 @@ pub struct Will {
     /// What is known of endpoints, so that nobody is sent to those that are
     /// known not to serve.
     pub health: Vec<KnownHealth>,
+    /// Slow starts under way.
+    pub slow_starts: Vec<SlowStart>,
+    /// What reloads have removed and has connections still.
+    pub removals: Vec<Removal>,
 }
 
 /// What is known of the health of one endpoint of one pool.
@@ -201,6 +242,8 @@ pub struct KnownHealth {
     pub since: SystemTime,
     /// Why.
     pub why: String,
+    /// When it last became usable after it was not.
+    pub healthy_at: Option<SystemTime>,
 }
 
 /// A generation whose configuration is kept.

@@ -12,9 +12,10 @@ use super::*;
 use crate::{
     config::PoolShare,
     control::{
-        Change, ChangeKind, ControlLedger, EndpointLedger, EndpointOverride, HealthLedger, HistoryEntry, HistoryKind,
-        Judgement, KeptGeneration, KnownHealth, Ledger, ListenerLedger, ListenerOverride, OpenDrain, Origin, Override,
-        Overrides, PoolLedger, PoolOverride, Returns, Split, Target, Will, WorkerLedger,
+        Change, ChangeKind, ControlLedger, DrainPast, EndpointLedger, EndpointOverride, HealthLedger, HistoryEntry,
+        HistoryKind, Judgement, KeptGeneration, KnownHealth, Ledger, ListenerLedger, ListenerOverride, OpenDrain,
+        Origin, Override, Overrides, PoolLedger, PoolOverride, Removal, Returns, SlowStart, Split, Target, Will,
+        WorkerLedger,
     },
     handover::{
         moment::Moments,
@@ -206,8 +207,9 @@ fn entry() -> impl Strategy<Value = HistoryEntry> {
 
 fn health() -> impl Strategy<Value = KnownHealth> {
     let left = option::of(any::<u64>().prop_map(Duration::from_nanos));
-    (name(), name(), option::of(any::<bool>()), left, any::<u32>(), time(), ".*").prop_map(
-        |(pool, address, healthy, ejected, ejections, since, why)| KnownHealth {
+    let times = (time(), option::of(time()));
+    (name(), name(), option::of(any::<bool>()), left, any::<u32>(), times, ".*").prop_map(
+        |(pool, address, healthy, ejected, ejections, (since, healthy_at), why)| KnownHealth {
             pool,
             address,
             healthy,
@@ -215,6 +217,7 @@ fn health() -> impl Strategy<Value = KnownHealth> {
             ejections,
             since,
             why,
+            healthy_at,
         },
     )
 }
@@ -232,12 +235,28 @@ fn past() -> impl Strategy<Value = (Origin, Vec<HistoryEntry>, Vec<KeptGeneratio
 
 fn open_drain() -> impl Strategy<Value = OpenDrain> {
     let time = || option::of(any::<u64>().prop_map(Duration::from_nanos));
-    (target(), time(), time(), provenance()).prop_map(|(target, left, gradual, by)| OpenDrain {
+    let past = (any::<[u64; 5]>()).prop_map(|[elapsed, open, finished, retired, cut]| DrainPast {
+        elapsed: Duration::from_nanos(elapsed),
+        open,
+        finished,
+        retired,
+        cut,
+    });
+    (target(), time(), time(), provenance(), option::of(past)).prop_map(|(target, left, gradual, by, past)| OpenDrain {
         target,
         left,
         gradual,
         by,
+        past,
     })
+}
+
+/// Slow starts, and what was removed.
+fn going_on() -> impl Strategy<Value = (Vec<SlowStart>, Vec<Removal>)> {
+    let time = || any::<u64>().prop_map(Duration::from_nanos);
+    let start = (name(), name(), time()).prop_map(|(pool, address, elapsed)| SlowStart { pool, address, elapsed });
+    let removal = (target(), time()).prop_map(|(target, age)| Removal { target, age });
+    (vec(start, 0..3), vec(removal, 0..3))
 }
 
 proptest! {
@@ -251,12 +270,13 @@ proptest! {
         ledger in ledger(),
         (origin, history, generations) in past(),
         health in vec(health(), 0..3),
+        (slow_starts, removals) in going_on(),
     ) {
         let (applied_at, started_at) = times;
         let (receipts, upgrades) = (Vec::new(), vec![(crate::control::Verdict::Refused, generation)]);
         let will = Will {
             generation, applied_at, started_at, overrides, drains, log_level, ledger, receipts, upgrades,
-            origin, history, generations, health,
+            origin, history, generations, health, slow_starts, removals,
         };
         let bytes = to_will(&will).encode_to_vec();
         let back = from_will(pb::Will::decode(bytes.as_slice()).unwrap()).unwrap();

@@ -1,7 +1,14 @@
 //! What is known of the world goes on: counters, overrides, drains.
 
+use std::time::Duration;
+
 use super::{config, serving};
-use crate::support::{Client, Origin, Setup, eventually, exposition::Exposition};
+use crate::support::{
+    Client, Origin, Setup,
+    clock::{now, pause},
+    eventually,
+    exposition::Exposition,
+};
 
 #[test]
 fn counters_go_on() {
@@ -151,4 +158,53 @@ fn the_number_of_workers_follows_the_configuration() {
     let open = daemon.json(&["status"])["workers"].as_array().cloned().unwrap_or_default();
     let open: Vec<u64> = open.iter().filter_map(|worker| worker["active"].as_u64()).collect();
     assert!(open.iter().all(|&each| each > 0), "connections are spread: {open:?}");
+}
+
+#[test]
+fn a_slow_start_goes_on_where_it_was() {
+    let [a, b] = [Origin::echoing(), Origin::echoing()];
+    let text = |endpoints: &str| {
+        let one = format!("endpoints = [\"{}\"]", a.address);
+        let pool = format!("endpoints = [{endpoints}]\nslow_start = \"40s\"\n");
+        config(&a, "[workers]\ncount = 2\n").replace(&one, &pool)
+    };
+    let mut daemon = Setup::config(&text(&format!("\"{}\"", a.address))).start();
+    daemon.rewrite(&text(&format!("\"{}\", \"{}\"", a.address, b.address)));
+    daemon.ask(&["reload"]);
+    let address = b.address.to_string();
+    let percent = |page: &Exposition| {
+        page.one("netd_endpoint_share_percent", &[("pool", "back"), ("endpoint", address.as_str())])
+    };
+    let begun = now();
+    let before = eventually("it has begun to grow", || {
+        let percent = percent(&daemon.metrics());
+        (percent >= 10.0).then_some(percent)
+    });
+    assert!(before < 100.0, "{before}");
+    for _ in 0..2 {
+        daemon.upgrade(&[]);
+    }
+    let (after, elapsed) = (percent(&daemon.metrics()), begun.elapsed().as_secs_f64());
+    let due = 5.0 + 95.0 * elapsed / 40.0;
+    assert!(after >= before && after <= due + 5.0, "{before}% before, {after}% after, {due}% due");
+    eventually("it grows on", || (percent(&daemon.metrics()) > after || after == 100.0).then_some(()));
+}
+
+#[test]
+fn what_is_removed_is_closed_when_it_would_have_been() {
+    let [a, b] = [Origin::echoing(), Origin::echoing()];
+    let more = "[reload]\nclose_removed_after = \"5s\"\n";
+    let mut daemon = Setup::config(&config(&a, more)).start();
+    let mut client = daemon.connect("front");
+    client.echo(b"1");
+    daemon.rewrite(&config(&b, more));
+    daemon.ask(&["reload"]);
+    let begun = now();
+    // Without what the predecessor knows each of them would begin anew.
+    for wait in [2000, 2000] {
+        pause(Duration::from_millis(wait));
+        daemon.upgrade(&[]);
+    }
+    let closed_at = eventually("it is closed", || (!client.is_open()).then(|| begun.elapsed()));
+    assert!((4.5..8.5).contains(&closed_at.as_secs_f64()), "{closed_at:?}");
 }

@@ -15,6 +15,7 @@ fn kept(address: &str, healthy: Option<bool>, ejected: Option<Duration>) -> Know
         ejections: u32::from(ejected.is_some()),
         since: std::time::SystemTime::UNIX_EPOCH,
         why: "so it was".to_owned(),
+        healthy_at: healthy.and(Some(std::time::SystemTime::UNIX_EPOCH)),
     }
 }
 
