@@ -16,7 +16,7 @@ use super::{
     clock::{Clock, Now},
     connections::answer,
     drain::Drain,
-    drains::Progress,
+    drains::Ends,
     fleet::{Commit, Fleet},
     gather::{Gather, workers_named},
     generations::Generations,
@@ -32,8 +32,8 @@ use super::{
     refuse::refuse,
     removed::Removed,
     request::{
-        Candidate, DaemonState, DrainOutcome, DrainPlan, DrainRequest, DrainSnapshot, Event, EventKind, Provenance,
-        Refusal, ReloadRequest, Reply, Request, ShutdownRequest, Target,
+        Candidate, DaemonState, DrainOutcome, DrainPlan, DrainSnapshot, Event, EventKind, Provenance, Refusal,
+        ReloadRequest, Request, ShutdownRequest, Target,
     },
     shelf::Shelf,
     sockets::{Opened, Sockets},
@@ -68,6 +68,8 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) serial: u64,
     /// What ended drains have done.
     pub(super) drained: DrainSnapshot,
+    /// How the latest of them ended.
+    pub(super) ends: Ends,
     pub(super) journal: Journal,
     pub(super) clock: Clock,
     pub(super) started: Now,
@@ -176,6 +178,7 @@ impl<P: WorkerPort> Controller<P> {
             drains: Vec::new(),
             serial: 0,
             drained: DrainSnapshot::default(),
+            ends: Ends::default(),
             journal: Journal::new(events, start.clock.clone()),
             clock: start.clock,
             started,
@@ -495,6 +498,7 @@ impl<P: WorkerPort> Controller<P> {
                 answer(reply, plan);
             }
             Request::Snapshot(reply) => answer(reply, Ok(self.snapshot())),
+            Request::WatchDrain(target, reply) => answer(reply, self.watch_drain(&target)),
             Request::Upgrades(reply) => answer(reply, Ok(self.upgrades.receipts())),
             change if self.upgrades.obstacle().is_some() => {
                 let refusal = self.upgrades.obstacle().unwrap_or(Refusal::ShuttingDown);
@@ -564,15 +568,6 @@ impl<P: WorkerPort> Controller<P> {
         }
     }
 
-    /// On the way out only the last drain can be watched.
-    fn join_last_drain(&mut self, request: DrainRequest, reply: Reply<Progress>) {
-        if request.target == Target::Daemon && self.drains.iter().any(|drain| drain.target == Target::Daemon) {
-            self.start_drain(request, reply);
-        } else {
-            answer(reply, Err(Refusal::ShuttingDown));
-        }
-    }
-
     fn change_log_level(&mut self, level: LogLevel, by: &Provenance) -> LogLevel {
         let before = (self.set_log_level)(level);
         self.log_level = level;
@@ -612,7 +607,6 @@ impl<P: WorkerPort> Controller<P> {
         self.expire();
         self.look_at_trial();
         self.look_at_removed();
-        self.look_at_unused();
         self.look_at_health();
         for turn in self.observer.look(self.fleet.told()) {
             self.journal.seen(turn.kind, &turn.object, &turn.text);
@@ -650,8 +644,8 @@ impl<P: WorkerPort> Controller<P> {
         while self.requests.try_recv().is_ok() {}
         self.waiting.clear();
         match succeeded {
-            // They go on in the successor.
-            true => self.drains.clear(),
+            // They go on in the successor, but for those of workers.
+            true => self.end_drains(|_| true, DrainOutcome::HandedOver),
             false => self.end_drains(|_| true, DrainOutcome::Shutdown),
         }
         self.fleet.stop();

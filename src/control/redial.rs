@@ -16,7 +16,7 @@ impl<P: WorkerPort> Controller<P> {
         if !may_move {
             return;
         }
-        let due = self.removed.to_move(self.clock.now().instant);
+        let due = self.removed.take_movable(self.clock.now().instant);
         // Of a pool that is gone nothing else is left.
         let told = self.fleet.told();
         let retired = told.retired_endpoints.iter().filter(|each| due.contains(&each.id));

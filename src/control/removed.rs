@@ -81,7 +81,7 @@ impl Removed {
 
     /// Endpoints, of those taken in last, whose connections are to go elsewhere
     /// if nobody would notice: each is answered twice.
-    pub(super) fn to_move(&mut self, now: Instant) -> Vec<EndpointId> {
+    pub(super) fn take_movable(&mut self, now: Instant) -> Vec<EndpointId> {
         let endpoints = self.0.iter_mut().filter_map(|(gone, seen)| match gone {
             Gone::Endpoint(id) => Some((*id, &mut seen.moving)),
             Gone::Listener(_) => None,
@@ -160,18 +160,18 @@ mod tests {
     fn connections_are_told_twice_to_go_elsewhere() {
         let (mut removed, now) = (Removed::default(), Instant::now());
         let db = EndpointId(7);
-        assert_eq!(removed.to_move(now), []);
+        assert_eq!(removed.take_movable(now), []);
         let look = |removed: &mut Removed, now| removed.look(vec![web(), Gone::Endpoint(db)], None, now);
         look(&mut removed, now);
-        assert_eq!((removed.to_move(now), removed.to_move(now)), (vec![db], vec![]));
+        assert_eq!((removed.take_movable(now), removed.take_movable(now)), (vec![db], vec![]));
         look(&mut removed, now + 14 * SECOND);
-        assert_eq!(removed.to_move(now + 14 * SECOND), []);
-        assert_eq!(removed.to_move(now + 15 * SECOND), [db]);
-        assert_eq!(removed.to_move(now + 1000 * SECOND), []);
+        assert_eq!(removed.take_movable(now + 14 * SECOND), []);
+        assert_eq!(removed.take_movable(now + 15 * SECOND), [db]);
+        assert_eq!(removed.take_movable(now + 1000 * SECOND), []);
         // It was there again, and is gone again.
         removed.look(vec![web()], None, now);
         look(&mut removed, now);
-        assert_eq!(removed.to_move(now), [db]);
+        assert_eq!(removed.take_movable(now), [db]);
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub enum Request {
     History(Reply<Vec<HistoryEntry>>),
     /// Drains; progress comes over the channel that is the answer.
     Drain(DrainRequest, Reply<mpsc::Receiver<DrainProgress>>),
+    /// Watches a drain that is under way or has ended lately.
+    WatchDrain(Target, Reply<mpsc::Receiver<DrainProgress>>),
     /// Takes a drain back.
     Undrain(Target, Provenance, Reply<()>),
     /// Lifts a stop of a listener; answers whether it accepts, and why not.
@@ -698,6 +700,8 @@ pub enum DrainOutcome {
     Undrained,
     /// The daemon stopped.
     Shutdown,
+    /// It goes on in a successor.
+    HandedOver,
 }
 
 /// Stops one listener from accepting.

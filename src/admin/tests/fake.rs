@@ -136,7 +136,7 @@ impl Script {
                 RollbackOutcome { generation: 5, restored: request.generation.unwrap_or(3), changes: vec![change()] }
             ),
             Request::History(reply) => reply!(reply, vec![entry()]),
-            Request::Drain(_, reply) => {
+            Request::Drain(_, reply) | Request::WatchDrain(_, reply) => {
                 let (sender, receiver) = mpsc::channel(4);
                 self.drains.push(sender);
                 reply!(reply, receiver);

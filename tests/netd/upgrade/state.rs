@@ -116,26 +116,38 @@ fn overrides_go_on_with_who_and_why() {
 }
 
 #[test]
-fn a_drain_goes_on_and_ends() {
+fn a_drain_goes_on_and_ends_and_who_watches_sees_it() {
     let origin = Origin::echoing();
     let mut daemon = serving(&origin);
     let mut client = daemon.connect("front");
     client.echo(b"open");
     let address = origin.address.to_string();
-    let mut drain = daemon
+    let mut second = daemon.connect("front");
+    second.echo(b"open");
+    let watching = daemon
         .netctl_command(&["drain", "endpoint", "back", &address, "--no-deadline"])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
         .spawn()
         .expect("netctl");
     eventually("it drains", || (daemon.endpoint("back", 0)["state"] == "draining").then_some(()));
-    daemon.upgrade(&[]);
-    let _ = drain.wait();
-    assert_eq!(daemon.endpoint("back", 0)["state"], "draining");
+    second.finish();
+    drop(second);
+    eventually("one has ended", || (daemon.connections().len() == 1).then_some(()));
+    for _ in 0..2 {
+        daemon.upgrade(&[]);
+        assert_eq!(daemon.endpoint("back", 0)["state"], "draining");
+    }
     client.echo(b"still open");
     client.finish();
     drop(client);
-    daemon.logs("drained: ");
+    daemon.logs("drained: 2 connections finished");
+    let seen = watching.wait_with_output().expect("netctl's end");
+    let [out, err] = [&seen.stdout, &seen.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+    assert!(seen.status.success(), "{:?}: {out}{err}", seen.status);
+    assert!(out.contains(": 2 connections finished, none cut"), "{out}");
+    assert_eq!(err.matches("the drain is watched on").count(), 2, "{err}");
+    assert_eq!(daemon.metrics().one("netd_drain_connections_total", &[("how", "finished")]), 2.0);
     daemon.ask(&["undrain", "endpoint", "back", &address]);
     daemon.connect("front").echo(b"up");
 }

@@ -6,7 +6,7 @@ use super::*;
 
 /// A pool with only `endpoint` at first, and the listener that relays to it.
 fn front(netd: &mut Netd, endpoint: &Address) -> (PoolSpec, Front) {
-    let pool = netd.pool(&[endpoint.clone()], Duration::from_secs(5), 1);
+    let pool = netd.pool(std::slice::from_ref(endpoint), Duration::from_secs(5), 1);
     let front = netd.relay(&pool);
     (pool, front)
 }
