@@ -109,3 +109,21 @@ fn while_a_reload_is_on_trial_all_stay() {
     asked(&mut clients[1], b"b?");
     asked(&mut clients[0], b"a?");
 }
+
+#[test]
+fn what_an_upgrade_finds_removed_is_left_too() {
+    let (a, b) = servers();
+    let mut daemon = Setup::config(&front(&a, WORKERS)).start();
+    let mut clients: Vec<Client> = (0..6).map(|_| daemon.connect("front")).collect();
+    eventually("they are with a", || (active(&daemon, &a) == 6.0).then_some(()));
+    asked(&mut clients[0], b"a?");
+    daemon.rewrite(&front(&b, WORKERS));
+    daemon.upgrade(&[]);
+    eventually("the unused are with b", || (redialed(&daemon) == 5.0).then_some(()));
+    asked(&mut clients[0], b"a?");
+    clients.iter_mut().skip(1).for_each(|client| asked(client, b"b?"));
+    // The figures go on.
+    daemon.upgrade(&[]);
+    assert_eq!(redialed(&daemon), 5.0);
+    clients.iter_mut().skip(1).for_each(|client| asked(client, b"b?"));
+}
