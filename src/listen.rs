@@ -20,7 +20,7 @@ use std::{
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 pub use hand_over::{Duplicate, Origin, distinct, resume, spread};
-pub use kept::is_listening;
+pub use kept::{Shelved, file_identity, is_listening, set_mode};
 
 use crate::sys;
 pub use crate::sys::options::{From, Keepalive, Refused, SocketOptions, probe_upstream};

@@ -129,7 +129,11 @@ fn workers(workers: &[WorkerSnapshot]) -> Vec<Family> {
     let mut active = Family::gauge("netd_worker_connections_active", "Connections open on the worker.");
     let mut moved = Family::counter(
         "netd_worker_connections_moved_total",
-        "Open connections taken over from (in) or handed over to (out) another worker.",
+        "Open connections taken over from (in) or handed over to (out) another worker; an upgrade's count as in.",
+    );
+    let mut redialed = Family::counter(
+        "netd_worker_connections_redialed_total",
+        "Connections without a byte that went from a removed endpoint to another of the pool.",
     );
     let mut buffers = Family::gauge("netd_worker_buffers", "Relay buffers held, in use or kept for use.");
     let mut timers = Family::gauge("netd_worker_timers", "Timers armed.");
@@ -146,11 +150,12 @@ fn workers(workers: &[WorkerSnapshot]) -> Vec<Family> {
         active.count(&labels, worker.active);
         moved.count(&[("worker", index.as_str()), ("direction", "in")], worker.moved_in);
         moved.count(&[("worker", index.as_str()), ("direction", "out")], worker.moved_out);
+        redialed.count(&labels, worker.redialed);
         buffers.count(&labels, worker.buffers);
         timers.count(&labels, worker.timers);
         lag.observed(&labels, &worker.turn_time, Bounds::TURN);
     }
-    vec![turns, events, accepted, active, moved, buffers, timers, lag]
+    vec![turns, events, accepted, active, moved, redialed, buffers, timers, lag]
 }
 
 fn unix_time(time: SystemTime) -> f64 {

@@ -56,6 +56,7 @@ impl Service {
 impl Admin for Service {
     type ListConnectionsStream = Messages<pb::ListConnectionsResponse>;
     type DrainStream = Messages<pb::DrainProgress>;
+    type WatchDrainStream = Messages<pb::DrainProgress>;
     type WatchEventsStream = Messages<pb::Event>;
     type UpgradeStream = Messages<pb::UpgradeProgress>;
 
@@ -142,6 +143,12 @@ impl Admin for Service {
         let (peer, request) = split(request);
         let request = checked(incoming::drain(request, peer.name()))?;
         let progress = self.ask(|reply| control::Request::Drain(request, reply)).await?;
+        Ok(streamed(move |client| forward(progress, client)))
+    }
+
+    async fn watch_drain(&self, request: Request<pb::WatchDrainRequest>) -> Answer<Self::WatchDrainStream> {
+        let target = checked(incoming::target(request.into_inner().target))?;
+        let progress = self.ask(|reply| control::Request::WatchDrain(target, reply)).await?;
         Ok(streamed(move |client| forward(progress, client)))
     }
 

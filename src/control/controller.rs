@@ -18,7 +18,7 @@ use super::{
     clock::{Clock, Now},
     connections::answer,
     drain::Drain,
-    drains::Progress,
+    drains::Ends,
     fleet::{Commit, Fleet},
     gather::{Gather, workers_named},
     generations::Generations,
@@ -36,8 +36,8 @@ use super::{
     refuse::refuse,
     removed::Removed,
     request::{
-        Candidate, DaemonState, DrainPlan, DrainRequest, DrainSnapshot, Event, EventKind, Provenance, Refusal,
-        ReloadRequest, Reply, Request, Target,
+        Candidate, DaemonState, DrainPlan, DrainSnapshot, Event, EventKind, Provenance, Refusal, ReloadRequest,
+        Request, Target,
     },
     shelf::Shelf,
     sockets::{Opened, Sockets},
@@ -75,6 +75,8 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) serial: u64,
     /// What ended drains have done.
     pub(super) drained: DrainSnapshot,
+    /// How the latest of them ended.
+    pub(super) ends: Ends,
     pub(super) journal: Journal,
     pub(super) clock: Clock,
     pub(super) started: Now,
@@ -187,6 +189,7 @@ impl<P: WorkerPort> Controller<P> {
             drains: Vec::new(),
             serial: 0,
             drained: DrainSnapshot::default(),
+            ends: Ends::default(),
             journal: Journal::new(events, start.clock.clone()),
             clock: start.clock,
             started,
@@ -510,6 +513,7 @@ impl<P: WorkerPort> Controller<P> {
                 answer(reply, plan);
             }
             Request::Snapshot(reply) => answer(reply, Ok(self.snapshot())),
+            Request::WatchDrain(target, reply) => answer(reply, self.watch_drain(&target)),
             Request::Upgrades(reply) => answer(reply, Ok(self.upgrades.receipts())),
             change if self.upgrades.obstacle().is_some() => {
                 let refusal = self.upgrades.obstacle().unwrap_or(Refusal::ShuttingDown);
@@ -576,15 +580,6 @@ impl<P: WorkerPort> Controller<P> {
             Request::Rebalance(request, reply) => self.rebalance(request, reply),
             // No other request waits for its turn.
             other => self.request(other),
-        }
-    }
-
-    /// On the way out only the last drain can be watched.
-    fn join_last_drain(&mut self, request: DrainRequest, reply: Reply<Progress>) {
-        if request.target == Target::Daemon && self.drains.iter().any(|drain| drain.target == Target::Daemon) {
-            self.start_drain(request, reply);
-        } else {
-            answer(reply, Err(Refusal::ShuttingDown));
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
     estimate::Estimate,
     gradual::Gradual,
     request::{DrainOutcome, DrainProgress, Provenance, Refusal, Target},
-    upgrade::OpenDrain,
+    upgrade::{DrainPast, OpenDrain},
 };
 
 /// Messages kept for a slow reader; when they are full, progress is left out,
@@ -168,11 +168,22 @@ impl Drain {
 
     /// What another process must know to go on with it, unless it ends with
     /// this process's workers.
-    pub(super) fn open(&self, now: Instant) -> Option<OpenDrain> {
+    pub(super) fn open(&self, measure: Measure, now: Instant) -> Option<OpenDrain> {
         let left = self.deadline.map(|at| at.saturating_duration_since(now));
         let gradual = self.gradual.as_ref().map(|gradual| gradual.left(now)).filter(|left| !left.is_zero());
         let (target, by) = (self.target.clone(), self.by.clone());
-        (!matches!(target, Target::Worker(_))).then_some(OpenDrain { target, left, gradual, by })
+        let DrainProgress { elapsed, remaining: open, finished, retired, cut, .. } = self.progress(measure, now);
+        let past = Some(DrainPast { elapsed, open, finished, retired, cut });
+        (!matches!(target, Target::Worker(_))).then_some(OpenDrain { target, left, gradual, by, past })
+    }
+
+    /// It began in another process, and goes on from there.
+    pub(super) fn go_on(&mut self, past: DrainPast, now: Instant) {
+        let DrainPast { elapsed, open, finished, retired, cut } = past;
+        self.began = now.checked_sub(elapsed).unwrap_or(now);
+        (self.retired, self.cut) = (retired, cut);
+        let ended = finished.saturating_add(retired).saturating_add(cut);
+        self.start.active = open.saturating_add(ended);
     }
 
     pub(super) fn confirm(&mut self) {

@@ -1,5 +1,7 @@
 //! Drains: how they begin, go on and end.
 
+mod watch;
+
 use super::{
     bring_up,
     connections::answer,
@@ -23,6 +25,8 @@ use crate::{
     protocol::CloseReason,
     worker::{Filter, Resting, Selection},
 };
+
+pub(super) use self::watch::Ends;
 
 /// Where the progress of a drain goes.
 pub(super) type Progress = tokio::sync::mpsc::Receiver<DrainProgress>;
@@ -156,7 +160,11 @@ impl<P: WorkerPort> Controller<P> {
         for drain in ended {
             let (object, target) = (names::target(&drain.target), drain.target.clone());
             let last = drain.end(outcome, self.measure(&target), now);
+            if outcome == DrainOutcome::HandedOver {
+                continue;
+            }
             self.count_drain(&last);
+            self.ends.note(target.clone(), last.clone());
             self.journal.seen(EventKind::DrainEnded, &object, &described(&last, outcome));
             if target == Target::Daemon && outcome == DrainOutcome::Drained {
                 self.live(Input::Drained);
@@ -363,6 +371,7 @@ fn described(last: &DrainProgress, outcome: DrainOutcome) -> String {
         }
         DrainOutcome::Undrained => format!("drain taken back: {finished} finished{rested}, {remaining} open"),
         DrainOutcome::Shutdown => format!("drain ended by the stop of netd: {remaining} cut"),
+        DrainOutcome::HandedOver => "the drain goes on in the successor".to_owned(),
     }
 }
 

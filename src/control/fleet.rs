@@ -23,6 +23,7 @@ use super::{
     sockets::Opened,
     state::State,
     told::{Delta, Told, ToldEndpoint, ToldListener, ToldPool},
+    upgrade::SlowStart,
 };
 use crate::{
     config::{Address, Listener, PoolShare},
@@ -148,6 +149,13 @@ impl<P: WorkerPort> Fleet<P> {
     /// Goes on with slow starts.
     pub(super) fn go_on(&mut self, now: Instant) {
         for pool in self.told.go_on(now) {
+            self.set_pool(&pool);
+        }
+    }
+
+    /// Goes on with the slow starts of a predecessor.
+    pub(super) fn resume_starts(&mut self, starts: &[SlowStart], now: Instant) {
+        for pool in self.told.resume_starts(starts, now) {
             self.set_pool(&pool);
         }
     }

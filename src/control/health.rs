@@ -69,6 +69,8 @@ struct Known {
     /// Since the first look at its counters, if the pool ejects.
     outlier: Option<Outlier>,
     ejected: u64,
+    /// Probes of earlier processes: good, bad, timed out, not asked.
+    probed: [u64; 4],
     /// Its check's.
     verdict: Verdict,
     standing: Standing,
@@ -85,6 +87,7 @@ impl Known {
             question: None,
             outlier: None,
             ejected: 0,
+            probed: [0; 4],
             verdict: Verdict::Unknown,
             standing: Standing::Unchecked,
             since: now.wall,

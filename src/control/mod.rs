@@ -48,6 +48,7 @@ mod port;
 mod prober;
 mod ramp;
 mod rebalance;
+mod redial;
 mod refusals;
 mod refuse;
 mod reload;

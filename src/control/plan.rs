@@ -20,8 +20,12 @@ pub(super) trait Live {
     fn endpoint(&self, pool: &str, address: &Address) -> u64;
 }
 
+/// What becomes of some connections of an endpoint that is removed.
+const UNUSED: &str = "connections without a byte so far go to another endpoint that takes them";
+
 /// Changes object by object. No reload cuts a connection at once: they are
-/// left alone, or go on without successors until `close_removed_after`.
+/// left alone, or go on without successors until `close_removed_after`. Those
+/// without a byte may go to another endpoint, which nobody notices.
 ///
 /// A pool's line counts the connections of those endpoints that have no line
 /// of their own, so lines of pools and endpoints add up.
@@ -81,7 +85,8 @@ fn pool(change: &PoolChange, live: &impl Live) -> Vec<Change> {
             let drained = live_of(old, live, |_| true);
             vec![Change { drained, ..bare(names::pool(&old.name), ChangeKind::Removed, Vec::new()) }]
         }
-        PoolChange::Changed { old, details, endpoints, .. } => {
+        PoolChange::Changed { old, new, details, endpoints, .. } => {
+            let others = new.endpoints.iter().any(|each| each.weight > 0);
             let own_lines: HashSet<&Address> = endpoints.iter().map(|each| &each.address).collect();
             let mut changes = Vec::with_capacity(1 + endpoints.len());
             if !details.is_empty() {
@@ -89,18 +94,22 @@ fn pool(change: &PoolChange, live: &impl Live) -> Vec<Change> {
                 let object = names::pool(&old.name);
                 changes.push(Change { untouched, ..bare(object, ChangeKind::Changed, details.clone()) });
             }
-            changes.extend(endpoints.iter().map(|each| endpoint(&old.name, each, live)));
+            changes.extend(endpoints.iter().map(|each| endpoint(&old.name, each, others, live)));
             changes
         }
     }
 }
 
-fn endpoint(pool: &str, change: &EndpointChange, live: &impl Live) -> Change {
+/// `others`: the pool has endpoints that may take connections.
+fn endpoint(pool: &str, change: &EndpointChange, others: bool, live: &impl Live) -> Change {
     let active = live.endpoint(pool, &change.address);
     let object = names::endpoint(pool, &change.address.to_string());
     match &change.kind {
         EndpointChangeKind::Added => bare(object, ChangeKind::Added, Vec::new()),
-        EndpointChangeKind::Removed => Change { drained: active, ..bare(object, ChangeKind::Removed, Vec::new()) },
+        EndpointChangeKind::Removed => {
+            let details = if others { vec![UNUSED.to_owned()] } else { Vec::new() };
+            Change { drained: active, ..bare(object, ChangeKind::Removed, details) }
+        }
         EndpointChangeKind::Changed { to, details } => {
             let line = bare(object, ChangeKind::Changed, details.clone());
             if *to == 0 { Change { drained: active, ..line } } else { Change { untouched: active, ..line } }

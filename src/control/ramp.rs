@@ -31,6 +31,21 @@ impl Ramp {
         }
     }
 
+    /// For how long it has been starting; `None`: it does not.
+    pub(super) fn elapsed(self, now: Instant) -> Option<Duration> {
+        match self {
+            Self::Done => None,
+            Self::Due => Some(Duration::ZERO),
+            Self::Since(begun, _) => Some(now.saturating_duration_since(begun)),
+        }
+    }
+
+    /// A start that has been going on for so long, of `whole`.
+    pub(super) fn resumed(elapsed: Duration, whole: Duration, now: Instant) -> Self {
+        // What no clock can tell began long ago.
+        now.checked_sub(elapsed).map_or(Self::Done, |begun| Self::Since(begun, STEP).at(now, whole))
+    }
+
     /// How far it is now; `whole`: how long a start lasts.
     pub(super) fn at(self, now: Instant, whole: Duration) -> Self {
         let begun = match self {
@@ -88,6 +103,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn one_that_is_resumed_goes_on_where_it_was(whole in 1_u64..3_600_000, at in 0_u64..4_000_000, more in 0_u64..4_000_000) {
+            let (begun, [whole, at, more]) = (Instant::now(), [whole, at, more].map(Duration::from_millis));
+            let first = Ramp::Due.at(begun, whole).at(begun + at, whole);
+            // Another process, with a clock of its own.
+            let later = begun + 7 * SECOND;
+            if let Some(elapsed) = first.elapsed(begun + at) {
+                let resumed = Ramp::resumed(elapsed, whole, later);
+                prop_assert_eq!(resumed.percent(), first.percent());
+                prop_assert_eq!(resumed.at(later + more, whole).percent(), first.at(begun + at + more, whole).percent());
+            } else {
+                prop_assert_eq!(Ramp::resumed(at, whole, later), Ramp::Done);
+            }
+        }
+
         #[test]
         fn it_never_falls_and_stays_in_range(
             whole in 1_u64..3_600_000,

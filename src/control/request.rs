@@ -63,6 +63,8 @@ pub enum Request {
     History(Reply<Vec<HistoryEntry>>),
     /// Drains; progress comes over the channel that is the answer.
     Drain(DrainRequest, Reply<mpsc::Receiver<DrainProgress>>),
+    /// Watches a drain that is under way or has ended lately.
+    WatchDrain(Target, Reply<mpsc::Receiver<DrainProgress>>),
     /// Takes a drain back.
     Undrain(Target, Provenance, Reply<()>),
     /// Lifts a stop of a listener; answers whether it accepts, and why not.
@@ -740,6 +742,8 @@ pub enum DrainOutcome {
     Undrained,
     /// The daemon stopped.
     Shutdown,
+    /// It goes on in a successor.
+    HandedOver,
 }
 
 /// Stops one listener from accepting.
@@ -977,6 +981,8 @@ pub struct WorkerSnapshot {
     pub moved_in: u64,
     /// Connections handed over to another worker.
     pub moved_out: u64,
+    /// Connections without a byte that went from a removed endpoint to another.
+    pub redialed: u64,
     /// Buffers held.
     pub buffers: u64,
     /// Timers armed.

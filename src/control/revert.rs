@@ -294,7 +294,7 @@ impl<P: WorkerPort> Controller<P> {
     }
 
     /// Closes what is left of removed listeners and endpoints, when its time is
-    /// over.
+    /// over; what nobody would miss goes elsewhere.
     pub(super) fn look_at_removed(&mut self) {
         let told = self.fleet.told();
         let listeners = told.retired_listeners.values().filter(|each| figures::listener(&each.shards).active > 0);
@@ -304,6 +304,8 @@ impl<P: WorkerPort> Controller<P> {
         // On trial nothing is lost that the way back could keep.
         let after = self.state.config().reload.close_removed_after.filter(|_| self.trial.is_none());
         let due = self.removed.look(gone, after, self.clock.now().instant);
+        self.look_at_unused();
+        let told = self.fleet.told();
         if due.is_empty() {
             return;
         }

@@ -1,11 +1,11 @@
 //! Listening sockets that somebody keeps beyond the end of this process: told
 //! anew whenever they have changed.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, path::Path};
 
-use super::{controller::Controller, gather::Gather, port::WorkerPort, start::Keep};
+use super::{controller::Controller, gather::Gather, port::WorkerPort, sockets::file_of, start::Keep};
 use crate::{
-    listen::{Duplicate, Origin, distinct},
+    listen::{Duplicate, Origin, Shelved, distinct},
     worker::ListenerId,
 };
 
@@ -60,25 +60,24 @@ impl<P: WorkerPort> Controller<P> {
         });
     }
 
-    /// Those that netd has bound itself, on IP addresses: a Unix-domain socket
-    /// ends with its file.
+    /// Those that netd has bound itself.
     fn signature(&self) -> Signature {
-        let told = self.fleet.told().listeners.iter();
-        let own = told.filter(|(_, told)| !told.inherited && told.bound.parse::<SocketAddr>().is_ok());
+        let own = self.fleet.told().listeners.iter().filter(|(_, told)| !told.inherited);
         (own.filter_map(|(name, told)| Some((name.clone(), told.id?))).collect(), self.fleet.count())
     }
 
     fn fill_shelf(&mut self, answers: impl Iterator<Item = (String, std::io::Result<Vec<Duplicate>>)>) -> bool {
-        let wanted = self.signature().0;
         let mut sockets = Vec::new();
         for (name, duplicates) in answers {
             // Without descriptors for them: at the next look.
             let Ok(duplicates) = duplicates else { return false };
-            let own = duplicates.into_iter().filter(|each| matches!(each.origin, Origin::Own));
+            let Some(told) = self.fleet.told().listeners.get(&name).filter(|told| told.id.is_some()) else { continue };
+            let own = duplicates.into_iter().filter(|each| each.origin != Origin::Inherited);
             let Ok(own) = distinct(own.collect()) else { return false };
-            if wanted.iter().any(|(each, _)| *each == name) {
-                sockets.extend(own.into_iter().map(|each| (name.clone(), each.fd)));
-            }
+            let file = file_of(&told.config);
+            let shelved =
+                |each: Duplicate| Shelved { listener: name.clone(), file: file.map(Path::to_owned), fd: each.fd };
+            sockets.extend(own.into_iter().map(shelved));
         }
         self.shelf.keep.as_mut().is_none_or(|keep| keep(sockets))
     }

@@ -5,7 +5,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -149,20 +149,31 @@ impl Sockets {
             let (text, address) = (error.to_string(), listener.address.to_string());
             if text.contains(&address) { text } else { format!("cannot listen on {address}: {text}") }
         })?;
+        self.keep_low_port(listener, &mut bound).map_err(|error| format!("no duplicate of its socket: {error}"))?;
+        Ok(Opened { bound, inherited: false })
+    }
+
+    /// Without root an address below 1024 is bound once and never again.
+    fn keep_low_port(&mut self, listener: &Listener, bound: &mut Bound) -> io::Result<()> {
         if self.owner.is_some_and(|(uid, _)| uid != 0) && is_privileged(&listener.address) {
-            let kept = bound.keep().map_err(|error| format!("no duplicate of its socket: {error}"))?;
+            let kept = bound.keep()?;
             self.kept.insert(listener.address.clone(), kept);
         }
-        Ok(Opened { bound, inherited: false })
+        Ok(())
     }
 
     /// Sockets that an earlier netd has left, their queues with them; `None`:
     /// there are none, or none that can be used.
     fn open_outlived(&mut self, listener: &Listener) -> Option<Bound> {
         let fds = self.outlived.remove(&listener.name)?;
-        let given = fds.into_iter().map(|fd| Duplicate { fd, origin: Origin::Own }).collect();
-        let resumed = listen::resume(given).and_then(|bound| {
-            bound.sockets.iter().try_for_each(ListenSocket::accept_new)?;
+        let file = file_of(listener);
+        let origin = if file.is_some() { Origin::Shared } else { Origin::Own };
+        let given = fds.into_iter().map(|fd| Duplicate { fd, origin }).collect();
+        let resumed = listen::resume(given, file).and_then(|bound| {
+            match file {
+                Some(file) => listen::set_mode(file, listener.mode)?,
+                None => bound.sockets.iter().try_for_each(ListenSocket::accept_new)?,
+            }
             Ok(bound)
         });
         match resumed {
@@ -173,6 +184,9 @@ impl Sockets {
                     bound.sockets.extend(more.into_iter().flatten());
                 }
                 bound.sockets.iter().for_each(|socket| socket.set_backlog(listener.backlog));
+                if let Err(error) = self.keep_low_port(listener, &mut bound) {
+                    tracing::warn!(listener = %listener.name, %error, "once stopped it cannot be started again");
+                }
                 tracing::info!(listener = %listener.name, "it goes on with the sockets of an earlier netd");
                 Some(bound)
             }
@@ -282,6 +296,14 @@ fn tell(bound: &Bound, listener: &Listener) -> Result<(), String> {
     }
     let options = worker::socket_options(&listener.tcp);
     bound.set_options(&options).map_err(|refused| refused.to_string())
+}
+
+/// The file of a Unix-domain listener.
+pub(super) fn file_of(listener: &Listener) -> Option<&Path> {
+    match &listener.address {
+        Address::Unix(path) => Some(path),
+        Address::Inet(_) => None,
+    }
 }
 
 fn bind_address(address: &Address) -> BindAddress {

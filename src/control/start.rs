@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, LogLevel},
+    listen::Shelved,
     worker::{self, AccessLog, Command, FdBudget, ProcessGate, Settings},
 };
 
@@ -116,9 +117,9 @@ pub type ApplyLog = Box<dyn FnMut(&config::Log) -> Result<(), String> + Send>;
 /// Takes on another configuration of the access log.
 pub type ApplyAccess = Box<dyn FnMut(&config::AccessLog) -> Result<(), String> + Send>;
 
-/// Told all listening sockets with the names of their listeners, whenever they
-/// have changed; answers whether it could keep them all.
-pub type Keep = Box<dyn FnMut(Vec<(String, OwnedFd)>) -> bool + Send>;
+/// Told all listening sockets that netd has bound, whenever they have changed;
+/// answers whether it could keep them all.
+pub type Keep = Box<dyn FnMut(Vec<Shelved>) -> bool + Send>;
 
 /// All that the Controller needs of the world.
 pub struct Start {

@@ -2,6 +2,7 @@
 //! under which ids, with which counters; and what differs from what shall be.
 
 pub(super) mod grow;
+mod starts;
 
 use std::{
     collections::{BTreeMap, HashMap},

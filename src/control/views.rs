@@ -324,6 +324,7 @@ impl<P: WorkerPort> Controller<P> {
                 active: shard.active.get(),
                 moved_in: shard.moved_in.get(),
                 moved_out: shard.moved_out.get(),
+                redialed: shard.redialed.get(),
                 buffers: shard.buffers.get(),
                 timers: shard.timers.get(),
                 turn_time,

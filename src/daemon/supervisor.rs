@@ -2,7 +2,6 @@
 //! a detached daemon.
 
 use std::{
-    os::fd::OwnedFd,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -12,6 +11,7 @@ use tokio::sync::watch;
 use crate::{
     config::Address,
     control::{Hook, Keep},
+    listen::Shelved,
     process::{
         activation::Inherited,
         fdstore::{FdStore, Left},
@@ -67,7 +67,7 @@ impl Supervisor {
     /// Has the service manager keep listening sockets; `None`: it does not.
     pub(super) fn keep(&self) -> Option<Keep> {
         let (notify, store) = (Arc::clone(&self.notify), Arc::clone(&self.store));
-        let lock = |store: &Mutex<FdStore>, sockets: &[(String, OwnedFd)], notify: &Notify| {
+        let lock = |store: &Mutex<FdStore>, sockets: &[Shelved], notify: &Notify| {
             store.lock().unwrap_or_else(PoisonError::into_inner).keep(sockets, notify)
         };
         let on = self.notify.is_on() && store.lock().unwrap_or_else(PoisonError::into_inner).is_on();

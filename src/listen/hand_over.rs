@@ -4,6 +4,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
@@ -75,14 +76,15 @@ impl ListenSocket {
 
 /// Takes on the sockets of one listener from a predecessor that has given them
 /// away, or is about to; their queues go on. Answers as many as were given, in
-/// their order; see [`spread`].
+/// their order; see [`spread`]. `file`: that of a Unix-domain socket, which may
+/// have been renamed since the socket was bound to it.
 ///
 /// # Errors
 /// If one is no listening stream socket, or the file of a Unix-domain socket is
 /// gone.
-pub fn resume(sockets: Vec<Duplicate>) -> io::Result<Bound> {
+pub fn resume(sockets: Vec<Duplicate>, file: Option<&Path>) -> io::Result<Bound> {
     let mut local = String::new();
-    let mut file = None;
+    let mut shared = None;
     let mut resumed = Vec::with_capacity(sockets.len());
     for Duplicate { fd, origin } in sockets {
         let socket = SockRef::from(&fd);
@@ -90,18 +92,19 @@ pub fn resume(sockets: Vec<Duplicate>) -> io::Result<Bound> {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening stream socket"));
         }
         let address = socket.local_addr()?;
-        local = match (address.as_socket(), address.as_pathname()) {
+        let path = address.as_pathname().map(|bound| file.unwrap_or(bound));
+        local = match (address.as_socket(), path) {
             (Some(address), _) => address.to_string(),
             (None, Some(path)) => format!("unix:{}", path.display()),
             (None, None) => "unix:".to_owned(),
         };
-        let ownership = match (origin, address.as_pathname()) {
+        let ownership = match (origin, path) {
             (Origin::Own, _) => Ownership::Own,
             (Origin::Kept, _) => Ownership::Kept(Arc::default()),
             (Origin::Shared, Some(path)) => {
-                let file = match &file {
+                let file = match &shared {
                     Some(file) => Arc::clone(file),
-                    None => Arc::clone(file.insert(Arc::new(SocketFile::new(path)?))),
+                    None => Arc::clone(shared.insert(Arc::new(SocketFile::new(path)?))),
                 };
                 Ownership::Shared(file)
             }

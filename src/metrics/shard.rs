@@ -23,6 +23,9 @@ pub struct WorkerShard {
     pub moved_in: Counter,
     /// Open connections handed over to another worker.
     pub moved_out: Counter,
+    /// Connections without a byte that went from an endpoint that is gone to
+    /// another of its pool.
+    pub redialed: Counter,
     /// Relay buffers in use or kept for use (gauge).
     pub buffers: Counter,
     /// Timers armed (gauge).

@@ -93,6 +93,12 @@ impl Socket {
         let _ = SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
     }
 
+    /// Whether neither a byte nor an end nor an error waits to be read.
+    pub fn is_silent(&self) -> bool {
+        let peeked = SockRef::from(&self.0).peek(&mut [MaybeUninit::uninit()]);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Whether it is a Unix-domain socket.
     pub fn is_unix(&self) -> bool {
         // A socket that cannot be asked is treated as one: that costs a read

@@ -162,6 +162,11 @@ pub enum Command {
     /// A connection that waits for its pool may be the first of the line now;
     /// workers tell each other.
     TryPool(SlotId),
+    /// Has connections of these endpoints over which no byte has gone yet dial
+    /// another endpoint of their pool, if it has one that takes connections;
+    /// replies with the ids of those that do. They keep what they have until
+    /// another endpoint has taken them, and go on with it if none does.
+    Redial(Vec<EndpointId>, Reply<Vec<u64>>),
     /// Tells which pool and endpoint a connection would get that came now, and
     /// changes nothing; `None`: no such listener, or it relays to no pool.
     Foretell(Foretell, Reply<Option<Foretold>>),

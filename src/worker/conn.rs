@@ -23,6 +23,7 @@ use crate::{
         identify::Via,
         line::{PoolPass, Waiting},
         load::Place,
+        redial::Former,
         supplies::Supplies,
         transport::{Read, Stream, Transport},
         tunnel::{Outcome, Tunnel},
@@ -106,6 +107,15 @@ pub(super) struct Dial<S> {
     pub(super) attempt: Option<Attempt<S>>,
     /// Its place in the line of its pool, which is full.
     pub(super) waiting: Option<Waiting>,
+    /// The endpoint that it has until another one takes it.
+    pub(super) former: Option<Box<Former<S>>>,
+}
+
+impl<S> Dial<S> {
+    /// One that has tried nothing yet.
+    pub(super) fn new(relay: Relay, pool: PoolId, early: Vec<u8>) -> Self {
+        Self { relay, pool, early, tried: Vec::new(), attempt: None, waiting: None, former: None }
+    }
 }
 
 /// One connect.

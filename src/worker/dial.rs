@@ -36,8 +36,7 @@ impl Worker {
             let early = wire.incoming.take(&mut self.supplies.blocks);
             // The tunnel meets the end anew.
             conn.downstream.readable |= wire.incoming_ended;
-            let (tried, attempt, waiting) = (Vec::new(), None, None);
-            conn.stage = Stage::Dial(Box::new(Dial { relay, pool, early, tried, attempt, waiting }));
+            conn.stage = Stage::Dial(Box::new(Dial::new(relay, pool, early)));
             conn.trail.dialing_after = Span::of(turn.now.saturating_duration_since(conn.since));
             self.pools.enter(pool);
         }
@@ -73,7 +72,7 @@ impl Worker {
 
     fn attempt_failed(&mut self, slot: SlotId, error: &io::Error, turn: &mut Turn<'_>) {
         match self.note_failure(slot, error, turn.now) {
-            Some(Step::Close(reason)) => self.close(slot, reason, true, turn),
+            Some(Step::Close(reason)) => self.give_up(slot, reason, turn),
             Some(_) => self.attempt_until_pending(slot, turn),
             None => {}
         }
@@ -90,13 +89,14 @@ impl Worker {
             let picked = if may { self.pools.pick(pool, &dial.tried, *hash) } else { Err(Nobody::Taking) };
             let picked = picked.map(|(each, place)| (each.address.clone(), Arc::clone(&each.counters), each.id, place));
             let step = match picked {
-                Err(Nobody::Full) if !again => match self.wait_in_line(slot, turn) {
+                Err(Nobody::Full) if !again && dial.former.is_none() => match self.wait_in_line(slot, turn) {
                     true => continue,
                     false => return,
                 },
                 Err(_) => {
                     let step = dial.relay.failed(DialFailure::NoEndpoint);
-                    if let (false, Some(counters)) = (again, self.pools.counters(pool)) {
+                    let ends = !again && dial.former.is_none();
+                    if let (true, Some(counters)) = (ends, self.pools.counters(pool)) {
                         counters.no_endpoint.add(1);
                     }
                     step
@@ -117,7 +117,7 @@ impl Worker {
                 }
             };
             if let Step::Close(reason) = step {
-                return self.close(slot, reason, true, turn);
+                return self.give_up(slot, reason, turn);
             }
         }
     }
@@ -149,7 +149,7 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         let Stage::Dial(dial) = &mut conn.stage else { return };
         let Some(attempt) = dial.attempt.take() else { return };
-        let (pool, early) = (dial.pool, std::mem::take(&mut dial.early));
+        let (pool, early, former) = (dial.pool, std::mem::take(&mut dial.early), dial.former.take());
         if let Some(endpoint) = &conn.endpoint {
             endpoint.counters.connected.add(1);
             endpoint.counters.connect_time.record(turn.now.saturating_duration_since(attempt.begun));
@@ -165,6 +165,7 @@ impl Worker {
         conn.progressed_at = turn.now;
         conn.trail.connected(conn.since, turn.now);
         self.pools.leave(pool);
+        self.moved_on(former, pool);
         self.drive(slot, turn);
         if let Some(Conn { stage: Stage::Tunnel { upstream, .. }, .. }) = self.conns.get(slot)
             && upstream.sent == 0

@@ -44,6 +44,8 @@ impl Worker {
     /// A connection leaves: nothing here knows of it any more, and its places in
     /// the counts of the limits are free.
     fn pack(&mut self, slot: SlotId, turn: &mut Turn<'_>) -> Option<Parcel> {
+        // An attempt to find another endpoint is not worth a move.
+        self.stay(slot);
         let conn = self.conns.remove(slot)?;
         turn.unwatch(&conn.downstream.stream);
         match &conn.stage {

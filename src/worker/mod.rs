@@ -33,6 +33,7 @@ mod outgoing;
 mod parcel;
 mod pools;
 mod query;
+mod redial;
 mod refuse;
 mod retire;
 mod run;

@@ -147,6 +147,13 @@ impl Pools {
         }
     }
 
+    /// Whether the pool is known, does not have this endpoint, and has others
+    /// that take a connection.
+    pub(super) fn has_other(&self, id: PoolId, than: EndpointId) -> bool {
+        let endpoints = || self.entries.get(&id).into_iter().flat_map(|entry| &entry.spec.endpoints);
+        endpoints().any(|each| each.weight > 0 && !is_full(each)) && endpoints().all(|each| each.id != than)
+    }
+
     /// The counters of a pool.
     pub(super) fn counters(&self, id: PoolId) -> Option<&Arc<PoolShard>> {
         self.entries.get(&id).map(|entry| &entry.spec.counters)

@@ -122,8 +122,9 @@ impl Worker {
             self.log_access(&conn, reason, turn.now);
         }
         conn.end(&mut self.supplies, reset);
-        if let Stage::Dial(dial) = &conn.stage {
+        if let Stage::Dial(dial) = &mut conn.stage {
             self.pools.leave(dial.pool);
+            self.part_with(dial.former.take(), dial.pool);
         }
         if let Some((timer, _)) = conn.timer {
             turn.cancel(timer);
@@ -290,6 +291,9 @@ impl Handler for Worker {
                 self.begin_walk(Walk::close(selection, reason, reply, self.ids.newest()), turn);
             }
             Command::TryPool(slot) => self.try_pool(slot, turn),
+            Command::Redial(from, reply) => {
+                self.begin_walk(Walk::redial(from, reply, self.ids.newest()), turn);
+            }
             Command::Foretell(ask, reply) => reply.send(self.foretell(ask)),
             Command::Ping(reply) => reply.send(()),
             Command::Stop => self.stop(turn),

@@ -14,7 +14,7 @@ use crate::{
     reactor::Turn,
     slots::{SlotId, Slots},
     worker::{
-        command::{ConnectionInfo, Filter, Query, Reply, Resting, Selection},
+        command::{ConnectionInfo, EndpointId, Filter, Query, Reply, Resting, Selection},
         conn::Conn,
         key::Key,
         query,
@@ -26,7 +26,8 @@ use crate::{
 
 /// Places of the table looked at in a turn.
 const LOOKS: usize = 256;
-/// Connections ended in a turn: each takes several system calls.
+/// Connections ended, or made to dial, in a turn: each takes several system
+/// calls.
 const ENDS: usize = 16;
 /// Orders that wait; the answers of more are not given.
 const WAITING: usize = 256;
@@ -51,6 +52,7 @@ pub(super) struct Walk {
 enum Errand {
     List { query: Query, found: BinaryHeap<Found>, reply: Reply<Vec<ConnectionInfo>> },
     Rest { rests: Rests, reply: Reply<Vec<Resting>> },
+    Redial { from: HashSet<EndpointId>, begun: Vec<u64>, reply: Reply<Vec<u64>> },
     End { wanted: Wanted, reason: CloseReason, ended: Vec<u64>, reply: Reply<Vec<u64>> },
 }
 
@@ -94,13 +96,20 @@ impl Walk {
         Self::end(Wanted::Resting(Named::new(named)), reason, reply, newest)
     }
 
+    /// Has connections of these endpoints that are unused dial others; `newest`
+    /// is the highest id given out so far.
+    pub(super) fn redial(from: Vec<EndpointId>, reply: Reply<Vec<u64>>, newest: u64) -> Self {
+        let from = from.into_iter().collect();
+        Self { errand: Errand::Redial { from, begun: Vec::new(), reply }, next: 0, newest }
+    }
+
     fn end(wanted: Wanted, reason: CloseReason, reply: Reply<Vec<u64>>, newest: u64) -> Self {
         Self { errand: Errand::End { wanted, reason, ended: Vec::new(), reply }, next: 0, newest }
     }
 
     /// Looks at the next places. Breaks behind the last one. For an order to
-    /// end some, `doomed` gets the connections to be ended now.
-    fn go<S: Stream>(&mut self, conns: &Slots<Conn<S>>, doomed: &mut Vec<SlotId>) -> ControlFlow<()> {
+    /// end some or to have them dial, `due` gets those whose turn it is.
+    fn go<S: Stream>(&mut self, conns: &Slots<Conn<S>>, due: &mut Vec<SlotId>) -> ControlFlow<()> {
         for _ in 0..LOOKS {
             if self.next >= conns.places() {
                 return ControlFlow::Break(());
@@ -116,12 +125,18 @@ impl Walk {
                 Errand::End { wanted, ended, .. } => {
                     if wanted.has(conn) {
                         ended.push(conn.id);
-                        doomed.push(slot);
-                        if doomed.len() == ENDS {
-                            break;
-                        }
+                        due.push(slot);
                     }
                 }
+                Errand::Redial { from, .. } => {
+                    let is_of = conn.endpoint.as_ref().is_some_and(|endpoint| from.contains(&endpoint.id));
+                    if is_of && conn.is_unused() {
+                        due.push(slot);
+                    }
+                }
+            }
+            if due.len() == ENDS {
+                break;
             }
         }
         ControlFlow::Continue(())
@@ -133,6 +148,7 @@ impl Walk {
                 reply.send(found.into_sorted_vec().into_iter().map(|Found(info)| info).collect());
             }
             Errand::Rest { rests, reply } => reply.send(rests.into_sorted()),
+            Errand::Redial { begun, reply, .. } => reply.send(begun),
             Errand::End { ended, reply, .. } => reply.send(ended),
         }
     }
@@ -205,11 +221,15 @@ impl Worker {
     /// A turn's part of the first order.
     pub(super) fn on_walk(&mut self, turn: &mut Turn<'_>) {
         let Some(mut walk) = self.walks.waiting.pop_front() else { return };
-        let mut doomed = Vec::new();
-        let flow = walk.go(&self.conns, &mut doomed);
-        if let Errand::End { reason, wanted, .. } = &walk.errand {
-            let reset = !matches!(wanted, Wanted::Resting(_));
-            doomed.into_iter().for_each(|slot| self.close(slot, *reason, reset, turn));
+        let mut due = Vec::new();
+        let flow = walk.go(&self.conns, &mut due);
+        match &mut walk.errand {
+            Errand::List { .. } | Errand::Rest { .. } => {}
+            Errand::Redial { begun, .. } => begun.extend(due.into_iter().filter_map(|slot| self.redial(slot, turn))),
+            Errand::End { reason, wanted, .. } => {
+                let reset = !matches!(wanted, Wanted::Resting(_));
+                due.into_iter().for_each(|slot| self.close(slot, *reason, reset, turn));
+            }
         }
         match flow {
             ControlFlow::Break(()) => walk.answer(),

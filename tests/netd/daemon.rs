@@ -1,7 +1,7 @@
 //! `netd --daemon`: daemon(7)'s steps, one by one, as /proc shows them.
 
 mod pidfile;
-mod privileges;
+pub(crate) mod privileges;
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
 

@@ -16,6 +16,7 @@ mod metrics;
 mod protocols;
 mod readme;
 mod real;
+mod redial;
 mod relay;
 mod reload;
 mod service;

@@ -278,6 +278,7 @@ pub(in crate::admin) fn progress(progress: control::DrainProgress) -> pb::DrainP
         DrainOutcome::Drained => "drained",
         DrainOutcome::Undrained => "undrained",
         DrainOutcome::Shutdown => "shutdown",
+        DrainOutcome::HandedOver => "handed-over",
     });
     pb::DrainProgress {
         remaining: progress.remaining,

@@ -136,7 +136,7 @@ impl Script {
                 RollbackOutcome { generation: 5, restored: request.generation.unwrap_or(3), changes: vec![change()] }
             ),
             Request::History(reply) => reply!(reply, vec![entry()]),
-            Request::Drain(_, reply) => {
+            Request::Drain(_, reply) | Request::WatchDrain(_, reply) => {
                 let (sender, receiver) = mpsc::channel(4);
                 self.drains.push(sender);
                 reply!(reply, receiver);
@@ -277,6 +277,7 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
             active: 4,
             moved_in: 7,
             moved_out: 8,
+            redialed: 4,
             buffers: 5,
             timers: 6,
             turn_time: times.clone(),

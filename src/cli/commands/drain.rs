@@ -1,12 +1,10 @@
 //! The command of the day.
 
+mod follow;
+
 use std::{future::Future, time::Duration};
 
-use tokio::{
-    signal,
-    time::{Instant, interval},
-};
-use tonic::Streaming;
+use tokio::{signal, time::Instant};
 
 use crate::{
     cli::{
@@ -19,6 +17,7 @@ use crate::{
     pb::{self, target::Of},
 };
 
+use self::follow::{Way, follow};
 use super::Session;
 
 impl Session<'_, '_> {
@@ -50,16 +49,17 @@ impl Session<'_, '_> {
         };
         let client = self.connect().await?;
         let name = object::name(&target);
+        let way = Way { globals: &self.globals, around: self.around };
         let mut view = View::new(&name, self.console);
         let interrupted = tokio::select! {
             biased;
-            outcome = follow(&client, request, &mut view) => Some(outcome),
+            outcome = follow(client, request, &mut view, &way) => Some(outcome),
             () = interrupt => None,
         };
         view.end_of_line()?;
         match interrupted {
             Some(outcome) => {
-                let outcome = outcome?;
+                let (client, outcome) = outcome?;
                 view.report(&outcome)?;
                 if self.console.json {
                     return Ok(());
@@ -75,43 +75,6 @@ impl Session<'_, '_> {
             ))),
         }
     }
-}
-
-/// Shows the stream until its last message, and answers that.
-async fn follow(
-    client: &Client,
-    request: pb::DrainRequest,
-    view: &mut View<'_, '_>,
-) -> Result<pb::DrainProgress, Failure> {
-    let mut stream = client.answer(client.rpc().drain(request)).await?;
-    let mut ticks = interval(Duration::from_secs(1));
-    loop {
-        let message = tokio::select! {
-            biased;
-            message = next(client, &mut stream) => message?,
-            _ = ticks.tick() => {
-                view.tick()?;
-                continue;
-            }
-        };
-        let Some(progress) = message else {
-            return Err(Failure::Lost(format!(
-                "netd ended the stream before the drain of {} was done; look with `netctl status`",
-                view.name
-            )));
-        };
-        view.show(&progress)?;
-        if progress.done {
-            return Ok(progress);
-        }
-    }
-}
-
-async fn next(
-    client: &Client,
-    stream: &mut Streaming<pb::DrainProgress>,
-) -> Result<Option<pb::DrainProgress>, Failure> {
-    stream.message().await.map_err(|status| client.failure(&status))
 }
 
 /// How progress is shown: one line rewritten on a terminal, a line a change
@@ -154,6 +117,19 @@ impl<'a, 'c> View<'a, 'c> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Why the stream did not come to its end.
+    fn lost(&self, what: &str) -> Failure {
+        let name = self.name;
+        Failure::Lost(format!("{what} before the drain of {name} was done; look with `netctl status`"))
+    }
+
+    /// Another process goes on with it.
+    fn goes_on(&mut self) -> Result<(), Failure> {
+        self.end_of_line()?;
+        self.console.hint("netd was upgraded or started anew meanwhile; the drain is watched on");
+        Ok(())
     }
 
     /// Leaves the line that was rewritten.

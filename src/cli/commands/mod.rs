@@ -63,15 +63,7 @@ impl Session<'_, '_> {
     /// Connects to the daemon. A command builds its request first: what is
     /// wrong with it needs no daemon to be told.
     async fn connect(&self) -> Result<Client, Failure> {
-        let address = target::find(self.globals.admin.as_ref(), self.around)?;
-        let system = &self.around.system_socket;
-        let elsewhere = match &address {
-            Address::Unix(path) if self.globals.admin.is_none() && self.around.admin.is_none() && path != system => {
-                format!("There is no {} either; another address is named with --admin or NETD_ADMIN", system.display())
-            }
-            _ => "Another address is named with --admin or NETD_ADMIN".to_owned(),
-        };
-        Client::connect(address, self.globals.timeout, &self.around.user, &elsewhere).await
+        connect(&self.globals, self.around).await
     }
 
     /// Who asks, and why.
@@ -79,4 +71,17 @@ impl Session<'_, '_> {
         let who = self.globals.who.as_ref().unwrap_or(&self.around.user).clone();
         Some(pb::Provenance { who, why: self.globals.why.clone() })
     }
+}
+
+/// Connects to the daemon that these arguments and surroundings name.
+async fn connect(globals: &Globals, around: &Surroundings) -> Result<Client, Failure> {
+    let address = target::find(globals.admin.as_ref(), around)?;
+    let system = &around.system_socket;
+    let elsewhere = match &address {
+        Address::Unix(path) if globals.admin.is_none() && around.admin.is_none() && path != system => {
+            format!("There is no {} either; another address is named with --admin or NETD_ADMIN", system.display())
+        }
+        _ => "Another address is named with --admin or NETD_ADMIN".to_owned(),
+    };
+    Client::connect(address, globals.timeout, &around.user, &elsewhere).await
 }

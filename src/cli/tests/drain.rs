@@ -42,7 +42,31 @@ async fn connections_left_end_with_4() {
 async fn a_stream_that_ends_early_says_nothing_about_the_drain() {
     let ran = Daemon::start().netctl(&["drain", "listener", "lost"]).await;
     assert_eq!(ran.status, 3);
-    assert!(ran.err.contains("before the drain of listener/lost was done"), "{}", ran.err);
+    assert_eq!(
+        ran.err,
+        "netctl: netd ended the stream before the drain of listener/lost was done; look with `netctl status`. It cannot \
+         be watched on: no drain of it is under way, and none has ended lately\n"
+    );
+}
+
+#[tokio::test]
+async fn a_drain_is_watched_to_its_end_over_an_upgrade() {
+    let ran = Daemon::start().netctl(&["drain", "listener", "upgraded"]).await;
+    assert_eq!(ran.status, 0, "{}", ran.err);
+    assert_eq!(
+        ran.out,
+        "draining listener/upgraded: 3 connections left, 0 finished; 0s so far, 30s to the deadline\n\
+         draining listener/upgraded: 1 connection left, 2 finished; 5s so far, 25s to the deadline\n\
+         listener/upgraded is drained after 7s: 3 connections finished, none cut\n"
+    );
+    assert!(
+        ran.err.starts_with("netd was upgraded or started anew meanwhile; the drain is watched on\n"),
+        "{}",
+        ran.err
+    );
+    let json = Daemon::start().netctl(&["drain", "listener", "upgraded", "-o", "json"]).await;
+    assert_eq!((json.status, json.err.as_str(), json.out.lines().count()), (0, "", 3));
+    assert!(json.out.lines().last().is_some_and(|last| last.contains(r#""outcome":"drained""#)), "{}", json.out);
 }
 
 #[tokio::test]

@@ -164,6 +164,9 @@ impl pb::admin_server::Admin for Fake {
                 Box::pin(answers(vec![step(3, 0, 0, 0)]).chain(tokio_stream::pending()))
             }
             Some(Of::Listener(name)) if name == "lost" => answers(vec![step(3, 0, 0, 0)]),
+            Some(Of::Listener(name)) if name == "upgraded" => {
+                answers(vec![step(3, 0, 0, 0), end("handed-over", step(3, 0, 0, 3))])
+            }
             Some(Of::Listener(name)) if name == "absent" => {
                 return Err(Status::not_found("no listener `absent`; there are web and health"));
             }
@@ -191,6 +194,19 @@ impl pb::admin_server::Admin for Fake {
             Some(Of::Pool(_)) => answers(vec![step(2, 0, 0, 0), step(1, 1, 0, 3), end("drained", step(0, 1, 1, 30))]),
             _ => answers(vec![step(3, 0, 0, 0), step(3, 0, 0, 1), step(1, 2, 0, 4), end("drained", step(0, 3, 0, 7))]),
         }))
+    }
+
+    type WatchDrainStream = Answers<pb::DrainProgress>;
+
+    async fn watch_drain(&self, request: Request<pb::WatchDrainRequest>) -> Answer<Self::WatchDrainStream> {
+        let request = self.see(request);
+        let end = |progress| pb::DrainProgress { done: true, outcome: "drained".to_owned(), ..progress };
+        match request.target.and_then(|target| target.of) {
+            Some(Of::Listener(name)) if name == "upgraded" => {
+                Ok(Response::new(answers(vec![progress(1, 2, 0, 5), end(progress(0, 3, 0, 7))])))
+            }
+            _ => Err(Status::not_found("no drain of it is under way, and none has ended lately")),
+        }
     }
 
     async fn undrain(&self, request: Request<pb::UndrainRequest>) -> Answer<pb::UndrainResponse> {

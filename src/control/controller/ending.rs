@@ -28,8 +28,8 @@ impl<P: WorkerPort> Controller<P> {
         while self.requests.try_recv().is_ok() {}
         self.waiting.clear();
         match succeeded {
-            // They go on in the successor.
-            true => self.drains.clear(),
+            // They go on in the successor, but for those of workers.
+            true => self.end_drains(|_| true, DrainOutcome::HandedOver),
             false => self.end_drains(|_| true, DrainOutcome::Shutdown),
         }
         self.fleet.stop();

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::{Config, LogLevel},
     control::{
-        request::{ConnectionQuery, Course, Deadline, Layer, ListenerState, PoolState, StopRequest},
+        request::{ConnectionQuery, Course, Deadline, DrainRequest, Layer, ListenerState, PoolState, StopRequest},
         testing::{FakeWorker, World, by, echo, empty, on_control_thread, quick, usual},
     },
 };

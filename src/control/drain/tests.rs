@@ -84,3 +84,27 @@ fn readers_are_bounded() {
     drop(readers);
     assert!(drain.watch(active(1), now).is_ok());
 }
+
+#[test]
+fn an_heir_goes_on_with_what_it_has_come_to() {
+    let now = Instant::now() + 100 * SECOND;
+    let mut first = drain(10, Some(60 * SECOND), now);
+    first.confirm();
+    first.look(active(7), now + SECOND);
+    first.cut = 1;
+    first.retired = 1;
+    let open = first.open(active(5), now + 20 * SECOND).unwrap();
+    assert_eq!(open.left, Some(40 * SECOND));
+    let past = open.past.unwrap();
+    assert_eq!((past.open, past.finished, past.retired, past.cut), (5, 3, 1, 1));
+    // One has ended on the way.
+    let later = now + 50 * SECOND;
+    let mut heir = drain(4, open.left, later);
+    heir.confirm();
+    heir.go_on(past, later);
+    let progress = heir.progress(active(4), later + SECOND);
+    assert_eq!((progress.remaining, progress.finished, progress.retired, progress.cut), (4, 4, 1, 1));
+    assert_eq!((progress.elapsed, progress.left), (21 * SECOND, Some(39 * SECOND)));
+    let again = heir.open(active(2), later + SECOND).unwrap().past.unwrap();
+    assert_eq!((again.open, again.finished), (2, 6));
+}

@@ -68,6 +68,30 @@ fn the_deadline_cuts_the_rest_of_the_target_alone() {
 }
 
 #[test]
+fn who_comes_later_sees_the_drain_or_its_end_and_changes_nothing() {
+    on_control_thread(async {
+        let world = World::serving(usual()).await;
+        world.workers[0].accept("echo", 1);
+        let watch = async |target| world.ask(|reply| Request::WatchDrain(target, reply)).await;
+        let none = watch(listener("echo")).await;
+        assert!(matches!(none, Err(Refusal::NotFound(_))), "{none:?}");
+        let first = start(&world, listener("echo"), Deadline::After(Duration::from_secs(600))).await;
+        world.told();
+        let mut later = watch(listener("echo")).await.unwrap();
+        let progress = later.recv().await.unwrap();
+        assert_eq!((progress.remaining, progress.outcome), (1, None));
+        assert!(progress.left.is_some_and(|left| left > Duration::from_secs(500)), "{progress:?}");
+        assert!(watch(listener("web")).await.is_err());
+        world.workers[0].end(1);
+        let ends = [last(first).await, last(later).await];
+        assert_eq!(ends.map(|end| (end.finished, end.outcome)), [(1, Some(DrainOutcome::Drained)); 2]);
+        let end = last(watch(listener("echo")).await.unwrap()).await;
+        assert_eq!((end.finished, end.outcome), (1, Some(DrainOutcome::Drained)));
+        assert_eq!(world.told(), Vec::<String>::new());
+    });
+}
+
+#[test]
 fn a_reader_that_goes_away_does_not_end_the_drain() {
     on_control_thread(async {
         let world = World::serving(usual()).await;

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use super::{Health, Known, Watched};
 use crate::{
     config::{Address, Config},
-    control::{KnownHealth, clock::Now},
+    control::{HealthLedger, KnownHealth, clock::Now},
     health::{Outlier, Verdict},
+    metrics::HistogramSnapshot,
 };
 
 impl Health {
@@ -27,6 +28,28 @@ impl Health {
             watched.endpoints.insert(address, Known::inherited(each, now));
         }
     }
+
+    /// Adds what another process has counted; what nobody checks or watches
+    /// here has no counters.
+    pub(in crate::control) fn absorb(
+        &mut self,
+        counted: &[((String, String), HealthLedger)],
+        times: &[(String, HistogramSnapshot)],
+    ) {
+        for (name, time) in times {
+            if let Some(pool) = self.pools.get(name) {
+                pool.probe_time.absorb(time);
+            }
+        }
+        for ((name, address), more) in counted {
+            let (Some(pool), Ok(address)) = (self.pools.get_mut(name), address.parse::<Address>()) else { continue };
+            let Some(known) = pool.endpoints.get_mut(&address) else { continue };
+            known.ejected = known.ejected.saturating_add(more.ejections);
+            for (own, more) in known.probed.iter_mut().zip(more.probes) {
+                *own = own.saturating_add(more);
+            }
+        }
+    }
 }
 
 impl Known {
@@ -44,6 +67,7 @@ impl Known {
             ejections: self.outlier.as_ref().map_or(0, Outlier::ejections),
             since: self.since,
             why: self.why.clone(),
+            healthy_at: self.healthy_at,
         })
     }
 
@@ -58,7 +82,7 @@ impl Known {
         let outlier = until.map(|until| Outlier::ejected(kept.ejections, until));
         let mut known = Self { verdict, outlier, ..Self::new(now) };
         known.standing = known.judged(kept.healthy.is_some());
-        (known.since, known.why) = (kept.since, kept.why);
+        (known.since, known.why, known.healthy_at) = (kept.since, kept.why, kept.healthy_at);
         known
     }
 }

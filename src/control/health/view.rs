@@ -41,7 +41,8 @@ impl Health {
     /// One endpoint's figures.
     pub(in crate::control) fn figures(&self, pool: &str, address: &Address) -> Option<HealthSnapshot> {
         let known = self.pools.get(pool)?.endpoints.get(address)?;
-        let probes = known.question.and_then(|question| self.questions.told(question)).map(|(_, _, counts)| counts);
+        let counts = known.question.and_then(|question| self.questions.told(question)).map(|(_, _, counts)| counts);
+        let probes = counts.map(|counts| std::array::from_fn(|at| counts[at].saturating_add(known.probed[at])));
         Some(HealthSnapshot { healthy: known.standing.is_good(), ejections: known.ejected, probes })
     }
 

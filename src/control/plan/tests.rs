@@ -47,6 +47,7 @@ fn a_removed_listener_and_endpoint_drain_and_the_rest_goes_on() {
     assert_eq!(find(&changes, "listener/new").kind, ChangeKind::Added);
     let gone = find(&changes, "endpoint/db/10.0.0.1:5432");
     assert_eq!((gone.kind, gone.drained), (ChangeKind::Removed, 13));
+    assert_eq!(gone.details, [UNUSED]);
     let heavier = find(&changes, "endpoint/db/10.0.0.2:5432");
     assert_eq!((heavier.untouched, &heavier.details[..]), (13, &["weight: 2 -> 5".to_owned()][..]));
     assert_eq!(summary(&changes), "1 added, 2 changed, 2 removed");

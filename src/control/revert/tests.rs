@@ -379,6 +379,40 @@ fn nothing_is_closed_while_the_way_back_could_keep_it() {
 }
 
 #[test]
+fn connections_without_a_byte_leave_a_removed_endpoint_unless_it_may_come_back() {
+    on_control_thread(async {
+        let world = World::serving(usual()).await;
+        world.workers[0].accept("web", 1);
+        world.workers[0].forget_bytes();
+        world.workers[0].accept("web", 2);
+        world.workers[1].accept("web", 3);
+        let mut config = usual();
+        config.pools = vec![pool("db", &[("10.0.0.2:5432", 2)])];
+        let mut events = world.handle.events();
+        let outcome = reload(&world, config, LATER).await.unwrap();
+        let gone = outcome.changes.iter().find(|each| each.object == "endpoint/db/10.0.0.1:5432").unwrap();
+        assert_eq!(gone.details, ["connections without a byte so far go to another endpoint that takes them"]);
+        world.told();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(world.told(), Vec::<String>::new(), "it is on trial");
+        confirm(&world, None).await.unwrap();
+        let moved = event(&mut events, EventKind::ConnectionsMoved).await;
+        assert_eq!(moved.object, "endpoint/db/10.0.0.1:5432");
+        assert!(moved.text.starts_with("1 connection without a byte"), "{}", moved.text);
+        let redialed = |at: usize| world.workers[at].inner().log.clone();
+        assert_eq!((redialed(0), redialed(1)), (vec!["redial [1]".to_owned()], vec!["redial []".to_owned()]));
+        assert_eq!(world.workers[0].endpoint_of(1), None);
+        assert!(world.workers[0].endpoint_of(2).is_some());
+        // Once more, for those that were dialing, and then no more.
+        for orders in [2, 2] {
+            world.prober.advance(16 * SECOND);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert_eq!(redialed(0).len(), orders);
+        }
+    });
+}
+
+#[test]
 fn what_is_left_of_what_was_removed_is_closed_in_time() {
     on_control_thread(async {
         let world = World::serving(usual()).await;

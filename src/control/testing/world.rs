@@ -25,8 +25,8 @@ use crate::{
     metrics::{EndpointShard, WorkerShard},
     protocol::CloseReason,
     worker::{
-        AccessLog, Command, ConnectionInfo, ConnectionState, Filter, Foretell, Foretold, ListenerId, ListenerSpec,
-        Nobody, Overloaded, PoolId, PoolSpec, Resting, Selection, Settings,
+        AccessLog, Command, ConnectionInfo, ConnectionState, EndpointId, Filter, Foretell, Foretold, ListenerId,
+        ListenerSpec, Nobody, Overloaded, PoolId, PoolSpec, Resting, Selection, Settings,
     },
 };
 
@@ -389,6 +389,19 @@ impl FakeWorker {
         inner.connections.push(Connection { info, spec, endpoint });
     }
 
+    /// The endpoint that a connection has.
+    pub(in crate::control) fn endpoint_of(&self, id: u64) -> Option<EndpointId> {
+        let inner = self.inner();
+        inner.connections.iter().find(|each| each.info.id == id).and_then(|each| each.info.endpoint)
+    }
+
+    /// No byte has gone over any connection.
+    pub(in crate::control) fn forget_bytes(&self) {
+        for each in &mut self.inner().connections {
+            (each.info.bytes_from_downstream, each.info.bytes_to_downstream) = (0, 0);
+        }
+    }
+
     /// The last connect to each endpoint of every pool has failed.
     pub(in crate::control) fn fail_connects(&self) {
         for endpoint in self.inner().pools.values().flat_map(|pool| &pool.endpoints) {
@@ -479,6 +492,11 @@ impl Inner {
                 found.truncate(limit);
                 reply.send(found);
             }
+            Command::Redial(from, reply) => {
+                let moved = self.redial(&from);
+                self.log.push(format!("redial {moved:?}"));
+                reply.send(moved);
+            }
             Command::Retire(which, reason, reply) => {
                 let ended = self.end(|info| which.iter().any(|each| each.id == info.id));
                 self.log.push(format!("retire {ended:?} {}", reason.cause.as_str()));
@@ -518,6 +536,19 @@ impl Inner {
             Command::Ping(reply) => reply.send(()),
             Command::Stop => self.stopped = true,
         }
+    }
+
+    /// Connections of these endpoints without a byte go to none.
+    fn redial(&mut self, from: &[EndpointId]) -> Vec<u64> {
+        let unused = |info: &ConnectionInfo| info.bytes_from_downstream + info.bytes_to_downstream == 0;
+        let is_of = |info: &ConnectionInfo| info.endpoint.is_some_and(|id| from.contains(&id));
+        let due = self.connections.iter_mut().filter(|each| unused(&each.info) && is_of(&each.info));
+        due.map(|each| {
+            each.info.endpoint = None;
+            each.endpoint.take().into_iter().for_each(|endpoint| endpoint.active.sub(1));
+            each.info.id
+        })
+        .collect()
     }
 
     fn end(&mut self, which: impl Fn(&ConnectionInfo) -> bool) -> Vec<u64> {

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    super::sockets::{Faults, Inherited, Opened, Sockets},
+    super::sockets::{Faults, Inherited, Opened, Sockets, file_of},
     types::{ListenerSockets, SocketOrigin},
 };
 use crate::{
@@ -118,7 +118,7 @@ impl Sockets {
                     SocketOrigin::Own | SocketOrigin::Inherited => Origin::Own,
                 };
                 let given = fds.into_iter().map(|fd| Duplicate { fd, origin }).collect();
-                let mut bound = listen::resume(given).map_err(|error| error.to_string())?;
+                let mut bound = listen::resume(given, file_of(listener)).map_err(|error| error.to_string())?;
                 if origin == Origin::Own {
                     let missing = self.workers.saturating_sub(bound.sockets.len());
                     if missing > 0

@@ -44,6 +44,9 @@ impl<P: WorkerPort> Controller<P> {
             Some(mut first) => first.confirm.wait(limit).await,
             None => true,
         };
+        if let Some(legacy) = &self.upgrades.legacy {
+            self.fleet.resume_starts(&legacy.slow_starts, self.clock.now().instant);
+        }
         if let Some(ledger) = self.upgrades.legacy.as_mut().and_then(|legacy| legacy.ledger.take()) {
             answered &= self.absorb(ledger).wait(limit).await;
         }
@@ -116,6 +119,7 @@ impl<P: WorkerPort> Controller<P> {
         let workers: Vec<Arc<WorkerShard>> = self.fleet.workers().map(|port| Arc::clone(port.shard())).collect();
         self.reloads.0 += counted.reloads.0;
         self.reloads.1 += counted.reloads.1;
+        self.absorb_own(&counted);
         let told = self.fleet.told_mut();
         told.departed.total += counted.departed.0;
         told.departed.bytes_from_downstream += counted.departed.1;

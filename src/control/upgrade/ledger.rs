@@ -1,6 +1,8 @@
 //! What was counted, by name: read from the workers' counters, told as the
 //! difference to the last time, and added to the counters of other workers.
 
+mod own;
+
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -11,14 +13,14 @@ use super::super::{
     figures,
     told::{Told, ToldEndpoint, ToldListener},
 };
-use super::types::{EndpointLedger, Ledger, ListenerLedger, PoolLedger, WorkerLedger};
+use super::types::{ControlLedger, EndpointLedger, Ledger, ListenerLedger, PoolLedger, WorkerLedger};
 use crate::{
     limit::Refused,
     metrics::{Counter, EndpointShard, HistogramSnapshot, ListenerShard, PoolShard, WorkerShard},
     protocol::CloseReason,
 };
 
-/// All that is counted now. `epoch`: times in counters are since then.
+/// All that the workers have counted now. `epoch`: times in counters are since then.
 pub(in crate::control) fn read<'a>(
     told: &Told,
     workers: impl Iterator<Item = &'a Arc<WorkerShard>>,
@@ -36,13 +38,22 @@ pub(in crate::control) fn read<'a>(
             .collect(),
         reloads,
         departed: (departed.total, departed.bytes_from_downstream, departed.bytes_to_downstream),
+        control: ControlLedger::default(),
     }
 }
 
 fn worker(shard: &WorkerShard) -> WorkerLedger {
     let mut turn_time = HistogramSnapshot::default();
     shard.turn_time.add_to(&mut turn_time);
-    WorkerLedger { turns: shard.turns.get(), events: shard.events.get(), accepted: shard.accepted.get(), turn_time }
+    WorkerLedger {
+        turns: shard.turns.get(),
+        events: shard.events.get(),
+        accepted: shard.accepted.get(),
+        turn_time,
+        moved_in: shard.moved_in.get(),
+        moved_out: shard.moved_out.get(),
+        redialed: shard.redialed.get(),
+    }
 }
 
 fn listener(told: &ToldListener) -> ListenerLedger {
@@ -124,6 +135,7 @@ pub(in crate::control) fn since(now: &Ledger, earlier: &Ledger) -> Ledger {
             now.departed.1.saturating_sub(earlier.departed.1),
             now.departed.2.saturating_sub(earlier.departed.2),
         ),
+        control: own::since(&now.control, &earlier.control),
     }
 }
 
@@ -143,6 +155,11 @@ fn worker_since(now: &WorkerLedger, before: &WorkerLedger) -> WorkerLedger {
         events: now.events.saturating_sub(before.events),
         accepted: now.accepted.saturating_sub(before.accepted),
         turn_time: now.turn_time.since(&before.turn_time),
+        // Between two looks connections leave for another process, not for
+        // another worker.
+        moved_in: 0,
+        moved_out: 0,
+        redialed: now.redialed.saturating_sub(before.redialed),
     }
 }
 
@@ -227,6 +244,9 @@ impl Share {
             shard.events.add(each.events);
             shard.accepted.add(each.accepted);
             shard.turn_time.absorb(&each.turn_time);
+            shard.moved_in.add(each.moved_in);
+            shard.moved_out.add(each.moved_out);
+            shard.redialed.add(each.redialed);
         }
         for (shard, each) in &self.listeners {
             add_listener(shard, each);

@@ -9,7 +9,7 @@ use std::{
 
 use super::super::{
     balancing::Split,
-    history::{HistoryEntry, Origin},
+    history::{HistoryEntry, Origin, Returns},
     request::{EndpointOverride, ListenerOverride, Override, PoolOverride, Provenance, Refusal, Target},
 };
 use crate::{metrics::HistogramSnapshot, worker::Parcel};
@@ -150,6 +150,43 @@ pub struct OpenDrain {
     pub gradual: Option<Duration>,
     /// Who asked.
     pub by: Provenance,
+    /// What it has come to so far; `None`: not known.
+    pub past: Option<DrainPast>,
+}
+
+/// What a drain has come to before an upgrade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainPast {
+    /// Since it began.
+    pub elapsed: Duration,
+    /// Connections that were open.
+    pub open: u64,
+    /// Those that had ended by themselves.
+    pub finished: u64,
+    /// Those that had been ended while they rested.
+    pub retired: u64,
+    /// Those that had been cut.
+    pub cut: u64,
+}
+
+/// An endpoint that takes a growing part of its share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlowStart {
+    /// The pool.
+    pub pool: String,
+    /// The endpoint.
+    pub address: String,
+    /// For how long it has been starting.
+    pub elapsed: Duration,
+}
+
+/// A listener or an endpoint that a reload removed and that has connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// Which.
+    pub target: Target,
+    /// How long it is gone.
+    pub age: Duration,
 }
 
 /// All that a successor must know before it serves.
@@ -182,6 +219,10 @@ pub struct Will {
     /// What is known of endpoints, so that nobody is sent to those that are
     /// known not to serve.
     pub health: Vec<KnownHealth>,
+    /// Slow starts under way.
+    pub slow_starts: Vec<SlowStart>,
+    /// What reloads have removed and has connections still.
+    pub removals: Vec<Removal>,
 }
 
 /// What is known of the health of one endpoint of one pool.
@@ -201,6 +242,8 @@ pub struct KnownHealth {
     pub since: SystemTime,
     /// Why.
     pub why: String,
+    /// When it last became usable after it was not.
+    pub healthy_at: Option<SystemTime>,
 }
 
 /// A generation whose configuration is kept.
@@ -281,6 +324,32 @@ pub struct Ledger {
     /// Connections and bytes of listeners that are long gone: total, from
     /// downstream, to downstream.
     pub departed: (u64, u64, u64),
+    /// What control itself counts.
+    pub control: ControlLedger,
+}
+
+/// What is counted outside of the workers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ControlLedger {
+    /// By pool and address, of endpoints that are checked or watched.
+    pub health: Vec<((String, String), HealthLedger)>,
+    /// By pool: what its probes took.
+    pub probe_times: Vec<(String, HistogramSnapshot)>,
+    /// Reloads on trial, and rollbacks.
+    pub returns: Returns,
+    /// Drains that have ended: drained, taken back.
+    pub drains: [u64; 2],
+    /// Connections that ended in them: by themselves, while they rested, cut.
+    pub drained: [u64; 3],
+}
+
+/// Of the health of one endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HealthLedger {
+    /// Ejections.
+    pub ejections: u64,
+    /// Probes: good, bad, timed out, not asked.
+    pub probes: [u64; 4],
 }
 
 /// Of one worker.
@@ -294,6 +363,12 @@ pub struct WorkerLedger {
     pub accepted: u64,
     /// Loop lag.
     pub turn_time: HistogramSnapshot,
+    /// Connections from other workers.
+    pub moved_in: u64,
+    /// Connections to other workers.
+    pub moved_out: u64,
+    /// Connections that left an endpoint that was removed.
+    pub redialed: u64,
 }
 
 /// Of one listener, all workers together.

@@ -3,7 +3,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
@@ -15,11 +15,13 @@ use super::{
         lifecycle::Input,
         names,
         port::WorkerPort,
+        removed::Gone,
         request::{DaemonState, DrainPlan, EventKind, Target},
         state::{Lifted, State},
+        told::ToldEndpoint,
     },
     ledger,
-    types::{KeptGeneration, KnownHealth, Ledger, OpenDrain, Receipt, Verdict, Will},
+    types::{KeptGeneration, KnownHealth, Ledger, OpenDrain, Receipt, Removal, SlowStart, Verdict, Will},
 };
 use crate::{config::Config, metrics::WorkerShard};
 
@@ -41,6 +43,9 @@ pub(in crate::control) struct Legacy {
     pub(in crate::control) history: Vec<HistoryEntry>,
     pub(in crate::control) generations: Vec<KeptGeneration>,
     pub(in crate::control) health: Vec<KnownHealth>,
+    /// Slow starts under way.
+    pub(in crate::control) slow_starts: Vec<SlowStart>,
+    removals: Vec<Removal>,
 }
 
 impl Legacy {
@@ -49,9 +54,23 @@ impl Legacy {
         // The file was read anew: that is a generation of its own.
         let generation = will.generation.saturating_add(1);
         let (state, lifted) = State::inherited(config, generation, now, will.overrides);
-        let Will { drains, receipts, upgrades, ledger, origin, history, generations, health, .. } = will;
+        let Will { drains, receipts, upgrades, ledger, origin, history, generations, .. } = will;
+        let Will { health, slow_starts, removals, .. } = will;
         let ledger = Some(ledger);
-        (state, Self { drains, lifted, ledger, receipts, upgrades, origin, history, generations, health })
+        let legacy = Self {
+            drains,
+            lifted,
+            ledger,
+            receipts,
+            upgrades,
+            origin,
+            history,
+            generations,
+            health,
+            slow_starts,
+            removals,
+        };
+        (state, legacy)
     }
 }
 
@@ -77,7 +96,7 @@ impl<P: WorkerPort> Controller<P> {
             applied_at: self.state.applied_at(),
             started_at: self.started.wall,
             overrides: self.state.all_overrides(),
-            drains: self.drains.iter().filter_map(|drain| drain.open(now)).collect(),
+            drains: self.drains.iter().filter_map(|drain| drain.open(self.measure(&drain.target), now)).collect(),
             log_level: (level != self.state.config().log.level).then(|| level.as_str().to_owned()),
             ledger: read,
             receipts: self.upgrades.receipts(),
@@ -86,6 +105,38 @@ impl<P: WorkerPort> Controller<P> {
             history: self.generations.entries().cloned().collect(),
             generations: self.generations.keepsakes(),
             health: self.health.keepsakes(looked),
+            slow_starts: self.fleet.told().starts(now),
+            removals: self.removals(now),
+        }
+    }
+
+    /// How long what has connections still is gone, by name.
+    fn removals(&self, now: Instant) -> Vec<Removal> {
+        let told = self.fleet.told();
+        let named = |gone: &Gone| match gone {
+            Gone::Listener(name) => Some(Target::Listener(name.clone())),
+            Gone::Endpoint(id) => {
+                let each = told.retired_endpoints.iter().find(|each| each.id == *id)?;
+                Some(Target::Endpoint(each.pool.clone(), each.address.to_string()))
+            }
+        };
+        self.removed.ages(now).filter_map(|(gone, age)| Some(Removal { target: named(gone)?, age })).collect()
+    }
+
+    /// Takes on how long something is gone, if it is gone here, too.
+    fn recall(&mut self, removals: Vec<Removal>) {
+        let (told, now) = (self.fleet.told(), self.clock.now().instant);
+        for Removal { target, age } in removals {
+            let gone = match target {
+                Target::Listener(name) if told.retired_listeners.contains_key(&name) => Gone::Listener(name),
+                Target::Endpoint(pool, address) => {
+                    let is_it = |each: &&ToldEndpoint| each.pool == pool && each.address.to_string() == address;
+                    let Some(found) = told.retired_endpoints.iter().find(is_it) else { continue };
+                    Gone::Endpoint(found.id)
+                }
+                _ => continue,
+            };
+            self.removed.recall(gone, age, now);
         }
     }
 
@@ -99,18 +150,20 @@ impl<P: WorkerPort> Controller<P> {
 
     fn read_ledger(&self) -> Ledger {
         let workers: Vec<Arc<WorkerShard>> = self.fleet.workers().map(|port| Arc::clone(port.shard())).collect();
-        ledger::read(self.fleet.told(), workers.iter(), self.reloads, self.started.wall)
+        let read = ledger::read(self.fleet.told(), workers.iter(), self.reloads, self.started.wall);
+        Ledger { control: self.own_ledger(), ..read }
     }
 
     /// Takes on what was going on in the predecessor: its drains go on with
-    /// the time that was left.
+    /// the time that was left, and what is gone has been for as long.
     pub(in crate::control) fn take_on(&mut self, legacy: Legacy) {
         for each in legacy.lifted {
             let text = format!("{} override dropped: the object is gone from the configuration", each.value);
             self.journal.seen(EventKind::OverrideCleared, &each.object, &text);
         }
+        self.recall(legacy.removals);
         let now = self.clock.now().instant;
-        for OpenDrain { target, left, gradual, by } in legacy.drains {
+        for OpenDrain { target, left, gradual, by, past } in legacy.drains {
             if self.state.check(&target).is_err() || self.state.takes(&target) {
                 // Its object is gone, and so is the drain.
                 continue;
@@ -120,6 +173,9 @@ impl<P: WorkerPort> Controller<P> {
             let plan = DrainPlan { lame_duck: Duration::ZERO, gradual, deadline: left, moves: false };
             let mut drain = Drain::new(self.serial, target.clone(), by.clone(), plan, start, now);
             drain.confirm();
+            if let Some(past) = past {
+                drain.go_on(past, now);
+            }
             self.drains.push(drain);
             let text = "draining: goes on after the upgrade";
             self.journal.asked(EventKind::DrainStarted, &names::target(&target), text, &by);

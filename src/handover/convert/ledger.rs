@@ -1,6 +1,10 @@
 //! What was counted.
 
-use super::{Wrong, from_optional_time, there};
+use super::{
+    Wrong, from_optional_time,
+    own::{from_own, to_own},
+    there,
+};
 use crate::{
     control::{EndpointLedger, Ledger, ListenerLedger, PoolLedger, WorkerLedger},
     metrics::HistogramSnapshot,
@@ -30,6 +34,7 @@ pub(in super::super) fn to_ledger(ledger: &Ledger) -> pb::Ledger {
         departed_total: ledger.departed.0,
         departed_bytes_from_downstream: ledger.departed.1,
         departed_bytes_to_downstream: ledger.departed.2,
+        control: Some(to_own(&ledger.control)),
     }
 }
 
@@ -41,6 +46,7 @@ pub(in super::super) fn from_ledger(ledger: pb::Ledger) -> Result<Ledger, Wrong>
         endpoints: ledger.endpoints.into_iter().map(from_endpoint).collect::<Result<_, _>>()?,
         reloads: (ledger.reloads_applied, ledger.reloads_refused),
         departed: (ledger.departed_total, ledger.departed_bytes_from_downstream, ledger.departed_bytes_to_downstream),
+        control: from_own(ledger.control.unwrap_or_default()),
     })
 }
 
@@ -62,6 +68,9 @@ fn worker(each: &WorkerLedger) -> pb::WorkerLedger {
         events: each.events,
         accepted: each.accepted,
         turn_time: Some(histogram(&each.turn_time)),
+        moved_in: each.moved_in,
+        moved_out: each.moved_out,
+        redialed: each.redialed,
     }
 }
 
@@ -71,6 +80,9 @@ fn from_worker(each: pb::WorkerLedger) -> WorkerLedger {
         events: each.events,
         accepted: each.accepted,
         turn_time: from_histogram(each.turn_time),
+        moved_in: each.moved_in,
+        moved_out: each.moved_out,
+        redialed: each.redialed,
     }
 }
 
@@ -141,11 +153,11 @@ fn from_endpoint(each: pb::EndpointLedger) -> Result<((String, String), Endpoint
     Ok(((name.pool, name.address), ledger))
 }
 
-fn histogram(each: &HistogramSnapshot) -> pb::Histogram {
+pub(super) fn histogram(each: &HistogramSnapshot) -> pb::Histogram {
     pb::Histogram { buckets: each.buckets.to_vec(), sum_micros: each.sum_micros }
 }
 
-fn from_histogram(histogram: Option<pb::Histogram>) -> HistogramSnapshot {
+pub(super) fn from_histogram(histogram: Option<pb::Histogram>) -> HistogramSnapshot {
     let mut snapshot = HistogramSnapshot::default();
     let Some(histogram) = histogram else { return snapshot };
     let last = snapshot.buckets.len() - 1;

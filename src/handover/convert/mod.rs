@@ -3,6 +3,7 @@
 mod connection;
 mod history;
 mod ledger;
+mod own;
 mod receipt;
 mod sockets;
 mod will;

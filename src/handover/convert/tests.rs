@@ -12,9 +12,10 @@ use super::*;
 use crate::{
     config::PoolShare,
     control::{
-        Change, ChangeKind, EndpointLedger, EndpointOverride, HistoryEntry, HistoryKind, Judgement, KeptGeneration,
-        KnownHealth, Ledger, ListenerLedger, ListenerOverride, OpenDrain, Origin, Override, Overrides, PoolLedger,
-        PoolOverride, Split, Target, Will, WorkerLedger,
+        Change, ChangeKind, ControlLedger, DrainPast, EndpointLedger, EndpointOverride, HealthLedger, HistoryEntry,
+        HistoryKind, Judgement, KeptGeneration, KnownHealth, Ledger, ListenerLedger, ListenerOverride, OpenDrain,
+        Origin, Override, Overrides, PoolLedger, PoolOverride, Removal, Returns, SlowStart, Split, Target, Will,
+        WorkerLedger,
     },
     handover::{
         moment::Moments,
@@ -89,11 +90,9 @@ fn histogram() -> impl Strategy<Value = HistogramSnapshot> {
 }
 
 fn ledger() -> impl Strategy<Value = Ledger> {
-    let worker = (any::<[u64; 3]>(), histogram()).prop_map(|([turns, events, accepted], turn_time)| WorkerLedger {
-        turns,
-        events,
-        accepted,
-        turn_time,
+    let worker = (any::<[u64; 6]>(), histogram()).prop_map(|(counted, turn_time)| {
+        let [turns, events, accepted, moved_in, moved_out, redialed] = counted;
+        WorkerLedger { turns, events, accepted, turn_time, moved_in, moved_out, redialed }
     });
     let counts = (vec(((name(), name(), name()), any::<u64>()), 0..3), vec((name(), any::<u64>()), 0..3));
     let listener = (any::<[u64; 5]>(), counts, histogram()).prop_map(
@@ -138,14 +137,34 @@ fn ledger() -> impl Strategy<Value = Ledger> {
         vec(((name(), name()), endpoint), 0..3),
         any::<(u64, u64)>(),
         any::<(u64, u64, u64)>(),
+        own_ledger(),
     )
-        .prop_map(|(workers, listeners, pools, endpoints, reloads, departed)| Ledger {
+        .prop_map(|(workers, listeners, pools, endpoints, reloads, departed, control)| Ledger {
             workers,
             listeners,
             pools,
             endpoints,
             reloads,
             departed,
+            control,
+        })
+}
+
+fn own_ledger() -> impl Strategy<Value = ControlLedger> {
+    let each = any::<(u64, [u64; 4])>().prop_map(|(ejections, probes)| HealthLedger { ejections, probes });
+    (
+        vec(((name(), name()), each), 0..3),
+        vec((name(), histogram()), 0..3),
+        any::<[u64; 4]>(),
+        any::<[u64; 2]>(),
+        any::<[u64; 3]>(),
+    )
+        .prop_map(|(health, probe_times, [time, guard, rollback, confirmed], drains, drained)| ControlLedger {
+            health,
+            probe_times,
+            returns: Returns { time, guard, rollback, confirmed },
+            drains,
+            drained,
         })
 }
 
@@ -196,8 +215,9 @@ fn entry() -> impl Strategy<Value = HistoryEntry> {
 
 fn health() -> impl Strategy<Value = KnownHealth> {
     let left = option::of(any::<u64>().prop_map(Duration::from_nanos));
-    (name(), name(), option::of(any::<bool>()), left, any::<u32>(), time(), ".*").prop_map(
-        |(pool, address, healthy, ejected, ejections, since, why)| KnownHealth {
+    let times = (time(), option::of(time()));
+    (name(), name(), option::of(any::<bool>()), left, any::<u32>(), times, ".*").prop_map(
+        |(pool, address, healthy, ejected, ejections, (since, healthy_at), why)| KnownHealth {
             pool,
             address,
             healthy,
@@ -205,6 +225,7 @@ fn health() -> impl Strategy<Value = KnownHealth> {
             ejections,
             since,
             why,
+            healthy_at,
         },
     )
 }
@@ -222,12 +243,28 @@ fn past() -> impl Strategy<Value = (Origin, Vec<HistoryEntry>, Vec<KeptGeneratio
 
 fn open_drain() -> impl Strategy<Value = OpenDrain> {
     let time = || option::of(any::<u64>().prop_map(Duration::from_nanos));
-    (target(), time(), time(), provenance()).prop_map(|(target, left, gradual, by)| OpenDrain {
+    let past = (any::<[u64; 5]>()).prop_map(|[elapsed, open, finished, retired, cut]| DrainPast {
+        elapsed: Duration::from_nanos(elapsed),
+        open,
+        finished,
+        retired,
+        cut,
+    });
+    (target(), time(), time(), provenance(), option::of(past)).prop_map(|(target, left, gradual, by, past)| OpenDrain {
         target,
         left,
         gradual,
         by,
+        past,
     })
+}
+
+/// Slow starts, and what was removed.
+fn going_on() -> impl Strategy<Value = (Vec<SlowStart>, Vec<Removal>)> {
+    let time = || any::<u64>().prop_map(Duration::from_nanos);
+    let start = (name(), name(), time()).prop_map(|(pool, address, elapsed)| SlowStart { pool, address, elapsed });
+    let removal = (target(), time()).prop_map(|(target, age)| Removal { target, age });
+    (vec(start, 0..3), vec(removal, 0..3))
 }
 
 proptest! {
@@ -241,12 +278,13 @@ proptest! {
         ledger in ledger(),
         (origin, history, generations) in past(),
         health in vec(health(), 0..3),
+        (slow_starts, removals) in going_on(),
     ) {
         let (applied_at, started_at) = times;
         let (receipts, upgrades) = (Vec::new(), vec![(crate::control::Verdict::Refused, generation)]);
         let will = Will {
             generation, applied_at, started_at, overrides, drains, log_level, ledger, receipts, upgrades,
-            origin, history, generations, health,
+            origin, history, generations, health, slow_starts, removals,
         };
         let bytes = to_will(&will).encode_to_vec();
         let back = from_will(pb::Will::decode(bytes.as_slice()).unwrap()).unwrap();

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     config::PoolShare,
     control::{
-        EndpointOverride, KnownHealth, ListenerOverride, OpenDrain, Override, Overrides, PoolOverride, Split, Target,
-        Verdict, Will,
+        DrainPast, EndpointOverride, KnownHealth, ListenerOverride, OpenDrain, Override, Overrides, PoolOverride,
+        Removal, SlowStart, Split, Target, Verdict, Will,
     },
     pb::handover as pb,
 };
@@ -27,16 +27,7 @@ pub(in super::super) fn to_will(will: &Will) -> pb::Will {
         applied_at: Some(will.applied_at.into()),
         started_at: Some(will.started_at.into()),
         overrides: Some(pb::Overrides { each: overrides(&will.overrides) }),
-        drains: will
-            .drains
-            .iter()
-            .map(|OpenDrain { target, left, gradual, by }| pb::Drain {
-                target: to_target(target),
-                nanos_left: left.map(nanos),
-                by: to_provenance(by),
-                nanos_gradual: gradual.map(nanos),
-            })
-            .collect(),
+        drains: will.drains.iter().map(to_drain).collect(),
         log_level: will.log_level.clone(),
         receipts: will.receipts.iter().map(to_receipt).collect(),
         upgrades: will.upgrades.iter().map(|(verdict, count)| to_count(*verdict, *count)).collect(),
@@ -45,7 +36,45 @@ pub(in super::super) fn to_will(will: &Will) -> pb::Will {
         history: will.history.iter().map(to_entry).collect(),
         generations: will.generations.iter().map(to_kept).collect(),
         health: will.health.iter().map(to_health).collect(),
+        slow_starts: will.slow_starts.iter().map(to_start).collect(),
+        removals: will
+            .removals
+            .iter()
+            .map(|each| pb::Removal { target: to_target(&each.target), nanos_age: nanos(each.age) })
+            .collect(),
     }
+}
+
+fn to_drain(OpenDrain { target, left, gradual, by, past }: &OpenDrain) -> pb::Drain {
+    let count = |figure: fn(&DrainPast) -> u64| past.as_ref().map_or(0, figure);
+    pb::Drain {
+        target: to_target(target),
+        nanos_left: left.map(nanos),
+        by: to_provenance(by),
+        nanos_gradual: gradual.map(nanos),
+        nanos_elapsed: past.as_ref().map(|past| nanos(past.elapsed)),
+        open: count(|past| past.open),
+        finished: count(|past| past.finished),
+        retired: count(|past| past.retired),
+        cut: count(|past| past.cut),
+    }
+}
+
+fn from_drain(drain: pb::Drain) -> Result<OpenDrain, Wrong> {
+    let target = from_target(there(drain.target, "what is drained")?);
+    let [left, gradual, elapsed] =
+        [drain.nanos_left, drain.nanos_gradual, drain.nanos_elapsed].map(|time| time.map(Duration::from_nanos));
+    let pb::Drain { open, finished, retired, cut, .. } = drain;
+    let past = elapsed.map(|elapsed| DrainPast { elapsed, open, finished, retired, cut });
+    Ok(OpenDrain { target, left, gradual, by: from_provenance(drain.by), past })
+}
+
+fn to_start(each: &SlowStart) -> pb::SlowStart {
+    pb::SlowStart { pool: each.pool.clone(), address: each.address.clone(), nanos_elapsed: nanos(each.elapsed) }
+}
+
+fn from_start(each: pb::SlowStart) -> SlowStart {
+    SlowStart { pool: each.pool, address: each.address, elapsed: Duration::from_nanos(each.nanos_elapsed) }
 }
 
 fn to_health(each: &KnownHealth) -> pb::KnownHealth {
@@ -57,6 +86,7 @@ fn to_health(each: &KnownHealth) -> pb::KnownHealth {
         ejections: each.ejections,
         since: Some(each.since.into()),
         why: each.why.clone(),
+        healthy_at: each.healthy_at.map(Into::into),
     }
 }
 
@@ -69,6 +99,7 @@ fn from_health(each: pb::KnownHealth) -> Result<KnownHealth, Wrong> {
         ejections: each.ejections,
         since: from_time(each.since, "since when an endpoint stands so")?,
         why: each.why,
+        healthy_at: from_optional_time(each.healthy_at, "when an endpoint became usable")?,
     })
 }
 
@@ -85,18 +116,12 @@ pub(in super::super) fn from_will(will: pb::Will) -> Result<Will, Wrong> {
     for each in will.overrides.unwrap_or_default().each {
         add_override(&mut overrides, each)?;
     }
-    let mut drains = Vec::with_capacity(will.drains.len());
-    for drain in will.drains {
-        let target = from_target(there(drain.target, "what is drained")?);
-        let [left, gradual] = [drain.nanos_left, drain.nanos_gradual].map(|time| time.map(Duration::from_nanos));
-        drains.push(OpenDrain { target, left, gradual, by: from_provenance(drain.by) });
-    }
     Ok(Will {
         generation: will.generation,
         applied_at: from_time(will.applied_at, "the time of the configuration")?,
         started_at: from_time(will.started_at, "the time of the start")?,
         overrides,
-        drains,
+        drains: will.drains.into_iter().map(from_drain).collect::<Result<_, _>>()?,
         log_level: will.log_level,
         // A verdict of a newer netd has no counter here.
         receipts: will.receipts.into_iter().filter_map(|each| from_receipt(each).ok()).collect(),
@@ -107,7 +132,14 @@ pub(in super::super) fn from_will(will: pb::Will) -> Result<Will, Wrong> {
         generations: will.generations.into_iter().map(from_kept).collect(),
         // Without one of these the successor finds out by itself.
         health: will.health.into_iter().filter_map(|each| from_health(each).ok()).collect(),
+        slow_starts: will.slow_starts.into_iter().map(from_start).collect(),
+        removals: will.removals.into_iter().filter_map(from_removal).collect(),
     })
+}
+
+/// `None`: of nothing.
+fn from_removal(each: pb::Removal) -> Option<Removal> {
+    Some(Removal { target: from_target(each.target?), age: Duration::from_nanos(each.nanos_age) })
 }
 
 /// `None`: a worker, which does not outlive its process.

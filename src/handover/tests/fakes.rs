@@ -182,6 +182,8 @@ pub(in crate::handover) fn will() -> Will {
         history: Vec::new(),
         generations: Vec::new(),
         health: Vec::new(),
+        slow_starts: Vec::new(),
+        removals: Vec::new(),
     }
 }
 

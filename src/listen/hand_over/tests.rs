@@ -29,7 +29,7 @@ fn a_successor_has_the_queues_of_its_predecessor() {
     let mut bound = bind(&loopback(), 3).unwrap();
     let clients: Vec<_> = (0..20).map(|_| TcpStream::connect(&bound.local).unwrap()).collect();
     let duplicates = bound.sockets.iter().map(ListenSocket::duplicate).collect::<io::Result<_>>().unwrap();
-    let resumed = resume(duplicates).unwrap();
+    let resumed = resume(duplicates, None).unwrap();
     assert_eq!(resumed.local, bound.local);
     assert!(resumed.sockets.iter().all(|socket| socket.origin() == Origin::Own));
     // The predecessor retires.
@@ -45,7 +45,7 @@ fn a_successor_has_the_queues_of_its_predecessor() {
 fn a_kept_socket_that_was_given_away_goes_on_listening() {
     let mut bound = bind(&loopback(), 1).unwrap();
     let _kept = bound.keep().unwrap();
-    let resumed = resume(vec![bound.sockets[0].duplicate().unwrap()]).unwrap();
+    let resumed = resume(vec![bound.sockets[0].duplicate().unwrap()], None).unwrap();
     assert_eq!(resumed.sockets[0].origin(), Origin::Kept);
     bound.sockets[0].give_away();
     drop(bound);
@@ -79,7 +79,7 @@ fn the_file_of_a_unix_socket_stays_with_the_successor() {
     assert_eq!(duplicates.len(), 1, "all workers have the same socket");
     let mut client = UnixStream::connect(&path).unwrap();
     client.write_all(b"x").unwrap();
-    let resumed = resume(duplicates).unwrap();
+    let resumed = resume(duplicates, None).unwrap();
     assert_eq!(resumed.local, bound.local);
     // One is enough: the file is everybody's.
     bound.sockets[0].give_away();
@@ -91,6 +91,26 @@ fn the_file_of_a_unix_socket_stays_with_the_successor() {
     client.read_exact(&mut [0]).unwrap();
     drop(resumed);
     assert!(!path.exists(), "and goes with it");
+}
+
+#[test]
+fn a_unix_socket_that_was_bound_anew_is_known_by_the_file_it_has_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("front");
+    let first = bind(&options(BindAddress::Unix(path.clone())), 1).unwrap();
+    let again = BindOptions { rebind: true, mode: 0o600, ..options(BindAddress::Unix(path.clone())) };
+    let mut second = bind(&again, 1).unwrap();
+    drop(first);
+    assert!(path.exists());
+    let duplicate = || vec![second.sockets[0].duplicate().unwrap()];
+    assert!(resume(duplicate(), None).is_err(), "it has another name by itself");
+    let resumed = resume(duplicate(), Some(&path)).unwrap();
+    assert_eq!(resumed.local, format!("unix:{}", path.display()));
+    second.sockets[0].give_away();
+    drop(second);
+    let _client = UnixStream::connect(&path).unwrap();
+    drop(resumed);
+    assert!(!path.exists());
 }
 
 #[test]
@@ -112,6 +132,6 @@ fn fewer_workers_get_all_sockets_and_more_share() {
 #[test]
 fn what_does_not_listen_is_not_taken_on() {
     let (one, _other) = UnixStream::pair().unwrap();
-    let error = resume(vec![Duplicate { fd: one.into(), origin: Origin::Own }]).unwrap_err();
+    let error = resume(vec![Duplicate { fd: one.into(), origin: Origin::Own }], None).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
 }

@@ -110,7 +110,7 @@ impl<S: Stream> Stage<S> {
                     deadline,
                 });
                 let (relay, pool) = (Relay::resumed(retries_left, failed), pool.unwrap_or(NO_POOL));
-                Self::Dial(Box::new(Dial { relay, pool, early, tried, attempt, waiting: None }))
+                Self::Dial(Box::new(Dial { relay, pool, early, tried, attempt, waiting: None, former: None }))
             }
             ParcelStage::Tunnel { upstream, up, down, upstream_ended_first, upstream_gone, sink_until } => {
                 let frozen = Frozen { up, down, upstream_ended_first, upstream_gone, sink_until };

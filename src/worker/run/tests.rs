@@ -9,6 +9,7 @@ mod handover;
 mod limits;
 mod moves;
 mod orders;
+mod redial;
 mod relay;
 mod stop;
 

@@ -71,10 +71,10 @@ impl Table {
     /// how many turns it took.
     fn go(&mut self, walk: &mut Walk, mut between: impl FnMut(&mut Self)) -> usize {
         for turns in 1.. {
-            let (before, mut doomed) = (walk.next, Vec::new());
-            let flow = walk.go(&self.conns, &mut doomed);
-            assert!(walk.next - before <= 256 && doomed.len() <= 16, "a turn's work is bounded");
-            doomed.into_iter().for_each(|slot| drop(self.conns.remove(slot).expect("open")));
+            let (before, mut due) = (walk.next, Vec::new());
+            let flow = walk.go(&self.conns, &mut due);
+            assert!(walk.next - before <= 256 && due.len() <= 16, "a turn's work is bounded");
+            due.into_iter().for_each(|slot| drop(self.conns.remove(slot).expect("open")));
             if flow.is_break() {
                 return turns;
             }

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use crate::support::{Client, Daemon, Setup, eventually, is_root};
 
 /// A port that only root may bind, another one each time: tests run at once.
-fn low_port() -> Option<SocketAddr> {
+pub(crate) fn low_port() -> Option<SocketAddr> {
     static NEXT: AtomicU16 = AtomicU16::new(600);
     let ports = std::iter::repeat_with(|| NEXT.fetch_add(1, Relaxed)).take_while(|port| *port < 1000);
     ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port))).find(|address| TcpListener::bind(address).is_ok())

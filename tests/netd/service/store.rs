@@ -2,17 +2,25 @@
 
 use std::{
     collections::BTreeMap,
+    io::{Read, Write},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::net::UnixDatagram,
+        unix::{
+            fs::PermissionsExt,
+            net::{UnixDatagram, UnixStream},
+        },
     },
+    path::Path,
 };
 
 use netd::sys::channel;
 use nix::sys::signal::Signal;
 
 use super::activation;
-use crate::support::{Client, Daemon, Setup, eventually, ports};
+use crate::{
+    daemon::privileges::low_port,
+    support::{Client, Daemon, PATIENCE, Setup, eventually, is_root, ports},
+};
 
 /// A service manager that keeps what it is told to keep.
 struct Keeper {
@@ -28,6 +36,10 @@ impl Keeper {
         let path = directory.path().join("notify");
         let socket = UnixDatagram::bind(&path).expect("a socket to be notified on");
         socket.set_nonblocking(true).expect("a socket");
+        // As systemd's: whoever netd becomes may speak to it.
+        for each in [directory.path(), &path] {
+            std::fs::set_permissions(each, std::fs::Permissions::from_mode(0o777)).expect("its own file");
+        }
         let path = path.to_str().expect("UTF-8").to_owned();
         Self { _directory: directory, path, socket, kept: BTreeMap::new() }
     }
@@ -43,6 +55,11 @@ impl Keeper {
                 self.kept.remove(name);
             }
         }
+    }
+
+    /// Where a Unix-domain listener may have its file, whichever netd it is.
+    fn file(&self) -> std::path::PathBuf {
+        self._directory.path().join("echo.sock")
     }
 
     #[track_caller]
@@ -63,10 +80,19 @@ impl Keeper {
 }
 
 fn config(web: std::net::SocketAddr, more: &str) -> String {
-    format!(
-        "[workers]\ncount = 2\n[[listener]]\nname = \"web\"\naddress = \"{web}\"\nprotocol = \"echo\"\n
-         [[listener]]\nname = \"unix\"\naddress = \"unix:DIR/echo.sock\"\nprotocol = \"echo\"\n{more}"
-    )
+    format!("[workers]\ncount = 2\n[[listener]]\nname = \"web\"\naddress = \"{web}\"\nprotocol = \"echo\"\n{more}")
+}
+
+fn unix(name: &str, file: &Path, mode: &str) -> String {
+    let file = file.display();
+    format!("[[listener]]\nname = \"{name}\"\naddress = \"unix:{file}\"\nprotocol = \"echo\"\nmode = \"{mode}\"\n")
+}
+
+fn echoes(stream: &mut UnixStream, text: &[u8]) {
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let mut answer = vec![0; text.len()];
+    stream.read_exact(&mut answer).expect("an answer");
+    assert_eq!(answer, text);
 }
 
 #[test]
@@ -74,7 +100,7 @@ fn what_waits_when_netd_is_killed_is_served_by_the_next() {
     let (mut keeper, [web, other]) = (Keeper::new(), [ports::free(), ports::free()]);
     let more = format!("[[listener]]\nname = \"more\"\naddress = \"{other}\"\nprotocol = \"echo\"\n");
     let mut daemon = keeper.start(&config(web, &more));
-    // One a worker and listener, but none of a Unix-domain socket.
+    // One a worker and listener.
     keeper.keeps(4);
     daemon.ask(&["stop", "more"]);
     keeper.keeps(2);
@@ -113,4 +139,104 @@ fn an_upgrade_keeps_them_in_the_new_process_name() {
     assert_eq!(before, after, "the same sockets");
     daemon.ask(&["stop", "web"]);
     keeper.keeps(0);
+}
+
+#[test]
+fn who_waits_on_a_unix_socket_is_served_by_the_next_netd() {
+    let (mut keeper, web) = (Keeper::new(), ports::free());
+    let file = keeper.file();
+    let connect = || UnixStream::connect(&file).expect("somebody listens");
+    let mut daemon = keeper.start(&config(web, &unix("unix", &file, "0600")));
+    keeper.keeps(3);
+    // Other mode bits make it a new socket under the same path.
+    daemon.rewrite(&config(web, &unix("unix", &file, "0660")));
+    daemon.ask(&["reload"]);
+    let names = |keeper: &Keeper| keeper.kept.keys().cloned().collect::<Vec<_>>();
+    let before = names(&keeper);
+    eventually("the new one is kept instead", || {
+        keeper.listen();
+        (keeper.kept.len() == 3 && names(&keeper) != before).then_some(())
+    });
+    daemon.signal(Signal::SIGSTOP);
+    eventually("it has stopped", || daemon.process.is_stopped().then_some(()));
+    let mut early = connect();
+    early.write_all(b"early").expect("sent");
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait();
+    let mut nobody_runs = connect();
+    nobody_runs.write_all(b"between").expect("sent");
+    let mut daemon = keeper.start(&config(web, &unix("unix", &file, "0666")));
+    echoes(&mut early, b"early");
+    echoes(&mut nobody_runs, b"between");
+    let mode = std::fs::metadata(&file).expect("its file").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o666, "as its own file says");
+    keeper.keeps(3);
+
+    // Killed again; the next has another name for the path.
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait();
+    let mut daemon = keeper.start(&config(web, &unix("renamed", &file, "0666")));
+    let mut client = connect();
+    client.write_all(b"anew").expect("sent");
+    echoes(&mut client, b"anew");
+    keeper.keeps(3);
+    assert!(keeper.kept.keys().any(|name| name.starts_with("netd-listener/renamed/")), "{:?}", keeper.kept);
+    drop(client);
+    daemon.ask(&["stop", "renamed"]);
+    keeper.keeps(2);
+    assert!(UnixStream::connect(&file).is_err() && !file.exists(), "what is stopped is gone");
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait();
+    keeper.keeps(0);
+}
+
+#[test]
+fn an_upgrade_finds_a_unix_socket_that_was_bound_anew() {
+    let (mut keeper, web) = (Keeper::new(), ports::free());
+    let file = keeper.file();
+    let mut daemon = keeper.start(&config(web, &unix("unix", &file, "0600")));
+    daemon.rewrite(&config(web, &unix("unix", &file, "0660")));
+    daemon.ask(&["reload"]);
+    for _ in 0..2 {
+        daemon.upgrade(&[]);
+        let mut client = UnixStream::connect(&file).expect("somebody listens");
+        client.write_all(b"served").expect("sent");
+        echoes(&mut client, b"served");
+    }
+    keeper.keeps(3);
+    daemon.ask(&["stop", "unix"]);
+    keeper.keeps(2);
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_low_port_outlives_a_crash_and_can_be_stopped_and_started() {
+    if !is_root("giving up root") {
+        return;
+    }
+    let (mut keeper, low) = (Keeper::new(), low_port().expect("a free low port"));
+    let text = config(low, "[process]\nuser = \"nobody\"\n");
+    let mut daemon = keeper.start(&text);
+    keeper.keeps(2);
+    for _ in 0..2 {
+        daemon.signal(Signal::SIGSTOP);
+        eventually("it has stopped", || daemon.process.is_stopped().then_some(()));
+        let mut waiting: Vec<Client> = (0..6).map(|_| Client::connect(low)).collect();
+        waiting.iter_mut().for_each(|client| client.send(b"early"));
+        daemon.signal(Signal::SIGKILL);
+        daemon.wait();
+        daemon = keeper.start(&text);
+        for client in &mut waiting {
+            assert_eq!(client.receive(5), b"early");
+        }
+        keeper.keeps(2);
+        // Nobody could bind it again.
+        assert_eq!(daemon.process.status("Uid").split_whitespace().next(), Some("65534"));
+        daemon.ask(&["stop", "web"]);
+        keeper.keeps(0);
+        assert!(Client::try_connect(low).is_err());
+        daemon.ask(&["start", "web"]);
+        keeper.keeps(2);
+        daemon.connect("web").echo(b"again");
+    }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kills a netd whose accept queues are full, and goes on connecting.
 
-usage: crash.py PORT PID TEXT
+usage: crash.py PORT|PATH PID TEXT
 
 Every connection that completes must be greeted with TEXT, and none refused.
 """
@@ -11,15 +11,21 @@ import socket
 import sys
 import time
 
-port, pid, text = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3].encode()
+place, pid, text = sys.argv[1], int(sys.argv[2]), sys.argv[3].encode()
 waiting, refused, lost = [], 0, 0
 
 
 def connect():
     global refused
     try:
-        waiting.append(socket.create_connection(("127.0.0.1", port), timeout=30))
-    except ConnectionRefusedError:
+        if place.startswith("/"):
+            client = socket.socket(socket.AF_UNIX)
+            client.settimeout(30)
+            client.connect(place)
+        else:
+            client = socket.create_connection(("127.0.0.1", int(place)), timeout=30)
+        waiting.append(client)
+    except (ConnectionRefusedError, FileNotFoundError):
         refused += 1
 
 

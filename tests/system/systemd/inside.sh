@@ -270,7 +270,7 @@ write_config
 fresh
 check "systemd keeps the listening sockets" within 20 some_stored 2
 count=$(stored)
-crash() { # PORT TEXT: whatever is in the queues when netd is killed is served
+crash() { # PORT|PATH TEXT: whatever is in the queues when netd is killed is served
   python3 tests/system/systemd/crash.py "$1" "$(main_pid)" "$2"
 }
 pid=$(main_pid)
@@ -299,6 +299,17 @@ kill -KILL "$pid"
 check "killed, with a file that has it no more" within 60 replaced "$pid"
 check "its sockets are forgotten" within 20 stored_is "$count"
 check "nobody listens there" not says 82 extra
+write_config "$(printf '[[listener]]\nname = "front"\naddress = "unix:/run/netd/front.sock"\nprotocol = "respond"\ntext = "front\\n"')"
+check "a Unix-domain listener" systemctl reload netd.service
+check "is kept, too" within 20 stored_is "$((count + 1))"
+pid=$(main_pid)
+check "killed with a full queue there: none lost, none refused" crash /run/netd/front.sock front
+check "by another process, which has the socket" within 20 replaced "$pid"
+check "and has it kept" within 20 stored_is "$((count + 1))"
+write_config
+check "removed by a reload" systemctl reload netd.service
+check "it is not kept" within 20 stored_is "$count"
+check "and its file is gone" within 20 not test -e /run/netd/front.sock
 pid=$(main_pid)
 check "systemctl restart" systemctl restart netd.service
 check "and what it leaves serves" within 20 says 81 hello

@@ -1,7 +1,10 @@
 //! What an heir knows from the first moment on.
 
 use super::*;
-use crate::control::{Clock, KnownHealth, clock::Now, health::Health, state::State};
+use crate::{
+    control::{Clock, HealthLedger, KnownHealth, clock::Now, health::Health, state::State},
+    metrics::HistogramSnapshot,
+};
 
 fn kept(address: &str, healthy: Option<bool>, ejected: Option<Duration>) -> KnownHealth {
     KnownHealth {
@@ -12,6 +15,7 @@ fn kept(address: &str, healthy: Option<bool>, ejected: Option<Duration>) -> Know
         ejections: u32::from(ejected.is_some()),
         since: std::time::SystemTime::UNIX_EPOCH,
         why: "so it was".to_owned(),
+        healthy_at: healthy.and(Some(std::time::SystemTime::UNIX_EPOCH)),
     }
 }
 
@@ -62,4 +66,26 @@ fn an_ejection_is_forgotten_where_nobody_ejects_any_more() {
     let (health, state) = heir(db(&[A, B, C], health(check())), vec![ejected], now);
     assert_eq!(rests(&state), [false; 3]);
     assert_eq!(health.keepsakes(now), []);
+}
+
+#[test]
+fn counts_go_on_where_somebody_counts() {
+    let now = Clock::system().now();
+    let (mut health, _) = heir(db(&[A, B], health(check())), Vec::new(), now);
+    let counted = |address: &str, pool: &str| {
+        ((pool.to_owned(), address.to_owned()), HealthLedger { ejections: 2, probes: [7, 3, 1, 0] })
+    };
+    let mut time = HistogramSnapshot { sum_micros: 500, ..HistogramSnapshot::default() };
+    time.buckets[4] = 11;
+    let all = [counted(A, "db"), counted(C, "db"), counted(A, "other"), counted("no address", "db")];
+    // A whole, then what was counted meanwhile.
+    health.absorb(&all, &[("db".to_owned(), time.clone()), ("other".to_owned(), time.clone())]);
+    health.absorb(&all[..1], &[]);
+    let figures = |address: &str| health.figures("db", &address.parse().unwrap());
+    let a = figures(A).unwrap();
+    assert_eq!((a.ejections, a.probes), (4, Some([14, 6, 2, 0])));
+    let b = figures(B).unwrap();
+    assert_eq!((b.ejections, b.probes), (0, Some([0; 4])));
+    assert!(figures(C).is_none());
+    assert_eq!(health.probe_time("db"), Some(time));
 }
