@@ -105,8 +105,10 @@ fn a_request_and_its_answer_take_two_reads_and_two_writes() {
     assert!(others <= SLACK, "nothing else: {counts:?}");
 }
 
+/// One after the other: each finds its listener's queue empty behind it, which
+/// takes an accept4(2) more than when several come at once.
 #[test]
-fn a_connection_with_one_exchange_takes_fifteen_besides_waiting() {
+fn a_connection_with_one_exchange_takes_sixteen_besides_waiting() {
     let origin = Origin::echoing();
     let daemon = relay(&origin);
     let address = daemon.address("front");
@@ -123,6 +125,8 @@ fn a_connection_with_one_exchange_takes_fifteen_besides_waiting() {
         ("accept4", 2),
         ("socket", 1),
         ("connect", 1),
+        // It saves a segment: the handshake's last one goes with the request.
+        ("setsockopt", 1),
         ("epoll_ctl", 2),
         ("recvfrom", 4),
         ("sendto", 2),
@@ -134,7 +138,7 @@ fn a_connection_with_one_exchange_takes_fifteen_besides_waiting() {
     }
     // How often it waits depends on what comes together.
     let total: u64 = counts.values().sum::<u64>() - of(&counts, "epoll_wait");
-    assert!(total <= 15 * TIMES + SLACK, "{total} for {TIMES} connections: {counts:?}");
+    assert!(total <= 16 * TIMES + SLACK, "{total} for {TIMES} connections: {counts:?}");
 }
 
 #[test]
