@@ -28,7 +28,7 @@ use super::{
     clock::Now,
     names,
     observe::Turn,
-    prober::Answer,
+    prober::{Answer, Question, Way},
     request::{EventKind, Standing},
     state::State,
 };
@@ -132,13 +132,14 @@ impl Health {
         self.questions.begin();
         for pool in config.pools.iter().filter(|pool| pool.health.check.is_some() || pool.health.outlier.is_some()) {
             let mut watched = before.remove(&pool.name).unwrap_or_else(|| Watched::new(pool));
-            let mut known = std::mem::take(&mut watched.endpoints);
+            let (mut known, way) = (std::mem::take(&mut watched.endpoints), Way::of(pool));
             for endpoint in &pool.endpoints {
                 let address = &endpoint.address;
                 let mut each = known.remove(address).unwrap_or_else(|| Known::new(now));
                 let check = pool.health.check.as_ref();
                 each.question = check.map(|check| {
-                    let question = self.questions.want(address, check, each.verdict);
+                    let question = Question { address: address.clone(), check: check.clone(), way: way.clone() };
+                    let question = self.questions.want(question, each.verdict);
                     self.questions.subscribe(question, &pool.name);
                     question
                 });

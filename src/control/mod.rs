@@ -74,7 +74,7 @@ pub use controller::{Controller, End};
 pub use handle::Handle;
 pub use history::*;
 pub use port::WorkerPort;
-pub use prober::{Answer, Asking, Outcome, Prober, Question};
+pub use prober::{Answer, Asking, Outcome, Prober, Question, Way};
 pub use request::*;
 pub use sockets::{Binder, SystemBinder};
 pub use start::{ApplyAccess, ApplyLog, Hook, Keep, Pace, Parse, Prepared, Signal, Source, Start, Usage};

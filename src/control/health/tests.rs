@@ -4,12 +4,15 @@ mod succession;
 
 use std::{sync::Arc, time::Duration};
 
+use super::questions::Questions;
 use crate::{
-    config::{CheckKind, Config, Endpoint, HealthCheck, Initial, Outlier, Pool, PoolHealth},
+    config::{CheckKind, Config, Endpoint, HealthCheck, Initial, Outlier, Pool, PoolHealth, ProxyVersions, SendProxy},
     control::{
+        prober::{Question, Way},
         request::{EndpointOverride, EndpointState, Event, EventKind, Layer, PoolView, Request, SetEndpoint, Standing},
         testing::{World, by, empty, on_control_thread, pool, relay},
     },
+    health::Verdict,
 };
 
 const A: &str = "10.0.0.1:5432";
@@ -240,6 +243,20 @@ fn pools_that_ask_the_same_share_the_answer() {
         let twin = view(&world, "twin").await;
         assert_eq!(twin.endpoints[0].health.as_ref().unwrap().standing, Standing::Unhealthy);
     });
+}
+
+#[test]
+fn pools_that_reach_it_in_another_way_ask_for_themselves() {
+    let plain = db(&[A], health(check()));
+    let send_proxy = SendProxy { version: ProxyVersions::V2, tlvs: Vec::new() };
+    let (twin, behind) = (plain.clone(), Pool { send_proxy, ..(*plain).clone() });
+    let mut questions = Questions::new(1);
+    let ids = [&*plain, &*twin, &behind].map(|pool| {
+        let check = Arc::new(check());
+        questions.want(Question { address: A.parse().unwrap(), check, way: Way::of(pool) }, Verdict::Unknown)
+    });
+    assert_eq!(ids[0], ids[1]);
+    assert_ne!(ids[0], ids[2]);
 }
 
 #[test]
