@@ -13,6 +13,7 @@
 mod balancing;
 mod bring_up;
 mod changes;
+mod checks;
 mod choice;
 mod clock;
 mod connections;
@@ -69,6 +70,7 @@ mod views;
 mod why;
 
 pub use balancing::*;
+pub use checks::{CheckRequest, CheckResults, Checked};
 pub use clock::{Clock, Now};
 pub use controller::{Controller, End};
 pub use handle::Handle;

@@ -147,6 +147,13 @@ impl Script {
             Request::SetEndpoint(_, reply) => reply!(reply, endpoint()),
             Request::SetSplit(_, reply) => reply!(reply, listener("web")),
             Request::Explain(request, reply) => reply!(reply, choice(request)),
+            Request::Check(request, reply) => {
+                let (sender, receiver) = mpsc::channel(4);
+                for each in checked(&request) {
+                    let _ = sender.try_send(each);
+                }
+                reply!(reply, receiver);
+            }
             Request::Rebalance(request, reply) => {
                 let count = request.limit.unwrap_or(50);
                 reply!(reply, vec![Moved { from: 0, to: 1, count }])
@@ -534,4 +541,17 @@ pub(super) fn run(test: impl Future<Output = ()>) {
     runtime.block_on(async {
         tokio::time::timeout(Duration::from_secs(60), test).await.expect("no test waits so long");
     });
+}
+
+fn checked(request: &CheckRequest) -> Vec<Checked> {
+    let took = Duration::from_micros(1500);
+    let outcomes = [Outcome::Good, Outcome::Bad("refused".to_owned()), Outcome::TimedOut("no answer".to_owned())];
+    let each = outcomes.into_iter().map(|outcome| Checked {
+        pool: request.pool.clone(),
+        endpoint: request.endpoint.clone().unwrap_or_else(|| "10.0.0.1:80".to_owned()),
+        check: "redis",
+        configured: true,
+        answer: Answer { outcome, took },
+    });
+    each.collect()
 }

@@ -86,6 +86,20 @@ impl ToJson for pb::UpgradePhase {
     }
 }
 
+impl ToJson for pb::CheckResult {
+    fn to_json(&self) -> Value {
+        json!({
+            "pool": self.pool,
+            "endpoint": self.endpoint,
+            "check": self.check,
+            "configured": self.configured,
+            "outcome": self.outcome,
+            "why": self.why,
+            "took_seconds": self.took.to_json(),
+        })
+    }
+}
+
 impl ToJson for pb::UpgradeReceipt {
     fn to_json(&self) -> Value {
         json!({

@@ -275,6 +275,12 @@ impl pb::admin_server::Admin for Fake {
         Ok(Response::new(answers(events())))
     }
 
+    type CheckStream = Answers<pb::CheckResult>;
+
+    async fn check(&self, request: Request<pb::CheckRequest>) -> Answer<Self::CheckStream> {
+        Ok(Response::new(answers(super::checks::results(&self.see(request)))))
+    }
+
     type UpgradeStream = Answers<pb::UpgradeProgress>;
 
     async fn upgrade(&self, request: Request<pb::UpgradeRequest>) -> Answer<Self::UpgradeStream> {

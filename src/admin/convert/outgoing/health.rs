@@ -2,7 +2,7 @@
 
 use super::{at, lasting};
 use crate::{
-    control::{HealthView, LastProbe},
+    control::{Checked, HealthView, LastProbe, Outcome},
     pb,
 };
 
@@ -22,4 +22,23 @@ pub(super) fn of_endpoint(view: HealthView) -> pb::EndpointHealth {
 
 fn probe(probe: LastProbe) -> pb::Probe {
     pb::Probe { at: at(probe.at), took: lasting(probe.took), failure: probe.failure.unwrap_or_default() }
+}
+
+/// What a check that was asked for came to.
+pub(in crate::admin) fn checked(checked: Checked) -> pb::CheckResult {
+    let (outcome, why) = match checked.answer.outcome {
+        Outcome::Good => ("good", String::new()),
+        Outcome::Bad(why) => ("bad", why),
+        Outcome::TimedOut(why) => ("timeout", why),
+        Outcome::NotAsked(why) => ("not-asked", why),
+    };
+    pb::CheckResult {
+        pool: checked.pool,
+        endpoint: checked.endpoint,
+        check: checked.check.to_owned(),
+        configured: checked.configured,
+        outcome: outcome.to_owned(),
+        why,
+        took: lasting(checked.answer.took),
+    }
 }
