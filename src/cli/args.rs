@@ -25,7 +25,7 @@ $XDG_RUNTIME_DIR/netd/admin.sock or /tmp/netd-UID/admin.sock: the first that is
 given or, for /run, there.";
 
 /// Kinds of events, as the API names them.
-const EVENT_KINDS: [&str; 36] = [
+const EVENT_KINDS: [&str; 37] = [
     "started",
     "reloaded",
     "reload-refused",
@@ -49,6 +49,7 @@ const EVENT_KINDS: [&str; 36] = [
     "endpoint-unhealthy",
     "endpoint-ejected",
     "endpoint-readmitted",
+    "ejections-refused",
     "pool-panic",
     "pool-panic-ended",
     "connections-closed",

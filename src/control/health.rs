@@ -9,6 +9,7 @@
 
 mod passive;
 mod questions;
+mod sparing;
 mod succession;
 #[cfg(test)]
 mod tests;
@@ -22,8 +23,11 @@ use std::{
     time::SystemTime,
 };
 
-use self::questions::{QuestionId, Questions};
 pub(super) use self::watch::Probes;
+use self::{
+    questions::{QuestionId, Questions},
+    sparing::Sparing,
+};
 use super::{
     clock::Now,
     names,
@@ -34,7 +38,7 @@ use super::{
 };
 use crate::{
     config::{Address, Config, Initial, Pool},
-    health::{Outlier, Verdict, panics},
+    health::{Cause, Outlier, Verdict, panics},
     metrics::Histogram,
 };
 
@@ -60,6 +64,7 @@ struct Watched {
     probe_time: Histogram,
     /// Something turned that its resting endpoints may depend on.
     turned: bool,
+    sparing: Sparing,
 }
 
 /// One endpoint of one pool.
@@ -69,6 +74,10 @@ struct Known {
     /// Since the first look at its counters, if the pool ejects.
     outlier: Option<Outlier>,
     ejected: u64,
+    /// What speaks for an ejection that is not granted.
+    spared: Option<Cause>,
+    /// How often it came to that.
+    refused: u64,
     /// Its check's.
     verdict: Verdict,
     standing: Standing,
@@ -85,6 +94,8 @@ impl Known {
             question: None,
             outlier: None,
             ejected: 0,
+            spared: None,
+            refused: 0,
             verdict: Verdict::Unknown,
             standing: Standing::Unchecked,
             since: now.wall,
@@ -145,7 +156,7 @@ impl Health {
                 });
                 each.verdict = each.question.map_or(Verdict::Unknown, |question| self.questions.verdict(question));
                 if pool.health.outlier.is_none() {
-                    each.outlier = None;
+                    (each.outlier, each.spared) = (None, None);
                 }
                 let standing = each.judged(check.is_some());
                 if standing != each.standing {
@@ -216,6 +227,7 @@ impl Watched {
             panics: false,
             probe_time: Histogram::default(),
             turned: true,
+            sparing: Sparing::default(),
         }
     }
 

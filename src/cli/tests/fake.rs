@@ -429,6 +429,8 @@ fn pool() -> pb::Pool {
                     check: "http".to_owned(),
                     last: Some(pb::Probe { at: at(-2), took: span(0, 1), failure: String::new() }),
                     ejections: 1,
+                    not_ejected: String::new(),
+                    ejections_refused: 0,
                     ejected_until: None,
                 }),
                 ..pb::Endpoint::default()

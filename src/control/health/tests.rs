@@ -323,12 +323,43 @@ fn no_more_than_the_share_is_ejected() {
     on_control_thread(async {
         let world = World::serving(watched(&[A, B, C])).await;
         settle().await;
+        let mut receiver = world.handle.events();
         for address in [A, B, C] {
             world.workers[0].endpoint(address).connect_failures.add(100);
         }
         settle().await;
         let ejected = state(&world).await.iter().filter(|(weight, _)| *weight == 0).count();
         assert_eq!(ejected, 1, "half of three, rounded down");
+        let told = events(&mut receiver);
+        let refused: Vec<_> = told.iter().filter(|each| each.kind == EventKind::EjectionsRefused).collect();
+        assert_eq!(refused.len(), 1, "once, however often it is looked: {told:?}");
+        assert_eq!(
+            (refused[0].object.as_str(), refused[0].text.as_str()),
+            (
+                "pool/db",
+                "pool `db` does not eject 10.0.0.2:5432 (100 connects in a row failed) and 1 more: 1 of 3 are ejected \
+                 already, and `max_share` (50 %) allows no more"
+            )
+        );
+        let spared = async |address: &str| {
+            let view = view(&world, "db").await;
+            let each = view.endpoints.into_iter().find(|each| each.address == address).unwrap().health.unwrap();
+            (each.spared, each.ejections_refused)
+        };
+        let because = Some("100 connects in a row failed".to_owned());
+        assert_eq!((spared(A).await, spared(B).await), ((None, 0), (because, 1)));
+        for object in ["endpoint/db/10.0.0.2:5432", "pool/db"] {
+            let why = world.ask(|reply| Request::Why(object.to_owned(), reply)).await.unwrap().sentence;
+            assert!(why.contains("would be ejected (100 connects in a row failed), but as many"), "{why}");
+        }
+        // Who serves again is not spoken of any more; who does not is ejected as
+        // soon as there is room.
+        world.workers[0].endpoint(B).connected.add(1);
+        settle().await;
+        assert_eq!(spared(B).await, (None, 1));
+        let (used, out) = ((1, Standing::Unchecked), (0, Standing::Ejected));
+        until(&world, SECOND * 10, &[used, used, out]).await;
+        assert_eq!(spared(C).await, (None, 1));
     });
 }
 

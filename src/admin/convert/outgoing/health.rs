@@ -17,6 +17,8 @@ pub(super) fn of_endpoint(view: HealthView) -> pb::EndpointHealth {
         last: view.last.map(probe),
         ejections: view.ejections,
         ejected_until: view.ejected_until.and_then(at),
+        not_ejected: view.spared.unwrap_or_default(),
+        ejections_refused: view.ejections_refused,
     }
 }
 
