@@ -412,6 +412,7 @@ fn choice(request: ExplainRequest) -> ChoiceView {
             open: 1,
         }],
         refused_by: Vec::new(),
+        notes: Vec::new(),
         sentence: request.source.map(|source| source.to_string()).unwrap_or_default(),
     }
 }

@@ -39,7 +39,8 @@ fields!(pb::Listener: name, address, protocol, pool, pools, r#override, split_ov
     bound, origin, limits, refused);
 fields!(pb::PoolShare: pool, configured_weight, weight);
 fields!(pb::SetSplitResponse: listener);
-fields!(pb::ExplainResponse: listener, hash, shares, split_override, workers, pools, refused_by, explanation);
+fields!(pb::ExplainResponse: listener, hash, shares, split_override, workers, pools, refused_by, notes,
+    explanation);
 fields!(pb::WorkerChoice: worker, pool, endpoint, why);
 fields!(pb::PoolChoice: pool, policy, endpoints, more, open);
 fields!(pb::EndpointChoice: address, weight, share_percent, backup, load, max_connections, out);
