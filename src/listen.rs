@@ -23,7 +23,7 @@ pub use hand_over::{Duplicate, Origin, distinct, resume, spread};
 pub use kept::{Shelved, file_identity, is_listening, set_mode};
 
 use crate::sys;
-pub use crate::sys::options::{From, Keepalive, Refused, SocketOptions, probe_upstream};
+pub use crate::sys::options::{From, Keepalive, Refused, SocketOptions, probe_upstream, upstream};
 
 /// One worker's listening socket for one listener: non-blocking, close-on-exec,
 /// listening.

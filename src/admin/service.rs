@@ -59,6 +59,7 @@ impl Admin for Service {
     type WatchDrainStream = Messages<pb::DrainProgress>;
     type WatchEventsStream = Messages<pb::Event>;
     type UpgradeStream = Messages<pb::UpgradeProgress>;
+    type CheckStream = Messages<pb::CheckResult>;
 
     async fn get_status(&self, _: Request<pb::GetStatusRequest>) -> Answer<pb::GetStatusResponse> {
         Ok(Response::new(outgoing::status(self.ask(control::Request::Status).await?)))
@@ -195,6 +196,12 @@ impl Admin for Service {
         Ok(Response::new(outgoing::balancing::choice(choice)))
     }
 
+    async fn check(&self, request: Request<pb::CheckRequest>) -> Answer<Self::CheckStream> {
+        let request = checked(incoming::checks::check(request.into_inner()))?;
+        let results = self.ask(|reply| control::Request::Check(request, reply)).await?;
+        Ok(streamed(move |client| results_of(results, client)))
+    }
+
     async fn rebalance(&self, request: Request<pb::RebalanceRequest>) -> Answer<pb::RebalanceResponse> {
         let (peer, request) = split(request);
         let request = checked(incoming::rebalance(request, peer.name()))?;
@@ -316,6 +323,20 @@ async fn forward(mut progress: mpsc::Receiver<control::DrainProgress>, client: C
         let message = next.map(outgoing::progress).ok_or_else(|| outgoing::refused(Refusal::ShuttingDown));
         let last = message.as_ref().map_or(true, |progress| progress.done);
         if client.send(message).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+/// Passes on what checks came to; without a client they end.
+async fn results_of(mut results: control::CheckResults, client: Client<pb::CheckResult>) {
+    loop {
+        let next = tokio::select! {
+            next = results.recv() => next,
+            () = client.closed() => return,
+        };
+        let Some(result) = next else { return };
+        if client.send(Ok(outgoing::health::checked(result))).await.is_err() {
             return;
         }
     }

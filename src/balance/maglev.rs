@@ -101,15 +101,16 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_even_to_a_few_per_cent() {
+    fn shares_are_even_within_the_papers_bound() {
         for count in [1, 2, 3, 10, 100] {
             let mut places = vec![0u32; count];
             let maglev = Maglev::new(&members(count));
             maglev.table.iter().for_each(|&member| places[member as usize] += 1);
-            let mean = maglev.table.len() as f64 / count as f64;
-            // The paper: with a hundred places a member, over- and
-            // under-provisioning stay near one per cent.
-            assert!(places.iter().all(|&n| (f64::from(n) / mean - 1.0).abs() < 0.02), "{count}: {places:?}");
+            // The paper's bound: with M > 100 N places, shares differ by at most
+            // one per cent. Taking turns, that is one place.
+            let (most, least) = (places.iter().max().unwrap(), places.iter().min().unwrap());
+            assert!(most - least <= 1, "{count}: {places:?}");
+            assert!(maglev.table.len() > PLACES * count && f64::from(most - least) <= f64::from(*most) / 100.0);
         }
     }
 
@@ -161,17 +162,52 @@ mod tests {
     /// The least that must move when one of N goes is its own share, 1/N.
     #[test]
     fn one_that_goes_moves_little_more_than_its_own_share() {
+        const GO: usize = 5;
         for count in [5, 10, 50, 100] {
-            let before = members(count);
-            let mut after = before.clone();
-            let gone = after.remove(count / 2).0;
-            let keys = 50_000;
+            let (before, keys) = (members(count), 20_000);
             let old = owners(&Maglev::new(&before), &before, keys);
-            let new = owners(&Maglev::new(&after), &after, keys);
-            let moved = old.iter().zip(&new).filter(|(old, new)| old != new).count() as f64 / keys as f64;
-            let needless = old.iter().zip(&new).filter(|(old, new)| **old != gone && old != new).count();
-            let least = 1.0 / count as f64;
-            assert!(moved >= least * 0.8 && moved <= least + 0.06, "{count}: {moved} moved, {needless} needlessly");
+            // Whoever it is that goes: some members' turns touch more others.
+            let mut needless = 0;
+            for gone in (0..GO).map(|n| n * count / GO) {
+                let mut after = before.clone();
+                let gone = after.remove(gone).0;
+                let new = owners(&Maglev::new(&after), &after, keys);
+                let own = old.iter().filter(|owner| **owner == gone).count() as f64 / keys as f64;
+                assert!((own * count as f64 - 1.0).abs() < 0.2, "{count}: {own} is one share");
+                needless += old.iter().zip(&new).filter(|(old, new)| **old != gone && old != new).count();
+            }
+            // The table is small, so turns meet each other: a few of a hundred
+            // keys move beyond the share that must.
+            let needless = needless as f64 / (keys * GO as u64) as f64;
+            println!("one of {count} goes: {needless} of all keys move needlessly");
+            assert!(needless < 0.03, "{count}: {needless}");
+        }
+    }
+
+    /// One that only rests, or is drained, keeps its places: nobody else's keys
+    /// move, and its own are shared by the others.
+    #[test]
+    fn one_that_is_closed_moves_its_own_share_alone() {
+        for count in [3, 10, 100] {
+            let (names, keys) = (members(count), 20_000);
+            let (maglev, gone) = (Maglev::new(&names), count / 2);
+            let mut heirs = vec![0u32; count];
+            for key in 0..keys {
+                let own = maglev.pick(key, count, |_| true).unwrap();
+                let other = maglev.pick(key, count, |member| member != gone).unwrap();
+                if own == gone {
+                    heirs[other] += 1;
+                } else {
+                    assert_eq!(own, other);
+                }
+            }
+            let moved: u32 = heirs.iter().sum();
+            let share = f64::from(moved) / keys as f64 * count as f64;
+            assert!((share - 1.0).abs() < 0.2, "{count}: {moved} of {keys}");
+            let mean = f64::from(moved) / (count - 1) as f64;
+            // Five standard deviations.
+            let most = mean + 5.0 * mean.sqrt();
+            assert!(heirs.iter().all(|&each| f64::from(each) < most), "{count}: {heirs:?}");
         }
     }
 

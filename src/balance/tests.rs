@@ -155,14 +155,40 @@ fn two_choices_are_nearly_even() {
 }
 
 #[test]
-fn lots_are_by_weight() {
+fn two_choices_follow_weights() {
+    let loads = loaded(Policy::TwoChoices, &[1, 2, 3, 4], 20_000);
+    for (load, expected) in loads.iter().zip([2000.0, 4000.0, 6000.0, 8000.0]) {
+        assert!((*load as f64 / expected - 1.0).abs() < 0.05, "{loads:?}");
+    }
+}
+
+/// By how much 100,000 picks differ from what the weights [1, 2, 3, 4] ask for.
+fn chi_squared(policy: Policy) -> f64 {
     let weights = [1, 2, 3, 4];
-    let loads = loaded(Policy::Random, &weights, 100_000);
-    // Chi-squared with 3 degrees of freedom: above 21.1 once in 10,000 runs,
-    // and the lots are the same in each run.
+    let loads = loaded(policy, &weights, 100_000);
     let expected = weights.map(|weight| f64::from(weight) * 10_000.0);
-    let chi: f64 = loads.iter().zip(expected).map(|(&n, e)| (n as f64 - e).powi(2) / e).sum();
-    assert!(chi < 21.1, "{loads:?}: {chi}");
+    loads.iter().zip(expected).map(|(&n, e)| (n as f64 - e).powi(2) / e).sum()
+}
+
+/// With 3 degrees of freedom: above 21.1 once in 10,000 runs, and lots and keys
+/// are the same in each run.
+const UNLIKELY: f64 = 21.1;
+
+#[test]
+fn lots_are_by_weight() {
+    let chi = chi_squared(Policy::Random);
+    assert!(chi < UNLIKELY, "{chi}");
+    // Not too good to be lots either: below 0.02 once in 1,000 runs.
+    assert!(chi > 0.02, "{chi}");
+}
+
+#[test]
+fn keys_are_by_weight_and_turns_exactly() {
+    // The table's places are whole: by up to one of 102 (weight 1) off.
+    let chi = chi_squared(Policy::Maglev);
+    assert!(chi < UNLIKELY, "{chi}");
+    assert_eq!(chi_squared(Policy::RoundRobin), 0.0);
+    assert_eq!(loaded(Policy::FirstAvailable, &[1, 2, 3, 4], 1000), [1000, 0, 0, 0]);
 }
 
 #[test]

@@ -17,6 +17,7 @@ Exit status:
     4  the drain ended with connections left
     5  no answer in time
     6  `plan --exit-code`: something would change
+    7  `check`: not every endpoint answered as it should
   130  interrupted; a drain goes on in the daemon
 
 netd is looked for at --admin, $NETD_ADMIN, /run/netd/admin.sock,
@@ -24,7 +25,7 @@ $XDG_RUNTIME_DIR/netd/admin.sock or /tmp/netd-UID/admin.sock: the first that is
 given or, for /run, there.";
 
 /// Kinds of events, as the API names them.
-const EVENT_KINDS: [&str; 36] = [
+const EVENT_KINDS: [&str; 37] = [
     "started",
     "reloaded",
     "reload-refused",
@@ -48,6 +49,7 @@ const EVENT_KINDS: [&str; 36] = [
     "endpoint-unhealthy",
     "endpoint-ejected",
     "endpoint-readmitted",
+    "ejections-refused",
     "pool-panic",
     "pool-panic-ended",
     "connections-closed",
@@ -189,6 +191,12 @@ pub enum Command {
         /// Name of the listener
         #[arg(long, value_name = "NAME")]
         listener: String,
+    },
+    /// Check endpoints now, each once, as the pool's health checks do; change nothing
+    Check {
+        /// POOL, or POOL/ENDPOINT for one endpoint
+        #[arg(value_name = "POOL[/ENDPOINT]")]
+        object: String,
     },
     /// Move open connections between workers until all have as many
     Rebalance {

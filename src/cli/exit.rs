@@ -20,6 +20,8 @@ pub enum ExitStatus {
     TimedOut = 5,
     /// `plan --exit-code`: something would change.
     WouldChange = 6,
+    /// `check`: not every endpoint answered as it should.
+    NotAllGood = 7,
     /// Ctrl-C, as shells count it (128 + SIGINT).
     Interrupted = 130,
 }

@@ -35,6 +35,14 @@ pub(crate) fn endpoint(pool: &str, address: &str) -> pb::EndpointName {
     pb::EndpointName { pool: bare(pool, "pool/"), address: address.to_owned() }
 }
 
+/// What is to be checked: `POOL`, `POOL/ENDPOINT`, or either with its kind in
+/// front, as listings write it.
+pub(crate) fn checked(text: &str) -> pb::CheckRequest {
+    let bare = text.strip_prefix("endpoint/").or_else(|| text.strip_prefix("pool/")).unwrap_or(text);
+    let (pool, endpoint) = bare.split_once('/').unwrap_or((bare, ""));
+    pb::CheckRequest { pool: pool.to_owned(), endpoint: endpoint.to_owned() }
+}
+
 /// What `start` brings back.
 pub(crate) enum Stopped {
     /// A listener by name.

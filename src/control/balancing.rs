@@ -105,8 +105,12 @@ pub struct ChoiceView {
     pub workers: Vec<WorkerChoice>,
     /// The pools that it may go to.
     pub pools: Vec<PoolChoice>,
-    /// Limits that would refuse it, in words; empty: none would.
+    /// Limits that would refuse it, in words; empty: none would. Of those at the
+    /// listener's door the first.
     pub refused_by: Vec<String>,
+    /// What else is to be known: that it would wait, that its address is a
+    /// proxy's.
+    pub notes: Vec<String>,
     /// All that in one sentence.
     pub sentence: String,
 }

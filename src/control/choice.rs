@@ -1,7 +1,11 @@
 //! Where a connection would go that came now, and why.
 
+mod door;
 mod reasons;
 
+use std::collections::BTreeMap;
+
+use self::door::Room;
 use super::{
     balancing::{ChoiceView, ExplainRequest, PoolChoice, SetSplit, ShareView, WorkerChoice},
     connections::answer,
@@ -80,15 +84,30 @@ impl<P: WorkerPort> Controller<P> {
         let config = self.state.listener(name)?;
         let told = self.fleet.told();
         let shares = self.shares(config);
-        let mut workers = Vec::new();
+        let (mut workers, mut rooms) = (Vec::new(), BTreeMap::new());
         for (worker, foretold) in answers {
             let Some(foretold) = foretold else { continue };
             let Some(pool) = told.pools.values().find(|pool| pool.id == foretold.pool) else { continue };
+            let room = door::room(pool, foretold.endpoint.err());
+            // Workers ask one after the other: the latest knows best.
+            rooms.insert(pool.config.name.clone(), room);
             workers.push(self.worker_choice(worker, config, request, pool, &foretold));
         }
         if workers.is_empty() {
             let text = format!("no worker has told where a connection to listener `{name}` would go; try again");
             return Err(Refusal::Timeout(text));
+        }
+        let who = door::who(config, request.source);
+        let refused = self.would_refuse(name, who.counted)?;
+        let mut refused_by: Vec<String> =
+            refused.iter().map(|refused| format!("{} ({})", refused.explain(), refused.as_str())).collect();
+        let mut notes = Vec::from_iter(who.note);
+        for room in rooms.values() {
+            match room {
+                Room::Free => {}
+                Room::Waits(text) => notes.push(text.clone()),
+                Room::Refuses(text) => refused_by.push(text.clone()),
+            }
         }
         let some = shares.iter().filter(|share| share.weight > 0);
         let pools = some.filter_map(|share| told.pools.get(&share.pool)).map(|pool| self.pool_choice(pool, &workers));
@@ -97,8 +116,9 @@ impl<P: WorkerPort> Controller<P> {
             hash: config.protocol.hash(),
             pools: pools.collect(),
             split: self.state.split_override(name).cloned(),
-            refused_by: Vec::new(),
-            sentence: reasons::sentence(name, request.source, &shares, &workers),
+            sentence: reasons::sentence(name, request.source, &shares, &workers, (refused.is_some(), &rooms)),
+            refused_by,
+            notes,
             shares,
             workers,
         })

@@ -292,6 +292,15 @@ impl<P: WorkerPort> Controller<P> {
         });
     }
 
+    /// Work that nothing follows; room for it is bounded by whoever begins it.
+    pub(super) fn beside(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async move {
+            work.await;
+            let resume: Resume<P> = Box::new(|_| ());
+            resume
+        });
+    }
+
     /// As [`after`](Self::after), but waits until all have answered or cannot
     /// any more: what they answer must not get lost.
     pub(super) fn when_answered<T: Send + 'static>(
@@ -506,6 +515,7 @@ impl<P: WorkerPort> Controller<P> {
             Request::Confirm(request, reply) => answer(reply, self.confirm(&request)),
             Request::History(reply) => answer(reply, Ok(self.generations.view(self.state.generation()))),
             Request::Explain(request, reply) => self.foretell(request, reply),
+            Request::Check(request, reply) => self.check_now(&request, reply),
             Request::Why(object, reply) => answer(reply, self.explain(&object)),
             Request::SetLogLevel(level, by, reply) => answer(reply, Ok(self.change_log_level(level, &by))),
             Request::Shutdown(request, reply) => {

@@ -46,6 +46,7 @@ pub enum EventKind {
     EndpointUnhealthy,
     EndpointEjected,
     EndpointReadmitted,
+    EjectionsRefused,
     PoolPanic,
     PoolPanicEnded,
     ConnectionsClosed,
@@ -62,7 +63,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::Started,
         Self::Reloaded,
         Self::ReloadRefused,
@@ -86,6 +87,7 @@ impl EventKind {
         Self::EndpointUnhealthy,
         Self::EndpointEjected,
         Self::EndpointReadmitted,
+        Self::EjectionsRefused,
         Self::PoolPanic,
         Self::PoolPanicEnded,
         Self::ConnectionsClosed,
@@ -126,6 +128,7 @@ impl EventKind {
             Self::EndpointUnhealthy => "endpoint-unhealthy",
             Self::EndpointEjected => "endpoint-ejected",
             Self::EndpointReadmitted => "endpoint-readmitted",
+            Self::EjectionsRefused => "ejections-refused",
             Self::PoolPanic => "pool-panic",
             Self::PoolPanicEnded => "pool-panic-ended",
             Self::ConnectionsClosed => "connections-closed",

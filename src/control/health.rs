@@ -9,6 +9,7 @@
 
 mod passive;
 mod questions;
+mod sparing;
 mod succession;
 #[cfg(test)]
 mod tests;
@@ -22,19 +23,22 @@ use std::{
     time::SystemTime,
 };
 
-use self::questions::{QuestionId, Questions};
 pub(super) use self::watch::Probes;
+use self::{
+    questions::{QuestionId, Questions},
+    sparing::Sparing,
+};
 use super::{
     clock::Now,
     names,
     observe::Turn,
-    prober::Answer,
+    prober::{Answer, Question, Way},
     request::{EventKind, Standing},
     state::State,
 };
 use crate::{
     config::{Address, Config, Initial, Pool},
-    health::{Outlier, Verdict, panics},
+    health::{Cause, Outlier, Verdict, panics},
     metrics::Histogram,
 };
 
@@ -60,6 +64,7 @@ struct Watched {
     probe_time: Histogram,
     /// Something turned that its resting endpoints may depend on.
     turned: bool,
+    sparing: Sparing,
 }
 
 /// One endpoint of one pool.
@@ -71,6 +76,10 @@ struct Known {
     ejected: u64,
     /// Probes of earlier processes: good, bad, timed out, not asked.
     probed: [u64; 4],
+    /// What speaks for an ejection that is not granted.
+    spared: Option<Cause>,
+    /// How often it came to that.
+    refused: u64,
     /// Its check's.
     verdict: Verdict,
     standing: Standing,
@@ -88,6 +97,8 @@ impl Known {
             outlier: None,
             ejected: 0,
             probed: [0; 4],
+            spared: None,
+            refused: 0,
             verdict: Verdict::Unknown,
             standing: Standing::Unchecked,
             since: now.wall,
@@ -135,19 +146,20 @@ impl Health {
         self.questions.begin();
         for pool in config.pools.iter().filter(|pool| pool.health.check.is_some() || pool.health.outlier.is_some()) {
             let mut watched = before.remove(&pool.name).unwrap_or_else(|| Watched::new(pool));
-            let mut known = std::mem::take(&mut watched.endpoints);
+            let (mut known, way) = (std::mem::take(&mut watched.endpoints), Way::of(pool));
             for endpoint in &pool.endpoints {
                 let address = &endpoint.address;
                 let mut each = known.remove(address).unwrap_or_else(|| Known::new(now));
                 let check = pool.health.check.as_ref();
                 each.question = check.map(|check| {
-                    let question = self.questions.want(address, check, each.verdict);
+                    let question = Question { address: address.clone(), check: check.clone(), way: way.clone() };
+                    let question = self.questions.want(question, each.verdict);
                     self.questions.subscribe(question, &pool.name);
                     question
                 });
                 each.verdict = each.question.map_or(Verdict::Unknown, |question| self.questions.verdict(question));
                 if pool.health.outlier.is_none() {
-                    each.outlier = None;
+                    (each.outlier, each.spared) = (None, None);
                 }
                 let standing = each.judged(check.is_some());
                 if standing != each.standing {
@@ -218,6 +230,7 @@ impl Watched {
             panics: false,
             probe_time: Histogram::default(),
             turned: true,
+            sparing: Sparing::default(),
         }
     }
 

@@ -13,6 +13,7 @@
 mod balancing;
 mod bring_up;
 mod changes;
+mod checks;
 mod choice;
 mod clock;
 mod connections;
@@ -70,12 +71,13 @@ mod views;
 mod why;
 
 pub use balancing::*;
+pub use checks::{CheckRequest, CheckResults, Checked};
 pub use clock::{Clock, Now};
 pub use controller::{Controller, End};
 pub use handle::Handle;
 pub use history::*;
 pub use port::WorkerPort;
-pub use prober::{Answer, Asking, Outcome, Prober, Question};
+pub use prober::{Answer, Asking, Outcome, Prober, Question, Way};
 pub use request::*;
 pub use sockets::{Binder, SystemBinder};
 pub use start::{ApplyAccess, ApplyLog, Hook, Keep, Pace, Parse, Prepared, Signal, Source, Start, Usage};

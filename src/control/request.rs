@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use super::standing::*;
 
 use super::balancing::{ChoiceView, ExplainRequest, SetSplit, ShareView, Split};
+use super::checks::{CheckRequest, CheckResults};
 use super::history::{ConfirmRequest, HistoryEntry, Pending, Returns, RollbackOutcome, RollbackRequest, Terms};
 use super::upgrade::{Receipt, UpgradeProgress, UpgradeRequest, Verdict};
 
@@ -77,6 +78,9 @@ pub enum Request {
     SetSplit(SetSplit, Reply<ListenerView>),
     /// Where a connection would go that came now.
     Explain(ExplainRequest, Reply<ChoiceView>),
+    /// Checks endpoints now; what comes of it comes over the channel that is the
+    /// answer.
+    Check(CheckRequest, Reply<CheckResults>),
     /// Evens connections over the workers; answers what moved.
     Rebalance(RebalanceRequest, Reply<Vec<Moved>>),
     /// Which layer decides about an object.

@@ -54,6 +54,10 @@ pub struct HealthView {
     pub ejections: u64,
     /// Until when it is ejected.
     pub ejected_until: Option<SystemTime>,
+    /// Why it would be ejected if not as many were already as may be.
+    pub spared: Option<String>,
+    /// How often that was so since start.
+    pub ejections_refused: u64,
 }
 
 /// A probe that was made.
@@ -74,6 +78,8 @@ pub struct HealthSnapshot {
     pub healthy: bool,
     /// Ejections since start.
     pub ejections: u64,
+    /// Times it was not ejected because as many were already as may be.
+    pub ejections_refused: u64,
     /// Probes with a good answer, a bad one, none in time, and those that this
     /// machine could not make; `None`: it is not asked.
     pub probes: Option<[u64; 4]>,

@@ -275,6 +275,10 @@ pub(super) fn endpoint(
     {
         sentence.push_str(&format!(", although it is {trouble}"));
     }
+    if let Some(spared) = health::spared(view) {
+        sentence.push_str(&format!("; it {spared}"));
+        observed.push_str(&format!("; {spared}"));
+    }
     if let Some(last) = health::last(view, now) {
         sentence.push_str(&format!("; {last}"));
         observed.push_str(&format!("; {last}"));
@@ -299,6 +303,9 @@ fn remark(view: &EndpointView, now: SystemTime) -> Option<String> {
     let address = &view.address;
     if let Some(trouble) = health::trouble(view, now) {
         return Some(format!("`{address}` is {trouble}"));
+    }
+    if let Some(spared) = health::spared(view) {
+        return Some(format!("`{address}` {spared}"));
     }
     let over = view.override_.as_ref().map(|each| {
         let what = match each.value {

@@ -12,17 +12,18 @@ mod talk;
 #[cfg(test)]
 mod tests;
 
-use std::{io, path::Path};
+use std::{io, net::SocketAddr};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpStream, UnixStream},
+    net::{TcpSocket, TcpStream, UnixStream},
     time::{Instant, timeout_at},
 };
 
 use crate::{
     config::{Address, CheckKind, format_duration},
     control::{Answer, Asking, Outcome, Prober, Question},
+    listen::{self, SocketOptions},
 };
 
 use talk::{Judgement, judge, opening, parting};
@@ -60,39 +61,52 @@ async fn ask(question: Question) -> Answer {
 }
 
 async fn talk_with(question: &Question, step: &mut Step) -> Outcome {
-    let kind = &question.check.kind;
-    let result = match &question.address {
-        Address::Inet(address) => match TcpStream::connect(address).await {
+    match &question.address {
+        Address::Inet(address) => match connect(*address, question.way.options.as_deref()).await {
             Ok(mut stream) => {
                 let outcome = converse(&mut stream, question, step).await;
-                if !speaks(kind) {
+                if !speaks(question) {
                     // Nothing was said: no port needs to be kept for what may be
                     // under way (TIME_WAIT).
                     let _ = stream.set_zero_linger();
                 }
-                Ok(outcome)
+                outcome
             }
-            Err(error) => Err(error),
+            Err(outcome) => outcome,
         },
-        Address::Unix(path) => unix(path, question, step).await,
+        Address::Unix(path) => match UnixStream::connect(path).await {
+            Ok(mut stream) => converse(&mut stream, question, step).await,
+            Err(error) => refused(&error),
+        },
+    }
+}
+
+/// Connects as the pool's connections do.
+async fn connect(address: SocketAddr, options: Option<&SocketOptions>) -> Result<TcpStream, Outcome> {
+    let connected = match options {
+        None => TcpStream::connect(address).await,
+        // The machine does not let anybody ask in this way: no fault of the
+        // endpoint's.
+        Some(options) => match listen::upstream(options, address) {
+            Err(refused) => return Err(Outcome::NotAsked(refused.to_string())),
+            Ok(socket) => TcpSocket::from_std_stream(socket.into()).connect(address).await,
+        },
     };
-    result.unwrap_or_else(|error| refused(&error))
+    connected.map_err(|error| refused(&error))
 }
 
-async fn unix(path: &Path, question: &Question, step: &mut Step) -> io::Result<Outcome> {
-    let mut stream = UnixStream::connect(path).await?;
-    Ok(converse(&mut stream, question, step).await)
-}
-
-/// Whether the check is more than a connect.
-fn speaks(kind: &CheckKind) -> bool {
-    !matches!(kind, CheckKind::Tcp { send, expect } if send.is_empty() && expect.is_empty())
+/// Whether the check is more than a connect. A header is to be read, and then
+/// an end.
+fn speaks(question: &Question) -> bool {
+    let connects =
+        matches!(&question.check.kind, CheckKind::Tcp { send, expect } if send.is_empty() && expect.is_empty());
+    !connects || !question.way.preface.is_empty()
 }
 
 /// Sends what is to be sent, and reads until the answer can be judged.
 async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, question: &Question, step: &mut Step) -> Outcome {
     let kind = &question.check.kind;
-    let opening = opening(kind, &question.address);
+    let opening = [&*question.way.preface, &opening(kind, &question.address)].concat();
     if !opening.is_empty() {
         *step = Step::Send;
         if let Err(error) = stream.write_all(&opening).await {

@@ -6,7 +6,10 @@ use proptest::prelude::*;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::*;
-use crate::config::{HealthCheck, Initial, Statuses};
+use crate::{
+    config::{self, HealthCheck, Initial, Pool, PoolHealth, ProxyVersions, SendProxy, Source, Statuses},
+    control::Way,
+};
 
 fn question(address: Address, kind: CheckKind) -> Question {
     let check = HealthCheck {
@@ -19,7 +22,7 @@ fn question(address: Address, kind: CheckKind) -> Question {
         jitter: 0,
         initial: Initial::Used,
     };
-    Question { address, check: Arc::new(check) }
+    Question { address, check: Arc::new(check), way: Way::default() }
 }
 
 fn tcp(send: &str, expect: &str) -> CheckKind {
@@ -216,6 +219,108 @@ fn grpc() {
         let http = server(b"PRI * HTTP/2.0", b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
         let Outcome::Bad(why) = outcome(http, CheckKind::Grpc { service: "".into() }).await else { panic!("bad") };
         assert!(why.ends_with("which is not HTTP/2"), "{why}");
+    });
+}
+
+fn pool(send_proxy: ProxyVersions, source: Source, tcp: config::Tcp) -> Pool {
+    Pool {
+        name: "back".to_owned(),
+        endpoints: Vec::new(),
+        policy: config::Policy::default(),
+        slow_start: None,
+        endpoint_max_connections: None,
+        connect_timeout: Duration::from_secs(5),
+        retries: 2,
+        limits: config::PoolLimits::default(),
+        health: PoolHealth::default(),
+        send_proxy: SendProxy { version: send_proxy, tlvs: vec![config::ProxyTlv::Crc32c] },
+        source,
+        tcp,
+    }
+}
+
+/// A server that tells whom it met, and all that came until the end.
+async fn telling() -> (Address, tokio::sync::mpsc::UnboundedReceiver<(String, Vec<u8>)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = Address::Inet(listener.local_addr().unwrap());
+    let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, peer)) = listener.accept().await {
+            let mut read = Vec::new();
+            // An end, not a reset: what was sent is worth reading.
+            stream.read_to_end(&mut read).await.unwrap();
+            let _ = tell.send((peer.ip().to_string(), read));
+        }
+    });
+    (address, told)
+}
+
+#[test]
+fn a_header_of_netds_own_goes_first() {
+    on_runtime(async {
+        let (address, mut told) = telling().await;
+        for (version, header) in [
+            (ProxyVersions::V1, b"PROXY UNKNOWN\r\n".as_slice()),
+            (ProxyVersions::V2, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"),
+        ] {
+            let way = Way::of(&pool(version, Source::Auto, config::Tcp::default()));
+            for (kind, behind) in [(tcp("", ""), b"".as_slice()), (tcp("hello", ""), b"hello")] {
+                let question = Question { way: way.clone(), ..question(address.clone(), kind) };
+                assert_eq!(SystemProber.ask(question).await.outcome, Outcome::Good);
+                assert_eq!(told.recv().await.unwrap().1, [header, behind].concat());
+            }
+        }
+    });
+}
+
+#[test]
+fn every_kind_of_check_comes_behind_the_header() {
+    on_runtime(async {
+        let (server, mut told) = telling().await;
+        let way = Way::of(&pool(ProxyVersions::V2, Source::Auto, config::Tcp::default()));
+        for kind in [http(), CheckKind::Grpc { service: "".into() }, CheckKind::Redis, postgres()] {
+            let mut question = Question { way: way.clone(), ..question(server.clone(), kind.clone()) };
+            // The server answers nothing.
+            Arc::get_mut(&mut question.check).unwrap().timeout = Duration::from_millis(50);
+            assert!(matches!(SystemProber.ask(question).await.outcome, Outcome::TimedOut(_)));
+            let (_, read) = told.recv().await.unwrap();
+            assert_eq!(read, [&*way.preface, &opening(&kind, &server)].concat(), "{}", read.escape_ascii());
+        }
+    });
+}
+
+#[test]
+fn it_connects_from_where_the_pool_does() {
+    on_runtime(async {
+        let (address, mut told) = telling().await;
+        let mut ask = async |source: Source, tcp: config::Tcp| {
+            let way = Way::of(&pool(ProxyVersions::V1, source, tcp));
+            let answer = SystemProber.ask(Question { way, ..question(address.clone(), self::tcp("", "")) }).await;
+            if answer.outcome != Outcome::Good {
+                return Err(answer.outcome);
+            }
+            Ok(told.recv().await.unwrap().0)
+        };
+        let fixed = Source::Address("127.0.0.9".parse().unwrap());
+        assert_eq!(ask(fixed, config::Tcp::default()).await, Ok("127.0.0.9".to_owned()));
+        assert_eq!(ask(Source::Client, config::Tcp::default()).await, Ok("127.0.0.1".to_owned()), "no client");
+        let options = config::Tcp { interface: Some("no-such".to_owned()), ..config::Tcp::default() };
+        match ask(Source::Auto, options).await {
+            Err(Outcome::NotAsked(why)) => assert!(why.starts_with("tcp.interface: "), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+/// With fast open a connect succeeds before a packet was sent.
+#[test]
+fn fast_open_proves_nothing() {
+    on_runtime(async {
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let options = config::Tcp { fast_open: Some(1), ..config::Tcp::default() };
+        let way = Way::of(&pool(ProxyVersions::Off, Source::Auto, options));
+        let answer = SystemProber.ask(Question { way, ..question(Address::Inet(nobody), tcp("", "")) }).await;
+        assert_eq!(answer.outcome, bad("connecting: Connection refused"));
     });
 }
 

@@ -5,7 +5,7 @@
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ const IP_BIND_ADDRESS_NO_PORT: i32 = 24; // linux/in.h
 const IPV6_TRANSPARENT: i32 = 75; // linux/in6.h
 
 /// What is set; the rest is as the kernel has it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct SocketOptions {
     /// SO_KEEPALIVE and its times.
     pub keepalive: Option<Keepalive>,
@@ -48,7 +48,7 @@ pub struct SocketOptions {
 }
 
 /// Where to connect from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct From {
     /// The address; the kernel chooses the port.
     pub address: IpAddr,
@@ -57,7 +57,7 @@ pub struct From {
 }
 
 /// Probes of an idle connection; `None`: as the kernel has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Keepalive {
     /// TCP_KEEPIDLE, whole seconds.
     pub idle: Option<Duration>,
@@ -237,9 +237,19 @@ impl SocketOptions {
 /// # Errors
 /// The first that the kernel refuses.
 pub fn probe_upstream(options: &SocketOptions, to: SocketAddr) -> Result<(), Refused> {
+    upstream(options, to).map(drop)
+}
+
+/// A socket that has these options and is bound to where they say; it only has
+/// to connect. Non-blocking, close-on-exec.
+///
+/// # Errors
+/// The first option that the kernel refuses.
+pub fn upstream(options: &SocketOptions, to: SocketAddr) -> Result<OwnedFd, Refused> {
     let socket = options.socket(to)?;
     options.apply_to_upstream(socket.as_fd())?;
-    options.bind_from(&socket, to)
+    options.bind_from(&socket, to)?;
+    Ok(socket.into())
 }
 
 fn set_dscp(socket: BorrowedFd<'_>, dscp: u8) -> Result<(), Refused> {

@@ -41,6 +41,11 @@ pub struct AccessRecord {
     pub listener: Arc<ListenerShard>,
     /// Client's address; `None` for Unix sockets.
     pub source: Option<SocketAddr>,
+    /// The proxy whose header named the client; `None`: none did, or it came over
+    /// a Unix socket.
+    pub proxy: Option<SocketAddr>,
+    /// Where the client connected to, as that header says.
+    pub destination: Option<SocketAddr>,
     /// The pool, if it was to be relayed and the pool was still there.
     pub pool: Option<Arc<PoolShard>>,
     /// The endpoint that it was relayed to, or that was tried last.
@@ -287,6 +292,8 @@ impl Worker {
             id: conn.id,
             listener: Arc::clone(&conn.origin.counters),
             source: conn.origin.source,
+            proxy: conn.origin.via.as_ref().and_then(|via| via.peer),
+            destination: conn.origin.via.as_ref().map(|via| via.destination),
             pool: conn.pool.and_then(|pool| self.pools.counters(pool)).map(Arc::clone),
             endpoint,
             since: conn.since,

@@ -55,7 +55,7 @@ pub use identify::Via;
 pub use ids::{MAX_WORKERS, worker_of};
 pub use line::PoolGate;
 pub use load::Load;
-pub use outgoing::{refused_upstream, socket_options};
+pub use outgoing::{own_options, own_preface, refused_upstream, socket_options};
 pub use parcel::{
     Arrival, Door, FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage, Tally,
 };

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     config::{self, Address, ProxyTlv, ProxyVersions, Source},
     listen::{self, From, Keepalive, SocketOptions},
-    protocol::proxy_header::{Addresses, Tlvs, encode_v1, encode_v2},
+    protocol::proxy_header::{Addresses, Tlvs, encode_v1, encode_v2, encode_v2_local},
     sys::socket::Socket,
     worker::conn::Conn,
 };
@@ -77,6 +77,23 @@ fn options(pool: &config::Pool, client: Option<IpAddr>) -> SocketOptions {
         Source::Address(address) => Some(From { address, transparent: false }),
     };
     SocketOptions { from, ..socket_options(&pool.tcp) }
+}
+
+/// How netd itself reaches the endpoints of a pool, for a health check: as its
+/// connections do, as far as that goes without a client.
+pub fn own_options(pool: &config::Pool) -> Option<SocketOptions> {
+    // With fast open a connect succeeds before anybody was asked.
+    has_options(pool).then(|| SocketOptions { fast_open: None, ..options(pool, None) })
+}
+
+/// The PROXY header of a connection to the pool that is netd's own; mostly
+/// nothing.
+pub fn own_preface(pool: &config::Pool) -> Vec<u8> {
+    match pool.send_proxy.version {
+        ProxyVersions::Off => Vec::new(),
+        ProxyVersions::V1 => encode_v1(None),
+        ProxyVersions::V2 | ProxyVersions::Any => encode_v2_local(),
+    }
 }
 
 /// Begins to connect to an endpoint as its pool asks for.

@@ -42,7 +42,7 @@ const LAW: &[(&str, &[&str])] = &[
         &["balance", "config", "health", "limit", "listen", "metrics", "process", "protocol", "reactor", "worker"],
     ),
     ("discovery", &["config", "control"]),
-    ("probe", &["config", "control", "health"]),
+    ("probe", &["config", "control", "health", "listen"]),
     // layer 5: control's vocabulary, values of layer 1, pb
     ("admin", &["config", "control", "metrics", "pb", "protocol"]),
     ("cli", &["config", "control", "pb"]),

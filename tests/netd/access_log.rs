@@ -273,3 +273,27 @@ fn what_ends_with_the_daemon_has_its_line() {
         assert!(by == "operator" && ["drain", "shutdown"].contains(&cause), "{line}");
     }
 }
+
+#[test]
+fn who_named_the_client_is_told() {
+    let proxied = "[[listener]]\nname = \"front\"\naddress = \"127.0.0.1:0\"\nprotocol = \"echo\"\n\
+                   proxy_protocol = \"any\"\nproxy_trusted = [\"127.0.0.0/8\"]\n";
+    let daemon = Setup::config(&format!("{}{proxied}{ECHO}", access(""))).start();
+    let mut proxies = Vec::new();
+    for header in ["PROXY TCP4 192.0.2.7 198.51.100.2 4711 443\r\n", "PROXY UNKNOWN\r\n"] {
+        let mut client = daemon.connect("front");
+        client.send(header.as_bytes());
+        client.echo(b"hello");
+        proxies.push(client.local().to_string());
+        drop(client);
+        daemon.becomes_idle();
+    }
+    daemon.connect("echo").echo(b"hello");
+    let lines = lines(&daemon, 3);
+    let fields = |line: &Value| ["source", "proxy", "destination"].map(|field| line[field].clone());
+    let named = lines.iter().find(|line| line["source"] == "192.0.2.7:4711").expect("the client that was named");
+    assert_eq!(fields(named), ["192.0.2.7:4711", proxies[0].as_str(), "198.51.100.2:443"].map(Value::from));
+    let unnamed = lines.iter().find(|line| line["source"] == proxies[1].as_str()).expect("the proxy itself");
+    assert_eq!(fields(unnamed)[1..], [Value::Null, Value::Null]);
+    assert_eq!(fields(&one_of("echo", &lines))[1..], [Value::Null, Value::Null]);
+}

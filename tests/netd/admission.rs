@@ -1,5 +1,7 @@
 //! Limits and protection, with the real binaries and two workers.
 
+mod explained;
+
 use std::{
     io::{ErrorKind, Read, Write},
     time::Duration,

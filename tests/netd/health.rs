@@ -142,6 +142,22 @@ fn an_endpoint_killed_under_load_costs_no_client_error() {
 }
 
 #[test]
+fn checks_on_demand_tell_and_change_nothing() {
+    let (mut a, b) = (Flapping::saying("a"), Origin::saying("b"));
+    let daemon = daemon(&[a.address, b.address], "[pool.health]\ninterval = \"1h\"\nexpect = \"a\"\nsend = \"\"");
+    until("both were asked", || standing(&daemon, 0) == "healthy" && standing(&daemon, 1) == "unhealthy");
+    let all = daemon.netctl(&["check", "back"]);
+    all.ended_with(7).said(&format!("endpoint/back/{}  tcp", a.address)).said("not what is expected");
+    a.leave();
+    let one = daemon.netctl(&["check", &format!("back/{}", a.address), "-o", "json"]);
+    one.ended_with(7).said("\"outcome\":\"bad\"").said("Connection refused");
+    assert_eq!(standing(&daemon, 0), "healthy", "it is what it was");
+    daemon.netctl(&["check", "bakc"]).ended_with(1).complained("did you mean `back`?");
+    a.come_back();
+    daemon.netctl(&["check", &format!("back/{}", a.address)]).ended_with(0).said("good ");
+}
+
+#[test]
 fn a_flapping_endpoint_is_ejected_and_comes_back() {
     let (mut a, b) = (Flapping::saying("a"), Origin::saying("b"));
     let daemon = daemon(&[a.address, b.address], "[pool.outlier]\nconsecutive = 3\nbase = \"1s\"");

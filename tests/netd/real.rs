@@ -1,6 +1,7 @@
 //! Real addresses: PROXY headers in and out, the address that netd connects
 //! from, and options of TCP sockets.
 
+mod checks;
 mod options;
 mod others;
 mod source;

@@ -2,6 +2,7 @@
 //! is wrong and what would be right.
 
 pub(in crate::admin) mod balancing;
+pub(in crate::admin) mod checks;
 pub(in crate::admin) mod generations;
 
 use std::{net::IpAddr, time::Duration};

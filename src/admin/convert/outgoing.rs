@@ -2,7 +2,7 @@
 
 pub(in crate::admin) mod balancing;
 pub(in crate::admin) mod generations;
-mod health;
+pub(in crate::admin) mod health;
 
 use std::{
     collections::BTreeSet,

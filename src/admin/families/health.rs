@@ -18,6 +18,10 @@ pub(super) fn families(pools: &[PoolSnapshot]) -> Vec<Family> {
         "1 while checks and connections say that the endpoint can be used, 0 while they do not, or do not say yet.",
     );
     let mut ejections = Family::counter("netd_endpoint_ejections_total", "Ejections for connections that failed.");
+    let mut refused = Family::counter(
+        "netd_endpoint_ejections_refused_total",
+        "Ejections that were not made because as many endpoints of the pool were ejected as may be.",
+    );
     let mut probes = Family::counter("netd_endpoint_probes_total", "Health checks by result.");
     let mut resets = Family::counter(
         "netd_endpoint_early_resets_total",
@@ -35,10 +39,11 @@ pub(super) fn families(pools: &[PoolSnapshot]) -> Vec<Family> {
             let Some(health) = each.health else { continue };
             healthy.sample(&[name, endpoint], f64::from(u8::from(health.healthy)));
             ejections.count(&[name, endpoint], health.ejections);
+            refused.count(&[name, endpoint], health.ejections_refused);
             for (result, count) in RESULTS.into_iter().zip(health.probes.into_iter().flatten()) {
                 probes.count(&[name, endpoint, ("result", result)], count);
             }
         }
     }
-    vec![panic, time, healthy, ejections, probes, resets]
+    vec![panic, time, healthy, ejections, refused, probes, resets]
 }

@@ -245,6 +245,26 @@ fn a_drain_is_forwarded_to_its_end() {
 }
 
 #[test]
+fn checks_are_told_one_by_one() {
+    run(async {
+        let server = Server::start();
+        let mut client = server.client().await;
+        let request = pb::CheckRequest { pool: "app".into(), endpoint: String::new() };
+        let mut stream = client.check(request).await.expect("answers").into_inner();
+        let mut told = Vec::new();
+        while let Some(each) = stream.message().await.expect("no failure") {
+            assert_eq!((each.pool.as_str(), each.check.as_str(), each.configured), ("app", "redis", true));
+            assert_eq!(each.took.expect("known").nanos, 1_500_000);
+            told.push((each.outcome, each.why));
+        }
+        let expected = [("good", ""), ("bad", "refused"), ("timeout", "no answer")];
+        assert_eq!(told, expected.map(|(outcome, why)| (outcome.to_owned(), why.to_owned())));
+        let nameless = client.check(pb::CheckRequest::default()).await.expect_err("no name");
+        assert_eq!(nameless.code(), Code::InvalidArgument);
+    });
+}
+
+#[test]
 fn events_are_filtered_and_misses_are_told() {
     run(async {
         let server = Server::start();

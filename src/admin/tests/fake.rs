@@ -147,6 +147,7 @@ impl Script {
             Request::SetEndpoint(_, reply) => reply!(reply, endpoint()),
             Request::SetSplit(_, reply) => reply!(reply, listener("web")),
             Request::Explain(request, reply) => reply!(reply, choice(request)),
+            Request::Check(request, reply) => reply!(reply, checked(&request)),
             Request::Rebalance(request, reply) => {
                 let count = request.limit.unwrap_or(50);
                 reply!(reply, vec![Moved { from: 0, to: 1, count }])
@@ -265,7 +266,12 @@ pub(in crate::admin) fn snapshot(status: Status) -> Snapshot {
                 bytes_from_upstream: 7,
                 connect_failures: 8,
                 early_resets: 9,
-                health: Some(HealthSnapshot { healthy: true, ejections: 10, probes: Some([11, 12, 13, 14]) }),
+                health: Some(HealthSnapshot {
+                    healthy: true,
+                    ejections: 10,
+                    ejections_refused: 15,
+                    probes: Some([11, 12, 13, 14]),
+                }),
                 connect_time: times.clone(),
             }],
         }],
@@ -372,6 +378,8 @@ fn endpoint() -> EndpointView {
             }),
             ejections: 1,
             ejected_until: Some(epoch(7)),
+            spared: Some("5 connects in a row failed".to_owned()),
+            ejections_refused: 2,
         }),
     }
 }
@@ -405,6 +413,7 @@ fn choice(request: ExplainRequest) -> ChoiceView {
             open: 1,
         }],
         refused_by: Vec::new(),
+        notes: Vec::new(),
         sentence: request.source.map(|source| source.to_string()).unwrap_or_default(),
     }
 }
@@ -535,4 +544,20 @@ pub(super) fn run(test: impl Future<Output = ()>) {
     runtime.block_on(async {
         tokio::time::timeout(Duration::from_secs(60), test).await.expect("no test waits so long");
     });
+}
+
+fn checked(request: &CheckRequest) -> CheckResults {
+    let (sender, receiver) = mpsc::channel(4);
+    let took = Duration::from_micros(1500);
+    let outcomes = [Outcome::Good, Outcome::Bad("refused".to_owned()), Outcome::TimedOut("no answer".to_owned())];
+    for outcome in outcomes {
+        let _ = sender.try_send(Checked {
+            pool: request.pool.clone(),
+            endpoint: request.endpoint.clone().unwrap_or_else(|| "10.0.0.1:80".to_owned()),
+            check: "redis",
+            configured: true,
+            answer: Answer { outcome, took },
+        });
+    }
+    receiver
 }

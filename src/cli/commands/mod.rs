@@ -2,6 +2,7 @@
 
 mod balancing;
 mod change;
+mod check;
 mod configuration;
 mod drain;
 mod generations;
@@ -51,6 +52,7 @@ impl Session<'_, '_> {
             Command::Set(args) => self.set(args).await,
             Command::SetSplit(args) => self.set_split(args).await,
             Command::Explain { from, listener } => self.explain(from, &listener).await,
+            Command::Check { object } => return self.check(&object).await,
             Command::Rebalance { limit } => self.rebalance(limit).await,
             Command::LogLevel { level: None } => self.log_level().await,
             Command::LogLevel { level: Some(level) } => self.set_log_level(level).await,

@@ -14,7 +14,10 @@ use super::{
 pub(crate) fn page(answer: &pb::ExplainResponse, look: Look) -> String {
     let mut text = units::printable(&sentence(&answer.explanation)).into_owned();
     for limit in &answer.refused_by {
-        text.push_str(&units::printable(&format!("It would be refused: {limit}.\n")));
+        text.push_str(&units::printable(&format!("Refused: {limit}.\n")));
+    }
+    for note in &answer.notes {
+        text.push_str(&units::printable(&format!("Note: {note}.\n")));
     }
     if answer.shares.len() > 1 {
         let above = answer.split_override.as_ref().map(|above| format!(" ({})", objects::describe(above, look.now)));

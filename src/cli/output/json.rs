@@ -39,13 +39,15 @@ fields!(pb::Listener: name, address, protocol, pool, pools, r#override, split_ov
     bound, origin, limits, refused);
 fields!(pb::PoolShare: pool, configured_weight, weight);
 fields!(pb::SetSplitResponse: listener);
-fields!(pb::ExplainResponse: listener, hash, shares, split_override, workers, pools, refused_by, explanation);
+fields!(pb::ExplainResponse: listener, hash, shares, split_override, workers, pools, refused_by, notes,
+    explanation);
 fields!(pb::WorkerChoice: worker, pool, endpoint, why);
 fields!(pb::PoolChoice: pool, policy, endpoints, more, open);
 fields!(pb::EndpointChoice: address, weight, share_percent, backup, load, max_connections, out);
 fields!(pb::ListPoolsResponse: pools);
 fields!(pb::Pool: name, policy, endpoints, r#override, state, reachable, figures, listeners, panic, limits);
-fields!(pb::EndpointHealth: standing, why, since, healthy_at, check, last, ejections, ejected_until);
+fields!(pb::EndpointHealth: standing, why, since, healthy_at, check, last, ejections, ejected_until,
+    not_ejected, ejections_refused);
 fields!(pb::CloseConnectionResponse: closed, unknown_ids);
 fields!(pb::GetConfigResponse: toml, generation, path, candidate_by, applied_at);
 fields!(pb::PlanResponse: changes, generation, obstacles, notes);
@@ -83,6 +85,20 @@ impl ToJson for pb::UpgradeProgress {
 impl ToJson for pb::UpgradePhase {
     fn to_json(&self) -> Value {
         json!({ "phase": self.phase, "at_seconds": self.at.to_json() })
+    }
+}
+
+impl ToJson for pb::CheckResult {
+    fn to_json(&self) -> Value {
+        json!({
+            "pool": self.pool,
+            "endpoint": self.endpoint,
+            "check": self.check,
+            "configured": self.configured,
+            "outcome": self.outcome,
+            "why": self.why,
+            "took_seconds": self.took.to_json(),
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Answers made readable. Pure but for [`Console`], which writes.
 
 pub(crate) mod changes;
+pub(crate) mod checks;
 pub(crate) mod choice;
 pub(crate) mod connections;
 mod console;

@@ -61,6 +61,7 @@ pub(super) fn explain(request: &pb::ExplainRequest) -> pb::ExplainResponse {
             open: 2,
         }],
         refused_by: Vec::new(),
+        notes: Vec::new(),
         explanation: format!(
             "a connection from {} to listener `{}` would go to 10.0.0.2:8443 of pool `app` (share 95 of 100): {why}",
             request.source, request.listener

@@ -291,6 +291,12 @@ impl pb::admin_server::Admin for Fake {
         Ok(Response::new(answers(events())))
     }
 
+    type CheckStream = Answers<pb::CheckResult>;
+
+    async fn check(&self, request: Request<pb::CheckRequest>) -> Answer<Self::CheckStream> {
+        Ok(Response::new(answers(super::checks::results(&self.see(request)))))
+    }
+
     type UpgradeStream = Answers<pb::UpgradeProgress>;
 
     async fn upgrade(&self, request: Request<pb::UpgradeRequest>) -> Answer<Self::UpgradeStream> {
@@ -439,6 +445,8 @@ fn pool() -> pb::Pool {
                     check: "http".to_owned(),
                     last: Some(pb::Probe { at: at(-2), took: span(0, 1), failure: String::new() }),
                     ejections: 1,
+                    not_ejected: String::new(),
+                    ejections_refused: 0,
                     ejected_until: None,
                 }),
                 ..pb::Endpoint::default()

@@ -1,6 +1,7 @@
 //! netctl as a whole, against a daemon that has its answers ready.
 
 mod balancing;
+mod checks;
 mod docs;
 mod drain;
 mod failures;

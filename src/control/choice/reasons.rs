@@ -1,6 +1,8 @@
 //! Why a connection would go where it would, in words. Pure.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use super::door::Room;
 
 use crate::{
     config::{Address, HashKey, Policy},
@@ -119,6 +121,7 @@ pub(super) fn sentence(
     source: Option<SocketAddr>,
     shares: &[ShareView],
     workers: &[WorkerChoice],
+    (at_the_door, rooms): (bool, &BTreeMap<String, Room>),
 ) -> String {
     let from = source.map_or_else(|| "over its Unix socket".to_owned(), |source| format!("from {}", source.ip()));
     let subject = format!("a connection {from} to listener `{listener}`");
@@ -127,12 +130,19 @@ pub(super) fn sentence(
         let share = shares.iter().find(|share| share.pool == each.pool);
         let share = share.filter(|share| u64::from(share.weight) < total);
         let share = share.map(|share| format!(" (share {} of {total})", share.weight)).unwrap_or_default();
-        match &each.endpoint {
-            Some(endpoint) => format!("would go to {endpoint} of pool `{}`{share}: {}", each.pool, each.why),
-            None => format!("would be refused by pool `{}`{share}: {}", each.pool, each.why),
+        let pool = format!("pool `{}`{share}", each.pool);
+        match (&each.endpoint, rooms.get(&each.pool)) {
+            (Some(endpoint), Some(Room::Waits(_))) => {
+                format!("would wait for {pool}, which is full, and would go to {endpoint} now: {}", each.why)
+            }
+            (None, Some(Room::Waits(_))) => format!("would wait for {pool}, which is full: {}", each.why),
+            (Some(_), Some(Room::Refuses(_))) => format!("would be refused by {pool}: it is full"),
+            (Some(endpoint), _) => format!("would go to {endpoint} of {pool}: {}", each.why),
+            (None, _) => format!("would be refused by {pool}: {}", each.why),
         }
     };
     let Some(first) = workers.first() else { return String::new() };
+    let subject = if at_the_door { format!("{subject} would be refused; let in, it") } else { subject };
     if workers.iter().all(|each| (&each.pool, &each.endpoint) == (&first.pool, &first.endpoint)) {
         return format!("{subject} {}", goal(first));
     }

@@ -132,3 +132,15 @@ fn a_slow_start_is_told_step_by_step() {
         assert!(steps.len() >= 3, "{steps:?}");
     });
 }
+
+#[test]
+fn an_overload_refuses_whoever_asks() {
+    on_control_thread(async {
+        let world = World::serving(usual()).await;
+        assert_eq!(explain(&world, "web").await.unwrap().refused_by, [""; 0]);
+        world.workers[0].settings().gates.set_refusing(true);
+        let choice = explain(&world, "web").await.unwrap();
+        assert!(choice.refused_by.len() == 1 && choice.refused_by[0].ends_with("(overload)"), "{choice:?}");
+        assert!(choice.sentence.contains("would be refused; let in, it would go to"), "{}", choice.sentence);
+    });
+}

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
-use super::{Health, Known, Watched, words};
+use super::{Health, Known, Watched, sparing::Spared, words};
 use crate::{
     config::{self, Address},
     control::{
@@ -35,6 +35,7 @@ impl Watched {
         let checked = self.config.health.check.is_some();
         let allowed = Limits::allowed(self.endpoints.len(), settings.max_share);
         let mut ejected = ejected(&self.endpoints);
+        let mut spared = Spared::default();
         for endpoint in endpoints {
             let Some(known) = self.endpoints.get_mut(&endpoint.address) else { continue };
             let (pool, address) = (&endpoint.pool, &endpoint.address);
@@ -48,8 +49,12 @@ impl Watched {
                 turns.push(Turn { kind: EventKind::EndpointReadmitted, object: object(), text });
                 continue;
             }
-            let Some(cause) = outlier.look(seen, &limits, now.instant) else { continue };
+            let cause = outlier.look(seen, &limits, now.instant);
+            let before = std::mem::replace(&mut known.spared, cause.filter(|_| ejected >= allowed));
+            let Some(cause) = cause else { continue };
             if ejected >= allowed {
+                known.refused += u64::from(before.is_none());
+                spared.note(address, cause, before.is_none());
                 continue;
             }
             let time = outlier.eject(&limits, now.instant);
@@ -59,6 +64,12 @@ impl Watched {
             known.rejudge(checked, &why, now);
             let text = words::ejected(address, pool, &why, time, number);
             turns.push(Turn { kind: EventKind::EndpointEjected, object: object(), text });
+        }
+        if let Some((first, cause, more)) = self.sparing.tell(&spared, now.instant) {
+            let name = &self.config.name;
+            let share = (ejected, self.endpoints.len(), settings.max_share);
+            let text = words::spared(name, first, &words::cause(cause), more, share);
+            turns.push(Turn { kind: EventKind::EjectionsRefused, object: names::pool(name), text });
         }
     }
 }

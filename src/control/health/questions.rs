@@ -1,6 +1,6 @@
 //! The questions that are asked: each once, however many pools want to know.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use super::words;
 use crate::{
@@ -75,14 +75,13 @@ impl Questions {
     }
 
     /// The question; a new one begins with the verdict that the endpoint has.
-    pub(super) fn want(&mut self, address: &Address, check: &Arc<HealthCheck>, verdict: Verdict) -> QuestionId {
-        let question = Question { address: address.clone(), check: check.clone() };
+    pub(super) fn want(&mut self, question: Question, verdict: Verdict) -> QuestionId {
         if let Some(id) = self.known.get(&question) {
             return *id;
         }
         self.next += 1;
         let id = QuestionId(self.next);
-        let HealthCheck { interval, fast_interval, jitter, rise, fall, .. } = **check;
+        let HealthCheck { interval, fast_interval, jitter, rise, fall, .. } = *question.check;
         let asked = Asked {
             question: question.clone(),
             terms: Terms { interval, fast_interval, jitter, rise, fall },

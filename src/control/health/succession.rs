@@ -45,6 +45,7 @@ impl Health {
             let (Some(pool), Ok(address)) = (self.pools.get_mut(name), address.parse::<Address>()) else { continue };
             let Some(known) = pool.endpoints.get_mut(&address) else { continue };
             known.ejected = known.ejected.saturating_add(more.ejections);
+            known.refused = known.refused.saturating_add(more.ejections_refused);
             for (own, more) in known.probed.iter_mut().zip(more.probes) {
                 *own = own.saturating_add(more);
             }

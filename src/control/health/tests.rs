@@ -4,12 +4,15 @@ mod succession;
 
 use std::{sync::Arc, time::Duration};
 
+use super::questions::Questions;
 use crate::{
-    config::{CheckKind, Config, Endpoint, HealthCheck, Initial, Outlier, Pool, PoolHealth},
+    config::{CheckKind, Config, Endpoint, HealthCheck, Initial, Outlier, Pool, PoolHealth, ProxyVersions, SendProxy},
     control::{
+        prober::{Question, Way},
         request::{EndpointOverride, EndpointState, Event, EventKind, Layer, PoolView, Request, SetEndpoint, Standing},
         testing::{World, by, empty, on_control_thread, pool, relay},
     },
+    health::Verdict,
 };
 
 const A: &str = "10.0.0.1:5432";
@@ -243,6 +246,20 @@ fn pools_that_ask_the_same_share_the_answer() {
 }
 
 #[test]
+fn pools_that_reach_it_in_another_way_ask_for_themselves() {
+    let plain = db(&[A], health(check()));
+    let send_proxy = SendProxy { version: ProxyVersions::V2, tlvs: Vec::new() };
+    let (twin, behind) = (plain.clone(), Pool { send_proxy, ..(*plain).clone() });
+    let mut questions = Questions::new(1);
+    let ids = [&*plain, &*twin, &behind].map(|pool| {
+        let check = Arc::new(check());
+        questions.want(Question { address: A.parse().unwrap(), check, way: Way::of(pool) }, Verdict::Unknown)
+    });
+    assert_eq!(ids[0], ids[1]);
+    assert_ne!(ids[0], ids[2]);
+}
+
+#[test]
 fn each_endpoint_is_asked_once_an_interval_and_evenly() {
     on_control_thread(async {
         let addresses: Vec<String> = (0..100).map(|n| format!("10.0.1.{n}:80")).collect();
@@ -306,12 +323,43 @@ fn no_more_than_the_share_is_ejected() {
     on_control_thread(async {
         let world = World::serving(watched(&[A, B, C])).await;
         settle().await;
+        let mut receiver = world.handle.events();
         for address in [A, B, C] {
             world.workers[0].endpoint(address).connect_failures.add(100);
         }
         settle().await;
         let ejected = state(&world).await.iter().filter(|(weight, _)| *weight == 0).count();
         assert_eq!(ejected, 1, "half of three, rounded down");
+        let told = events(&mut receiver);
+        let refused: Vec<_> = told.iter().filter(|each| each.kind == EventKind::EjectionsRefused).collect();
+        assert_eq!(refused.len(), 1, "once, however often it is looked: {told:?}");
+        assert_eq!(
+            (refused[0].object.as_str(), refused[0].text.as_str()),
+            (
+                "pool/db",
+                "pool `db` does not eject 10.0.0.2:5432 (100 connects in a row failed) and 1 more: 1 of 3 are ejected \
+                 already, and `max_share` (50 %) allows no more"
+            )
+        );
+        let spared = async |address: &str| {
+            let view = view(&world, "db").await;
+            let each = view.endpoints.into_iter().find(|each| each.address == address).unwrap().health.unwrap();
+            (each.spared, each.ejections_refused)
+        };
+        let because = Some("100 connects in a row failed".to_owned());
+        assert_eq!((spared(A).await, spared(B).await), ((None, 0), (because, 1)));
+        for object in ["endpoint/db/10.0.0.2:5432", "pool/db"] {
+            let why = world.ask(|reply| Request::Why(object.to_owned(), reply)).await.unwrap().sentence;
+            assert!(why.contains("would be ejected (100 connects in a row failed), but as many"), "{why}");
+        }
+        // Who serves again is not spoken of any more; who does not is ejected as
+        // soon as there is room.
+        world.workers[0].endpoint(B).connected.add(1);
+        settle().await;
+        assert_eq!(spared(B).await, (None, 1));
+        let (used, out) = ((1, Standing::Unchecked), (0, Standing::Ejected));
+        until(&world, SECOND * 10, &[used, used, out]).await;
+        assert_eq!(spared(C).await, (None, 1));
     });
 }
 

@@ -1,6 +1,6 @@
 //! What is shown of health.
 
-use super::Health;
+use super::{Health, words};
 use crate::{
     config::Address,
     control::{
@@ -24,6 +24,8 @@ impl Health {
             last: told.and_then(|(_, last, _)| last.cloned()),
             ejections: known.ejected,
             ejected_until: known.ejected_until(now),
+            spared: known.spared.map(words::cause),
+            ejections_refused: known.refused,
         })
     }
 
@@ -43,7 +45,12 @@ impl Health {
         let known = self.pools.get(pool)?.endpoints.get(address)?;
         let counts = known.question.and_then(|question| self.questions.told(question)).map(|(_, _, counts)| counts);
         let probes = counts.map(|counts| std::array::from_fn(|at| counts[at].saturating_add(known.probed[at])));
-        Some(HealthSnapshot { healthy: known.standing.is_good(), ejections: known.ejected, probes })
+        Some(HealthSnapshot {
+            healthy: known.standing.is_good(),
+            ejections: known.ejected,
+            ejections_refused: known.refused,
+            probes,
+        })
     }
 
     /// How long the probes of a pool took; `None`: it is neither checked nor

@@ -3,15 +3,19 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::{Id, JoinError, JoinSet},
+};
 
 use super::{Health, questions::QuestionId};
 use crate::{
     control::{
+        checks::REQUESTS,
         controller::Controller,
         observe::Turn,
         port::WorkerPort,
-        prober::{Answer, Outcome, Prober},
+        prober::{Answer, Asking, Outcome, Prober, Question},
         state::State,
     },
     worker::FdBudget,
@@ -34,6 +38,8 @@ pub(in crate::control) struct Probes {
     /// Descriptors for them are taken from here.
     fds: Option<Arc<FdBudget>>,
     taken: usize,
+    /// For checks that somebody asks for.
+    places: Arc<Semaphore>,
 }
 
 /// A probe that has ended, well or not.
@@ -41,12 +47,34 @@ pub(in crate::control) type Ended = Result<(Id, Answer), JoinError>;
 
 impl Probes {
     pub(in crate::control) fn new(prober: Box<dyn Prober>, fds: Option<Arc<FdBudget>>) -> Self {
-        Self { prober, running: JoinSet::new(), questions: HashMap::new(), fds, taken: 0 }
+        Self {
+            prober,
+            running: JoinSet::new(),
+            questions: HashMap::new(),
+            fds,
+            taken: 0,
+            places: Arc::new(Semaphore::new(REQUESTS)),
+        }
     }
 
     /// The next that ends; none while none is under way.
     pub(in crate::control) async fn next(&mut self) -> Option<Ended> {
         self.running.join_next_with_id().await
+    }
+
+    /// A probe beside those of the schedule. It begins when it is first polled.
+    pub(in crate::control) fn ask(&self, question: Question) -> Asking {
+        self.prober.ask(question)
+    }
+
+    /// A place for a request for such probes, if one is free.
+    pub(in crate::control) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().try_acquire_owned().ok()
+    }
+
+    /// What their descriptors are taken from.
+    pub(in crate::control) fn fds(&self) -> Option<Arc<FdBudget>> {
+        self.fds.clone()
     }
 
     /// How many may be under way, for so many questions.

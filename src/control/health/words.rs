@@ -50,6 +50,20 @@ pub(super) fn ejected(address: &Address, pool: &str, why: &str, time: Duration, 
     format!("{address} of pool `{pool}` is ejected for {time} (ejection {ejections}): {why}")
 }
 
+/// Endpoints are not ejected that would be: one by name, and how many more;
+/// `share`: so many of all are ejected, and so many per cent may be.
+pub(super) fn spared(pool: &str, first: &Address, why: &str, more: usize, share: (usize, usize, u8)) -> String {
+    let (ejected, total, max_share) = share;
+    let more = match more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "pool `{pool}` does not eject {first} ({why}){more}: {ejected} of {total} are ejected already, and \
+         `max_share` ({max_share} %) allows no more"
+    )
+}
+
 /// An ejection is over.
 pub(super) fn readmitted(address: &Address, pool: &str) -> String {
     format!("{address} of pool `{pool}` is no longer ejected: its time is over")

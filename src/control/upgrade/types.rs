@@ -348,6 +348,8 @@ pub struct ControlLedger {
 pub struct HealthLedger {
     /// Ejections.
     pub ejections: u64,
+    /// Ejections that were not granted.
+    pub ejections_refused: u64,
     /// Probes: good, bad, timed out, not asked.
     pub probes: [u64; 4],
 }

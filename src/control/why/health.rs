@@ -33,6 +33,12 @@ pub(super) fn sentence(subject: &str, weight: u16, trouble: &str) -> String {
     }
 }
 
+/// That it would be ejected, and is not.
+pub(super) fn spared(view: &EndpointView) -> Option<String> {
+    let why = view.health.as_ref()?.spared.as_ref()?;
+    Some(format!("would be ejected ({why}), but as many endpoints are already as `max_share` of its pool allows"))
+}
+
 /// What the last probe came to.
 pub(super) fn last(view: &EndpointView, now: SystemTime) -> Option<String> {
     let health = view.health.as_ref()?;

@@ -183,6 +183,8 @@ fn ill(address: &str, state: EndpointState, standing: Standing) -> EndpointView 
         }),
         ejections: 0,
         ejected_until: Some(T0 + Duration::from_secs(30)).filter(|_| standing == Standing::Ejected),
+        spared: None,
+        ejections_refused: 0,
     };
     EndpointView { health: Some(health), ..view(address, state) }
 }

@@ -10,6 +10,7 @@ pub(super) fn to_own(own: &ControlLedger) -> pb::ControlLedger {
     let health = own.health.iter().map(|((pool, address), each)| pb::HealthLedger {
         name: Some(pb::EndpointName { pool: pool.clone(), address: address.clone() }),
         ejections: each.ejections,
+        ejections_refused: each.ejections_refused,
         probes: each.probes.to_vec(),
     });
     let times = own.probe_times.iter();
@@ -36,7 +37,8 @@ pub(super) fn from_own(own: pb::ControlLedger) -> ControlLedger {
         let name = each.name?;
         let mut probes = [0; 4];
         probes.iter_mut().zip(each.probes).for_each(|(own, counted)| *own = counted);
-        Some(((name.pool, name.address), HealthLedger { ejections: each.ejections, probes }))
+        let (ejections, ejections_refused) = (each.ejections, each.ejections_refused);
+        Some(((name.pool, name.address), HealthLedger { ejections, ejections_refused, probes }))
     });
     ControlLedger {
         health: health.collect(),

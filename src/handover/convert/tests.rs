@@ -151,7 +151,11 @@ fn ledger() -> impl Strategy<Value = Ledger> {
 }
 
 fn own_ledger() -> impl Strategy<Value = ControlLedger> {
-    let each = any::<(u64, [u64; 4])>().prop_map(|(ejections, probes)| HealthLedger { ejections, probes });
+    let each = any::<(u64, u64, [u64; 4])>().prop_map(|(ejections, ejections_refused, probes)| HealthLedger {
+        ejections,
+        ejections_refused,
+        probes,
+    });
     (
         vec(((name(), name()), each), 0..3),
         vec((name(), histogram()), 0..3),

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Write,
+    net::SocketAddr,
     time::{Duration, SystemTime},
 };
 
@@ -14,12 +15,11 @@ pub(super) fn push(text: &mut String, record: &AccessRecord, time: SystemTime) {
     let _ = write!(text, r#"{{"time":"{time}","id":"{:x}","listener":"#, record.id);
     push_name(text, &record.listener.name);
     text.push_str(r#","source":"#);
-    match record.source {
-        Some(source) => {
-            let _ = write!(text, r#""{source}""#);
-        }
-        None => text.push_str("null"),
-    }
+    push_address(text, record.source);
+    text.push_str(r#","proxy":"#);
+    push_address(text, record.proxy);
+    text.push_str(r#","destination":"#);
+    push_address(text, record.destination);
     let pool = record.pool.as_ref().map(|pool| &*pool.name).filter(|name| !name.is_empty());
     let pool = pool.or_else(|| record.endpoint.as_ref().map(|endpoint| &*endpoint.pool));
     text.push_str(r#","pool":"#);
@@ -46,6 +46,16 @@ pub(super) fn push(text: &mut String, record: &AccessRecord, time: SystemTime) {
         record.reason.cause.as_str(),
         record.worker,
     );
+}
+
+/// `null` for none.
+fn push_address(text: &mut String, address: Option<SocketAddr>) {
+    match address {
+        Some(address) => {
+            let _ = write!(text, r#""{address}""#);
+        }
+        None => text.push_str("null"),
+    }
 }
 
 /// `null` for no name.
@@ -82,6 +92,8 @@ mod tests {
             id: 0x1_0000_0000_002a,
             listener: Arc::new(ListenerShard::named(listener.into(), 0)),
             source: Some("[fd00::1]:5000".parse().unwrap()),
+            proxy: Some("10.0.0.9:40000".parse().unwrap()),
+            destination: Some("[fd00::2]:443".parse().unwrap()),
             pool: Some(Arc::new(PoolShard { name: "app".into(), ..PoolShard::default() })),
             endpoint: Some(Arc::new(endpoint)),
             since,
@@ -112,7 +124,7 @@ mod tests {
         assert_eq!(
             line(&record("web")),
             "{\"time\":\"2026-11-23T12:00:00.123Z\",\"id\":\"100000000002a\",\"listener\":\"web\",\
-             \"source\":\"[fd00::1]:5000\",\"pool\":\"app\",\"endpoint\":\"unix:/run/a \\\"b\\\".sock\",\
+             \"source\":\"[fd00::1]:5000\",\"proxy\":\"10.0.0.9:40000\",\"destination\":\"[fd00::2]:443\",\"pool\":\"app\",\"endpoint\":\"unix:/run/a \\\"b\\\".sock\",\
              \"duration_ms\":61002.003,\"connect_ms\":1.020,\"bytes_from_downstream\":1,\
              \"bytes_to_downstream\":18446744073709551615,\"bytes_to_upstream\":3,\"bytes_from_upstream\":4,\
              \"retries\":2,\"by\":\"downstream\",\"phase\":\"open\",\"cause\":\"end\",\"worker\":7}\n"
@@ -121,9 +133,17 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_null() {
-        let bare = AccessRecord { source: None, pool: None, endpoint: None, connect_time: None, ..record("") };
+        let bare = AccessRecord {
+            source: None,
+            proxy: None,
+            destination: None,
+            pool: None,
+            endpoint: None,
+            connect_time: None,
+            ..record("")
+        };
         let line = read(&bare);
-        for field in ["listener", "source", "pool", "endpoint", "connect_ms"] {
+        for field in ["listener", "source", "proxy", "destination", "pool", "endpoint", "connect_ms"] {
             assert!(line[field].is_null() && line.get(field).is_some(), "{field} in {line}");
         }
         let gone = AccessRecord { pool: None, ..record("web") };

@@ -10,6 +10,8 @@ use super::{
 
 /// Version 2, command PROXY.
 const VERSION_AND_COMMAND: u8 = 0x21;
+/// Version 2, command LOCAL.
+const VERSION_AND_LOCAL: u8 = 0x20;
 
 /// A header of version 1; `None`: `UNKNOWN`.
 pub fn encode_v1(addresses: Option<Addresses>) -> Vec<u8> {
@@ -66,6 +68,15 @@ pub fn encode_v2(addresses: Option<Addresses>, tlvs: &Tlvs, checksum: bool) -> V
         let sum = checksum_of(&bytes, place);
         bytes[place..].copy_from_slice(&sum.to_be_bytes());
     }
+    bytes
+}
+
+/// A header of version 2 of a connection that is netd's own: command LOCAL,
+/// unspecified family, nothing else. The receiver takes the addresses of the
+/// socket.
+pub fn encode_v2_local() -> Vec<u8> {
+    let mut bytes = SIGNATURE.to_vec();
+    bytes.extend([VERSION_AND_LOCAL, 0, 0, 0]);
     bytes
 }
 

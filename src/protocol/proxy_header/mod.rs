@@ -11,7 +11,7 @@ mod v2;
 
 use std::net::SocketAddr;
 
-pub use encode::{encode_v1, encode_v2};
+pub use encode::{encode_v1, encode_v2, encode_v2_local};
 pub use tlv::{MAX_UNIQUE_ID, Tlvs};
 
 /// Most bytes of a header. Version 1 has at most 107; of version 2 the

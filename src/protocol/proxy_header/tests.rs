@@ -191,6 +191,14 @@ fn only_what_is_taken() {
 }
 
 #[test]
+fn netds_own_connections_are_local() {
+    let bytes = encode_v2_local();
+    assert_eq!(bytes, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
+    assert_eq!(whole(&bytes), Header { local: true, ..Header::default() });
+    assert_eq!(whole(&encode_v1(None)), Header::default());
+}
+
+#[test]
 fn mixed_families_are_written_as_ipv6() {
     let mixed = between("192.0.2.1:1", "[2001:db8::1]:2");
     assert_eq!(encode_v1(mixed), b"PROXY TCP6 0:0:0:0:0:ffff:c000:201 2001:db8::1 1 2\r\n");

@@ -53,6 +53,8 @@ fn record(id: u64) -> AccessRecord {
         id,
         listener: Arc::new(ListenerShard::new(0)),
         source: None,
+        proxy: None,
+        destination: None,
         pool: None,
         endpoint: None,
         since: now,

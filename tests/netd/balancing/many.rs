@@ -106,7 +106,8 @@ fn ten_thousand_endpoints_of_one_pool_load_and_serve() {
     assert!(pool["endpoints"].as_array().expect("a list").iter().any(|each| each["weight"] == 0), "who is out is told");
     let pools = timed("pools", || daemon.json(&["pools"]));
     assert_eq!(pools["pools"][0]["endpoints"].as_array().map(Vec::len), Some(10_000));
-    timed("metrics", || daemon.get("/metrics"));
+    let metrics = timed("metrics", || daemon.metrics());
+    assert_eq!(metrics.sum("netd_endpoint_weight", &[("pool", "back")]), 9_999.0);
     assert!(origin.accepted.load(Ordering::Acquire) >= 900);
 }
 
@@ -135,4 +136,10 @@ fn a_thousand_pools_load_and_serve() {
     serves(&daemon, 20);
     let pools = timed("pools", || daemon.json(&["pools"]));
     assert_eq!(pools["pools"].as_array().map(Vec::len), Some(2001));
+    let metrics = timed("metrics", || daemon.metrics());
+    assert_eq!(metrics.sum("netd_endpoint_weight", &[]), 2.0 * 2000.0 + 2.0);
+    daemon.rewrite(&config(1000, 1));
+    timed("reload with a thousand less", || daemon.ask(&["reload"]));
+    serves(&daemon, 20);
+    assert_eq!(daemon.json(&["pools"])["pools"].as_array().map(Vec::len), Some(1001));
 }

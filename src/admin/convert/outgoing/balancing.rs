@@ -29,6 +29,7 @@ pub(in crate::admin) fn choice(view: control::ChoiceView) -> pb::ExplainResponse
         pools: view.pools.into_iter().map(pool).collect(),
         refused_by: view.refused_by,
         explanation: view.sentence,
+        notes: view.notes,
     }
 }
 

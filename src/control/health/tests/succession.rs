@@ -73,7 +73,10 @@ fn counts_go_on_where_somebody_counts() {
     let now = Clock::system().now();
     let (mut health, _) = heir(db(&[A, B], health(check())), Vec::new(), now);
     let counted = |address: &str, pool: &str| {
-        ((pool.to_owned(), address.to_owned()), HealthLedger { ejections: 2, probes: [7, 3, 1, 0] })
+        (
+            (pool.to_owned(), address.to_owned()),
+            HealthLedger { ejections: 2, ejections_refused: 1, probes: [7, 3, 1, 0] },
+        )
     };
     let mut time = HistogramSnapshot { sum_micros: 500, ..HistogramSnapshot::default() };
     time.buckets[4] = 11;

@@ -15,6 +15,7 @@ pub(super) fn since(now: &ControlLedger, earlier: &ControlLedger) -> ControlLedg
     ControlLedger {
         health: each_since(&now.health, &earlier.health, |now, before| HealthLedger {
             ejections: now.ejections.saturating_sub(before.ejections),
+            ejections_refused: now.ejections_refused.saturating_sub(before.ejections_refused),
             probes: more(now.probes, before.probes),
         }),
         probe_times: each_since(&now.probe_times, &earlier.probe_times, |now, before| now.since(before)),
@@ -39,7 +40,11 @@ impl<P: WorkerPort> Controller<P> {
         let known = told.pools.iter().flat_map(|(name, pool)| pool.endpoints.iter().map(move |each| (name, each)));
         let health = known.filter_map(|(pool, each)| {
             let figures = self.health.figures(pool, &each.address)?;
-            let counted = HealthLedger { ejections: figures.ejections, probes: figures.probes.unwrap_or_default() };
+            let counted = HealthLedger {
+                ejections: figures.ejections,
+                ejections_refused: figures.ejections_refused,
+                probes: figures.probes.unwrap_or_default(),
+            };
             Some(((pool.clone(), each.address.to_string()), counted))
         });
         let times = told.pools.keys().filter_map(|name| Some((name.clone(), self.health.probe_time(name)?)));
@@ -79,13 +84,14 @@ mod tests {
 
     /// Counters of so many endpoints and pools, each of them any number.
     fn counted() -> impl Strategy<Value = ControlLedger> {
-        let health = vec(any::<(u32, [u32; 4])>(), 3);
+        let health = vec(any::<(u32, u32, [u32; 4])>(), 3);
         (health, vec(any::<(u32, u32)>(), 2), any::<[u32; 4]>(), any::<[u32; 2]>(), any::<[u32; 3]>()).prop_map(
             |(health, times, trials, drains, drained)| ControlLedger {
                 health: (0..)
                     .zip(health)
-                    .map(|(at, (ejections, probes))| {
-                        let each = HealthLedger { ejections: ejections.into(), probes: probes.map(u64::from) };
+                    .map(|(at, (ejections, refused, probes))| {
+                        let (ejections, ejections_refused) = (ejections.into(), refused.into());
+                        let each = HealthLedger { ejections, ejections_refused, probes: probes.map(u64::from) };
                         (("db".to_owned(), format!("10.0.0.{at}:1")), each)
                     })
                     .collect(),
@@ -109,6 +115,7 @@ mod tests {
         let mut sum = one.clone();
         for ((_, own), (_, more)) in sum.health.iter_mut().zip(&other.health) {
             own.ejections += more.ejections;
+            own.ejections_refused += more.ejections_refused;
             own.probes = std::array::from_fn(|at| added((own.probes[at], more.probes[at])));
         }
         sum.probe_times.iter_mut().zip(&other.probe_times).for_each(|((_, own), (_, more))| own.add(more));
