@@ -128,6 +128,8 @@ impl CloseReason {
     /// It waited for a full pool for as long as it may.
     pub const QUEUE_TIMEOUT: Self = reason(By::Netd, Phase::Dial, Cause::QueueTimeout);
 
+    /// The client reset before its PROXY header was whole.
+    pub const DOWNSTREAM_RESET_IN_HEADER: Self = reason(By::Downstream, Phase::Header, Cause::Reset);
     /// The client ended before its PROXY header was whole.
     pub const HEADER_INCOMPLETE: Self = reason(By::Downstream, Phase::Header, Cause::End);
     /// The PROXY header was not whole in time.
@@ -141,7 +143,7 @@ impl CloseReason {
     pub const HEADER_REFUSED: Self = reason(By::Netd, Phase::Header, Cause::Refused);
 
     /// Every reason there is; the order gives [`index`](Self::index).
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::DONE,
         Self::DONE_BY_UPSTREAM,
         Self::DONE_BY_NETD,
@@ -169,6 +171,7 @@ impl CloseReason {
         Self::HEADER_UNTRUSTED,
         Self::HEADER_REFUSED,
         Self::SOURCE_UNUSABLE,
+        Self::DOWNSTREAM_RESET_IN_HEADER,
     ];
 
     /// Its place in [`ALL`](Self::ALL).
