@@ -34,9 +34,29 @@ fn what_cannot_be_opened_is_told_with_the_way_out() {
     let error = Sink::open(&AccessTarget::File("/nonexistent/access".into())).unwrap_err();
     assert!(error.starts_with("access log file /nonexistent/access: ") && error.contains("install -d"), "{error}");
     let directory = tempfile::tempdir().unwrap();
+    let error = Sink::open(&AccessTarget::File(directory.path().to_owned())).unwrap_err();
+    assert!(error.contains("name a file in it"), "{error}");
+}
+
+#[test]
+fn a_fifo_without_a_reader_takes_what_it_has_room_for() {
+    let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("fifo");
     mkfifo(&path, Mode::S_IRWXU).unwrap();
-    assert!(Sink::open(&AccessTarget::File(path)).is_err(), "nobody reads");
+    let mut sink = open_file(&path);
+    let line = "x".repeat(999);
+    let lines = vec![line.as_str(); 100];
+    let (written, result) = sink.write(&batch(&lines), &|| true);
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
+    assert!((1..100).contains(&written), "{written}");
+    let mut reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+    let mut read = vec![0; 1 << 20];
+    let length = io::Read::read(&mut reader, &mut read).unwrap();
+    assert_eq!(read[..length].iter().filter(|byte| **byte == b'\n').count(), written);
+    let (written, result) = sink.write(&batch(&["somebody reads"]), &|| false);
+    assert!(written == 1 && result.is_ok());
+    let length = io::Read::read(&mut reader, &mut read).unwrap();
+    assert!(read[..length].ends_with(b"\nsomebody reads\n"));
 }
 
 /// Another destination is let in; the line that was begun is not glued to the
