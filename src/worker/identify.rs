@@ -108,7 +108,11 @@ impl Worker {
             return;
         };
         if let Some(why) = awaiting.malformed() {
-            tracing::debug!(connection = format_args!("{id:x}"), source = ?origin.source, "{why}");
+            let id = format_args!("{id:x}");
+            match origin.source {
+                Some(source) => tracing::debug!(connection = id, %source, "{why}"),
+                None => tracing::debug!(connection = id, "{why}"),
+            }
         }
     }
 }

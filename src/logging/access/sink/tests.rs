@@ -19,6 +19,15 @@ fn open_file(path: &Path) -> Sink {
 }
 
 #[test]
+fn a_detached_daemon_has_no_standard_error() {
+    use crate::{config::AccessLog, logging::AccessLogging};
+    let unseen = |target| AccessLogging::unseen_if_detached(&AccessLog { target, ..AccessLog::OFF });
+    assert!(unseen(AccessTarget::Stderr).is_some_and(|why| why.contains("set access_log.target to a file")));
+    assert_eq!(unseen(AccessTarget::Off), None);
+    assert_eq!(unseen(AccessTarget::File("/a".into())), None);
+}
+
+#[test]
 fn lines_are_appended() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("access");
