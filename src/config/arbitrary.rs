@@ -12,8 +12,8 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use crate::config::{
     Accelerate, AccessLog, AccessOnly, AccessTarget, Address, Admin, AdminSocket, CheckKind, Config, Drain, Endpoint,
     HashKey, HealthCheck, Initial, Listener, Log, LogFormat, LogLevel, LogTarget, Metrics, Outlier, Policy, Pool,
-    PoolHealth, PoolShare, Process, Protocol, Proxy, Rebalance, Reload, Sample, Source, Tcp, Trusted, Untrusted,
-    Upgrade, Workers, arbitrary_limits, arbitrary_real,
+    PoolHealth, PoolLimits, PoolShare, Process, Protocol, Proxy, Rebalance, Reload, Sample, Source, Tcp, Trusted,
+    Untrusted, Upgrade, Workers, arbitrary_limits, arbitrary_real,
 };
 
 /// Any valid configuration. Names and addresses are made unique by number.
@@ -40,6 +40,8 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                 let listeners = listeners.into_iter().enumerate().map(|(number, (mut listener, index))| {
                     listener.name = format!("{}.{number}", &listener.name[..listener.name.len().min(60)]);
                     renumber(&mut listener.address, 10_000 + number as u16);
+                    let is_unix = matches!(listener.address, Address::Unix(_));
+                    arbitrary_limits::meaningful(&mut listener.limits, is_unix && listener.proxy == Proxy::default());
                     if let Protocol::Tcp { pools: shares, .. } = &mut listener.protocol {
                         shares.truncate(pools.len());
                         for (number, share) in shares.iter_mut().enumerate() {
@@ -49,6 +51,7 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                             (listener.protocol, listener.accelerate) = (Protocol::Echo, Accelerate::Auto);
                         }
                     }
+                    make_hash_meaningful(&mut listener.protocol, &pools);
                     Arc::new(listener)
                 });
                 Config {
@@ -67,6 +70,16 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                 }
             },
         )
+}
+
+/// Only some policies look at it.
+fn make_hash_meaningful(protocol: &mut Protocol, pools: &[Pool]) {
+    if let Protocol::Tcp { pools: shares, hash } = protocol {
+        let looks = |pool: &Pool| pool.policy == Policy::Maglev && shares.iter().any(|share| share.name == pool.name);
+        if !pools.iter().any(looks) {
+            *hash = HashKey::default();
+        }
+    }
 }
 
 fn drain() -> impl Strategy<Value = Drain> {
@@ -247,6 +260,8 @@ fn listener() -> impl Strategy<Value = Listener> {
                 let relays = matches!(protocol, Protocol::Tcp { .. });
                 let ipv6 = matches!(address, Address::Inet(address) if address.is_ipv6());
                 let unix = matches!(address, Address::Unix(_));
+                let talks_first = matches!(protocol, Protocol::Respond { .. });
+                let tcp = Tcp { defer_accept: tcp.defer_accept.filter(|_| !talks_first), ..tcp };
                 Listener {
                     name,
                     address,
@@ -293,6 +308,20 @@ fn pool() -> impl Strategy<Value = Pool> {
                 health,
                 (limits, (send_proxy, source, tcp)),
             )| Pool {
+                source: if endpoints.iter().all(|each| arbitrary_real::reaches(source, &each.address)) {
+                    source
+                } else {
+                    Source::Auto
+                },
+                limits: PoolLimits {
+                    queue: limits.queue.filter(|_| {
+                        limits.max_connections.is_some()
+                            || endpoint_max_connections.is_some()
+                            || endpoints.iter().any(|each| each.max_connections.is_some())
+                    }),
+                    retry_budget: limits.retry_budget.filter(|_| retries > 0),
+                    ..limits
+                },
                 name,
                 endpoints,
                 policy,
@@ -300,10 +329,8 @@ fn pool() -> impl Strategy<Value = Pool> {
                 endpoint_max_connections,
                 connect_timeout,
                 retries,
-                limits,
                 health,
                 send_proxy,
-                source,
                 tcp,
             },
         )

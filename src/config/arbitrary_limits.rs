@@ -51,6 +51,20 @@ pub(super) fn listener() -> impl Strategy<Value = ListenerLimits> {
     prop_oneof![Just(ListenerLimits::default()), some]
 }
 
+/// What means nothing is at its default.
+pub(super) fn meaningful(limits: &mut ListenerLimits, clients_have_no_address: bool) {
+    if clients_have_no_address {
+        (limits.max_connections_per_source, limits.rate_per_source, limits.allow, limits.deny) =
+            (None, None, None, None);
+    }
+    if limits.max_connections_per_source.is_none() && limits.rate_per_source.is_none() {
+        (limits.source, limits.source_table) = (SourcePrefix::default(), SourceTable::default());
+    }
+    if limits.max_lifetime.is_none() {
+        limits.lifetime_jitter = Jitter::default();
+    }
+}
+
 pub(super) fn pool() -> impl Strategy<Value = PoolLimits> {
     let queue = (1..=1_000_000_u32, duration(1, 3_600_000)).prop_map(|(size, timeout)| Queue { size, timeout });
     let budget = (0..=1000_u32, 0..=1_000_000_u32).prop_map(|(percent, reserve)| Budget { percent, reserve });

@@ -13,13 +13,23 @@ use proptest::{
 };
 
 use crate::{
-    config::{Keepalive, Proxy, ProxyTlv, ProxyVersions, SendProxy, Source, Tcp, Untrusted, arbitrary::duration},
+    config::{
+        Address, Keepalive, Proxy, ProxyTlv, ProxyVersions, SendProxy, Source, Tcp, Untrusted, arbitrary::duration,
+    },
     limit::Network,
 };
 
 /// What a pool says to its endpoints, and from where.
 pub(super) fn pool() -> impl Strategy<Value = (SendProxy, Source, Tcp)> {
     (send_proxy(), source(), tcp(true))
+}
+
+/// Whether an endpoint can be connected to from there.
+pub(super) fn reaches(source: Source, endpoint: &Address) -> bool {
+    match (source, endpoint) {
+        (Source::Address(from), Address::Inet(to)) => from.is_ipv4() == to.is_ipv4(),
+        _ => true,
+    }
 }
 
 pub(super) fn proxy() -> impl Strategy<Value = Proxy> {

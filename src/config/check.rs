@@ -3,13 +3,13 @@
 //! written.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
 };
 
 use crate::config::{
-    Address, AdminSocket, Config,
+    Address, AdminSocket, Config, HashKey, Policy,
     default::{MAX_ENDPOINTS, MAX_LISTENERS, MAX_POOLS},
     suggest::nearest,
     values::{list, quote},
@@ -22,6 +22,7 @@ pub(super) enum Place {
     Listener(usize),
     ListenerName(usize),
     ListenerAddress(usize),
+    ListenerHash(usize),
     /// A listener's pool, by its position among them.
     ListenerPool(usize, usize),
     Pool(usize),
@@ -62,12 +63,16 @@ pub(super) struct ListenerFacts {
     pub(super) address: Option<Address>,
     pub(super) v6only: bool,
     pub(super) pools: Vec<String>,
+    /// It says, and not as everybody, what consistent hashing knows clients by.
+    pub(super) hash: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct PoolFacts {
     pub(super) name: Option<String>,
     pub(super) endpoints: Vec<Option<Address>>,
+    /// Its policy looks at what clients are known by.
+    pub(super) is_hashed: bool,
 }
 
 impl Facts {
@@ -81,6 +86,7 @@ impl Facts {
                     address: Some(listener.address.clone()),
                     v6only: listener.v6only,
                     pools: listener.protocol.pools().iter().map(|share| share.name.clone()).collect(),
+                    hash: listener.protocol.hash() != HashKey::default(),
                 })
                 .collect(),
             pools: config
@@ -89,6 +95,7 @@ impl Facts {
                 .map(|pool| PoolFacts {
                     name: Some(pool.name.clone()),
                     endpoints: pool.endpoints.iter().map(|endpoint| Some(endpoint.address.clone())).collect(),
+                    is_hashed: pool.policy == Policy::Maglev,
                 })
                 .collect(),
             admin_unix: Some(config.admin.unix.clone()),
@@ -110,6 +117,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     unix_paths(facts, &mut findings);
     references(facts, &mut findings);
     loops(facts, &mut findings);
+    hashes(facts, &mut findings);
     findings
 }
 
@@ -279,6 +287,19 @@ fn references(facts: &Facts, findings: &mut Vec<Finding>) {
         };
         let message = format!("there is no pool {}", quote(pool));
         findings.push(Finding { absence: true, ..finding(place, message, help) });
+    }
+}
+
+/// What a client is known by is asked for by one policy only.
+fn hashes(facts: &Facts, findings: &mut Vec<Finding>) {
+    let plain: HashSet<&str> =
+        facts.pools.iter().filter(|pool| !pool.is_hashed).filter_map(|pool| pool.name.as_deref()).collect();
+    for (index, listener) in facts.listeners.iter().enumerate().filter(|(_, listener)| listener.hash) {
+        if !listener.pools.is_empty() && listener.pools.iter().all(|pool| plain.contains(pool.as_str())) {
+            let message = "`hash` means nothing: no pool of this listener has policy `maglev`".to_owned();
+            let help = "remove this line, or write `policy = \"maglev\"` in a pool";
+            findings.push(finding(Place::ListenerHash(index), message, help));
+        }
     }
 }
 

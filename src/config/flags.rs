@@ -185,6 +185,7 @@ fn flag_of(place: Place, flags: &Flags) -> Option<String> {
         Place::Listener(index)
         | Place::ListenerName(index)
         | Place::ListenerAddress(index)
+        | Place::ListenerHash(index)
         | Place::ListenerPool(index, _) => flags.listen.get(index).map(|address| format!("--listen {address}")),
         Place::Endpoint(_, index) => flags.upstream.get(index).map(|address| format!("--upstream {address}")),
         Place::Pool(_) | Place::PoolName(_) => None,

@@ -116,7 +116,7 @@ fn number(
 ) -> Option<u64> {
     section.optional(reader, key, None, |reader, value| match value.node {
         DeValue::String(word) if word == "off" => Some(None),
-        _ => reader.integer(value, range).map(Some),
+        _ => reader.integer_or(value, range, "\"off\"").map(Some),
     })
 }
 
@@ -194,9 +194,10 @@ fn refuse(reader: &mut Reader<'_>, value: &Value<'_>, section: &Section<'_>) -> 
 fn refusal(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Refusal> {
     const HELP: &str = r#"write "reset", "close" or { text = "busy\n" }"#;
     match value.node {
-        DeValue::String(_) => {
-            reader.parsed(value, |text| choice(text, &[("reset", Refusal::Reset), ("close", Refusal::Close)]))
-        }
+        DeValue::String(_) => reader.parsed(value, |text| {
+            let words = [("reset", Refusal::Reset), ("close", Refusal::Close)];
+            choice(text, &words).map_err(|wrong| wrong.or(r#"{ text = "busy\n" }"#))
+        }),
         DeValue::Table(_) => {
             let inner = inner(reader, value, "this answer", TEXT_KEYS, HELP)?;
             let text = inner.required(reader, "text", "\"busy\\n\"", |reader, value| {

@@ -30,6 +30,7 @@ mod health;
 mod limit_keys;
 mod limits;
 mod lists;
+mod meaningless;
 mod objects;
 mod proxy;
 mod reader;

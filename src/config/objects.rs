@@ -5,7 +5,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 use toml::{Spanned, de::DeValue};
 
 use crate::config::{
-    Accelerate, Address, Endpoint, Listener, Policy, Pool, Protocol,
+    Accelerate, Address, Endpoint, HashKey, Listener, Policy, Pool, Protocol,
     check::{Facts, ListenerFacts, Place, PoolFacts},
     checks::pool_health,
     default::{
@@ -13,7 +13,7 @@ use crate::config::{
         MAX_CONNECTIONS_RANGE, MAX_ENDPOINTS, MAX_LISTENERS, MAX_POOLS, MAX_TEXT, RETRIES, RETRIES_RANGE,
         SLOW_START_RANGE, SOCKET_MODE, WEIGHT, WEIGHT_RANGE,
     },
-    limit_keys, proxy,
+    limit_keys, meaningless, proxy,
     reader::{Reader, Section, Value},
     relaying::{TCP_KEYS, relaying},
     tcp::{self, Side},
@@ -168,7 +168,11 @@ fn listener(
 ) -> (Option<Listener>, ListenerFacts) {
     let mut facts = ListenerFacts { v6only: true, ..ListenerFacts::default() };
     let Some((section, name)) = open(reader, "listener", element, LISTENER_KEYS) else { return (None, facts) };
-    for (key, place) in [("name", Place::ListenerName(index)), ("address", Place::ListenerAddress(index))] {
+    for (key, place) in [
+        ("name", Place::ListenerName(index)),
+        ("address", Place::ListenerAddress(index)),
+        ("hash", Place::ListenerHash(index)),
+    ] {
         places.extend(section.get(key).map(|value| (place, value.span)));
     }
     let address =
@@ -187,6 +191,8 @@ fn listener(
     let access_log = section.optional(reader, "access_log", true, Reader::boolean);
     let proxy = proxy::proxy(reader, &section, address.as_ref());
     let tcp = tcp::tcp(reader, &section, Side::Listener);
+    meaningless::of_listener(reader, &section, &limits, (address.as_ref(), &proxy));
+    meaningless::of_sockets(reader, &section, &tcp, protocol.as_ref());
     if let Some(address) = &address {
         unfit_for_address(reader, &section, address);
     }
@@ -195,6 +201,10 @@ fn listener(
         address: address.clone(),
         v6only,
         pools: protocol.iter().flat_map(Protocol::pools).map(|share| share.name.clone()).collect(),
+        hash: section
+            .get("hash")
+            .filter(|_| protocol.as_ref().is_some_and(|each| each.hash() != HashKey::default()))
+            .is_some(),
     };
     let listener = || {
         let backlog = u32::try_from(backlog).ok()?;
@@ -305,12 +315,15 @@ fn pool(
         section.optional(reader, "retries", u64::from(RETRIES), |reader, value| reader.integer(value, &RETRIES_RANGE));
     let send_proxy = proxy::send_proxy(reader, &section);
     let source = proxy::source(reader, &section);
+    proxy::source_fits(reader, &section, source, endpoints.as_deref().unwrap_or_default());
     let tcp = tcp::tcp(reader, &section, Side::Pool);
     let limits = limit_keys::pool(reader, &section);
+    meaningless::of_pool(reader, &section, &limits, retries, endpoints.as_deref());
     let health = pool_health(reader, &section);
     let policy = section.optional(reader, "policy", Policy::default(), |reader, value| reader.parsed(value, policy));
     let slow_start =
         section.optional(reader, "slow_start", None, |reader, value| reader.duration_or_off(value, &SLOW_START_RANGE));
+    facts.is_hashed = policy == Policy::Maglev;
     if let Some(value) = section.get("slow_start").filter(|_| slow_start.is_some() && !policy.can_start_slowly()) {
         let message = format!("`slow_start` does not go with policy `{}`", policy.as_str());
         reader.problem(value.key_span, message, "remove this line, or use another policy".to_owned());

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     config::{
-        Address, format_duration,
+        Address, Endpoint, format_duration,
         reader::{Reader, Section, Value},
         values::{Wrong, choice, quote},
     },
@@ -293,6 +293,22 @@ pub(super) fn source(reader: &mut Reader<'_>, section: &Section<'_>) -> Source {
             },
         })
     })
+}
+
+/// Endpoints that cannot be connected to from a pool's address are a problem.
+pub(super) fn source_fits(reader: &mut Reader<'_>, section: &Section<'_>, source: Source, endpoints: &[Endpoint]) {
+    let (Source::Address(from), Some(value)) = (source, section.get("source")) else { return };
+    let stranger = endpoints.iter().find_map(|endpoint| match &endpoint.address {
+        Address::Inet(to) if to.is_ipv4() != from.is_ipv4() => Some(to),
+        _ => None,
+    });
+    if let Some(to) = stranger {
+        let family = |v4: bool| if v4 { "IPv4" } else { "IPv6" };
+        let (own, other) = (family(from.is_ipv4()), family(!from.is_ipv4()));
+        let message = format!("{own} address {from} cannot be used to connect to endpoint {to}");
+        let help = format!("give {other} endpoints a pool of their own, or write `source = \"auto\"`");
+        reader.problem(value.span, message, help);
+    }
 }
 
 /// `key` and `value` of one line of the file.

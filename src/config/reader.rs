@@ -122,12 +122,22 @@ impl Reader<'_> {
 
     /// A whole number in a range.
     pub(super) fn integer(&mut self, value: &Value<'_>, range: &RangeInclusive<u64>) -> Option<u64> {
+        self.whole(value, range, String::new())
+    }
+
+    /// The same where a word may stand, too, which the caller knows.
+    pub(super) fn integer_or(&mut self, value: &Value<'_>, range: &RangeInclusive<u64>, word: &str) -> Option<u64> {
+        self.whole(value, range, format!(", or {word}"))
+    }
+
+    fn whole(&mut self, value: &Value<'_>, range: &RangeInclusive<u64>, or: String) -> Option<u64> {
         let right = format!("write a number from {} to {}", range.start(), range.end());
         let (digits, radix) = match self.scalar(value)? {
             Some(Scalar::Integer { digits, radix }) => (digits.to_owned(), radix),
             Some(Scalar::Text(text)) => (text.trim().to_owned(), 10),
-            _ => return self.expected(value, "a whole number", &format!("{right}, without quotes")),
+            _ => return self.expected(value, "a whole number", &format!("{right}, without quotes{or}")),
         };
+        let right = right + &or;
         let number = i128::from_str_radix(&digits, radix).ok();
         match number.and_then(|number| u64::try_from(number).ok()) {
             Some(number) if range.contains(&number) => Some(number),

@@ -69,22 +69,27 @@ fn shares(
         return None;
     }
     let mut shares: Vec<PoolShare> = Vec::new();
+    let mut whole = true;
     for (position, element) in elements.iter().enumerate() {
-        let share = share(reader, element)?;
+        let Some(share) = share(reader, element) else {
+            whole = false;
+            continue;
+        };
         if shares.iter().any(|each| each.name == share.name) {
             let message = format!("pool {} is there already", quote(&share.name));
             reader.problem(element.span(), message, "remove one of them, and give the other its weight".to_owned());
-            return None;
+            whole = false;
+            continue;
         }
         places.insert(Place::ListenerPool(index, position), element.span());
         shares.push(share);
     }
-    if shares.iter().all(|share| share.weight == 0) {
+    if whole && shares.iter().all(|share| share.weight == 0) {
         let help = "give at least one a weight of 1 to 1000".to_owned();
         reader.problem(value.span.clone(), "no pool has a share: all weights are 0", help);
         return None;
     }
-    Some(shares)
+    whole.then_some(shares)
 }
 
 /// `"NAME"`, or a table with a name and a weight.

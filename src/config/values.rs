@@ -23,6 +23,11 @@ impl Wrong {
     pub(super) fn bare(message: impl Into<String>) -> Self {
         Self { message: message.into(), help: None }
     }
+
+    /// What would be right, too.
+    pub(super) fn or(self, right: &str) -> Self {
+        Self { help: self.help.map(|help| format!("{help}, or {right}")), ..self }
+    }
 }
 
 /// An operator's text inside a message: on one line, not too long.

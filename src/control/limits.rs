@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use super::{
     controller::Controller,
+    figures,
     port::WorkerPort,
     request::{LimitUse, Refusal},
     told::{ToldListener, ToldPool},
 };
-use crate::{config::format_duration, limit::Refused};
+use crate::{config::format_duration, limit::Refused, protocol::Cause};
 
 /// Limits of a listener that are set.
 pub(super) fn of_listener(told: &ToldListener) -> Vec<LimitUse> {
@@ -45,6 +46,14 @@ pub(super) fn of_pool(told: &ToldPool) -> Vec<LimitUse> {
         limit: format!("{}% and {}", budget.percent, budget.reserve),
     });
     [most, queue, budget].into_iter().flatten().collect()
+}
+
+/// Connections that found no place in a pool, by cause; those that occurred.
+pub(super) fn refused_by_pool(told: &ToldPool) -> Vec<(&'static str, u64)> {
+    let full = told.shards.iter().map(|shard| shard.full.get()).sum();
+    let timeouts = figures::pool_limits(&told.shards, 0).queue_timeouts;
+    let all = [(Cause::Full.as_str(), full), (Cause::QueueTimeout.as_str(), timeouts)];
+    all.into_iter().filter(|(_, count)| *count > 0).collect()
 }
 
 impl<P: WorkerPort> Controller<P> {

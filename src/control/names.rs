@@ -86,10 +86,18 @@ impl fmt::Display for EndpointOverride {
 
 /// "There is no ...", what was probably meant, and what there is.
 pub(super) fn missing<'a>(kind: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Refusal {
+    missing_of("", kind, name, known)
+}
+
+/// The same among those of `owner`, as in "in pool `db`".
+pub(super) fn missing_of<'a>(owner: &str, kind: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Refusal {
     let mut known: Vec<&str> = known.collect();
     known.sort_unstable();
     known.dedup();
     let mut text = format!("there is no {kind} `{name}`");
+    if !owner.is_empty() {
+        text.push_str(&format!(" {owner}"));
+    }
     if known.is_empty() {
         text.push_str(", nor any other");
         return Refusal::NotFound(text);
@@ -151,6 +159,8 @@ mod tests {
     fn a_missing_name_is_answered_with_what_there_is() {
         let text = missing("listener", "wab", ["web", "admin"].into_iter()).to_string();
         assert_eq!(text, "there is no listener `wab`; did you mean `web`?; there is: admin, web");
+        let text = missing_of("of listener `web`", "pool", "foo", ["db"].into_iter()).to_string();
+        assert_eq!(text, "there is no pool `foo` of listener `web`; there is: db");
         let text = missing("pool", "x", std::iter::empty()).to_string();
         assert_eq!(text, "there is no pool `x`, nor any other");
     }

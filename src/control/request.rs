@@ -435,6 +435,9 @@ pub struct PoolView {
     pub listeners: Vec<String>,
     /// Limits that are set.
     pub limits: Vec<LimitUse>,
+    /// Connections closed since start because of them, by cause; those that
+    /// occurred.
+    pub refused: Vec<(&'static str, u64)>,
     /// Observed: too few of its endpoints are healthy, so all are used.
     pub panics: bool,
 }

@@ -162,7 +162,7 @@ impl State {
         let all = &self.pool(pool)?.endpoints;
         all.iter().find(|each| each.address.to_string() == address).ok_or_else(|| {
             let known: Vec<String> = all.iter().map(|each| each.address.to_string()).collect();
-            names::missing(&format!("endpoint in pool `{pool}`"), address, known.iter().map(String::as_str))
+            names::missing_of(&format!("in pool `{pool}`"), "endpoint", address, known.iter().map(String::as_str))
         })
     }
 

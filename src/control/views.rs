@@ -125,7 +125,7 @@ impl<P: WorkerPort> Controller<P> {
             }
             Object::Pool(name) => {
                 let view = self.pool_view(self.state.pool(&name)?);
-                why::with_limits(why::pool(&view, self.clock.now().wall), &view.limits, &[], None)
+                why::with_limits(why::pool(&view, self.clock.now().wall), &view.limits, &view.refused, None)
             }
             Object::Endpoint(pool, address) => {
                 let config = self.state.endpoint(&pool, &address)?;
@@ -194,6 +194,7 @@ impl<P: WorkerPort> Controller<P> {
             None if endpoints.iter().any(|each| each.weight > 0) => PoolState::Failing,
             None => PoolState::Down,
         };
+        let told = self.fleet.told().pools.get(&config.name);
         let relaying = self.state.config().listeners.iter();
         let relaying = relaying.filter(|each| has_pool(each, &config.name));
         PoolView {
@@ -204,7 +205,8 @@ impl<P: WorkerPort> Controller<P> {
             figures: sum(&endpoints),
             endpoints,
             listeners: relaying.map(|each| each.name.clone()).collect(),
-            limits: self.fleet.told().pools.get(&config.name).map(limits::of_pool).unwrap_or_default(),
+            limits: told.map(limits::of_pool).unwrap_or_default(),
+            refused: told.map(limits::refused_by_pool).unwrap_or_default(),
             panics: self.health.panics(&config.name),
         }
     }
@@ -221,6 +223,7 @@ impl<P: WorkerPort> Controller<P> {
             endpoints,
             listeners: Vec::new(),
             limits: Vec::new(),
+            refused: Vec::new(),
             panics: false,
         }
     }

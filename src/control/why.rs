@@ -195,7 +195,8 @@ pub(super) fn pool(view: &PoolView, now: SystemTime) -> Explanation {
         view.endpoints.iter().filter(|each| each.state != EndpointState::Removed).collect();
     let (taking, reachable) = (view.taking(), view.reachable());
     let subject = format!("pool `{}`", view.name);
-    let mut text = format!("{taking} of {} take connections", names::counted(configured.len() as u64, "endpoint"));
+    let verb = if taking == 1 { "takes" } else { "take" };
+    let mut text = format!("{taking} of {} {verb} connections", names::counted(configured.len() as u64, "endpoint"));
     if reachable < taking {
         text.push_str(&format!(", of which {reachable} can be reached"));
     }

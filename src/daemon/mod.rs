@@ -37,7 +37,7 @@ use crate::{
         succession::Heritage,
     },
     handover,
-    logging::Logging,
+    logging::{AccessLogging, Logging},
     process::daemonize::Outcome,
 };
 
@@ -87,6 +87,9 @@ fn serve(args: &Args, environment: Environment, mut loader: Loader) -> Result<u8
         Detached::Original(waiter) => match waiter.wait() {
             Outcome::Serving { .. } => {
                 if let Some(why) = Logging::unseen_if_detached(&config.log) {
+                    tell(&mut io::stderr(), &format!("netd: it serves, but {why}\n"));
+                }
+                if let Some(why) = AccessLogging::unseen_if_detached(&config.access_log) {
                     tell(&mut io::stderr(), &format!("netd: it serves, but {why}\n"));
                 }
                 Ok(0)

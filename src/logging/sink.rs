@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, IsTerminal, Write},
     os::unix::{
-        fs::{MetadataExt, OpenOptionsExt, fchown},
+        fs::{FileTypeExt, MetadataExt, OpenOptionsExt, fchown},
         net::UnixDatagram,
     },
     path::{Path, PathBuf},
@@ -177,6 +177,11 @@ fn open_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+pub(super) fn is_fifo(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
+}
+
+/// What is wrong with the file, and what to do.
 pub(super) fn file_error(path: &Path, error: &io::Error) -> String {
     let hint = match (error.kind(), path.parent()) {
         (io::ErrorKind::NotFound, Some(directory)) => {
@@ -186,7 +191,8 @@ pub(super) fn file_error(path: &Path, error: &io::Error) -> String {
             format!("; netd's user needs to write it, and to make files in {} after a rotation", directory.display())
         }
         _ if fs::metadata(path).is_ok_and(|found| found.is_dir()) => "; name a file in it".to_owned(),
-        _ => String::new(),
+        _ if is_fifo(path) => "; start what is to read this FIFO first".to_owned(),
+        _ => "; name another file, or `stderr`".to_owned(),
     };
     format!("log file {}: {error}{hint}", path.display())
 }

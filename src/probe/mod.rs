@@ -26,7 +26,7 @@ use crate::{
     listen::{self, SocketOptions},
 };
 
-use talk::{Judgement, judge, opening, parting};
+use talk::{Judgement, judge, lacking, opening, parting};
 
 /// An answer is judged by its first bytes; more are not read.
 const MOST_READ: usize = 16 * 1024;
@@ -42,11 +42,13 @@ impl Prober for SystemProber {
 }
 
 /// What a probe waits for, for whoever reads that it waited too long.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Step {
     Connect,
     Send,
     Answer,
+    /// The answer, of which so much has come.
+    Rest(String),
 }
 
 async fn ask(question: Question) -> Answer {
@@ -123,7 +125,8 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, question: &
             Judgement::More if received.len() >= MOST_READ => {
                 return Outcome::Bad(format!("the first {} KiB hold no answer", MOST_READ / 1024));
             }
-            Judgement::More => {}
+            Judgement::More if received.is_empty() => {}
+            Judgement::More => *step = Step::Rest(lacking(kind, &received)),
         }
         let room = (MOST_READ - received.len()) as u64;
         match (&mut *stream).take(room).read_buf(&mut received).await {
@@ -161,11 +164,12 @@ fn short(error: &io::Error) -> String {
 }
 
 impl Step {
-    fn missed(self) -> &'static str {
+    fn missed(&self) -> &str {
         match self {
             Self::Connect => "no connection",
             Self::Send => "it took not all of the question",
             Self::Answer => "no answer",
+            Self::Rest(lacking) => lacking,
         }
     }
 }

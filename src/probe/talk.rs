@@ -55,9 +55,19 @@ fn expected(expect: &[u8], received: &[u8], ended: bool) -> Judgement {
         return Judgement::Good;
     }
     if ended && !received.is_empty() {
-        return Judgement::Bad(format!("it answered {}, not what is expected", excerpt(received)));
+        return Judgement::Bad(format!("it answered {}, without {}", excerpt(received), excerpt(expect)));
     }
     Judgement::More
+}
+
+/// What came of an answer that is not whole, for who waited for it.
+pub(super) fn lacking(kind: &CheckKind, received: &[u8]) -> String {
+    match kind {
+        CheckKind::Tcp { expect, .. } => {
+            format!("it answered {}, and nothing with {}", excerpt(received), excerpt(expect.as_bytes()))
+        }
+        _ => format!("no whole answer, only {},", excerpt(received)),
+    }
 }
 
 /// The beginning of what was received, for a message.

@@ -87,7 +87,7 @@ fn send_and_expect() {
     on_runtime(async {
         assert_eq!(outcome(server(b"stats\n", b"up=1\n").await, tcp("stats\n", "up=1")).await, Outcome::Good);
         let other = outcome(server(b"stats\n", b"up=0\n").await, tcp("stats\n", "up=1")).await;
-        assert_eq!(other, bad("it answered `up=0\\n`, not what is expected"));
+        assert_eq!(other, bad("it answered `up=0\\n`, without `up=1`"));
         assert_eq!(outcome(server(b"x", b"").await, tcp("x", "y")).await, bad("it closed without an answer"));
     });
 }
@@ -101,6 +101,29 @@ fn an_answer_that_does_not_come_in_time() {
         let answer = SystemProber.ask(question).await;
         assert_eq!(answer.outcome, Outcome::TimedOut("no answer within 50ms".to_owned()));
         assert!(answer.took >= Duration::from_millis(50), "{:?}", answer.took);
+    });
+}
+
+#[test]
+fn an_answer_that_stays_open_and_is_another_one() {
+    on_runtime(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut question = question(Address::Inet(listener.local_addr().unwrap()), tcp("a\n", "b"));
+        Arc::get_mut(&mut question.check).unwrap().timeout = Duration::from_millis(500);
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut read = [0; 2];
+            stream.read_exact(&mut read).await.unwrap();
+            stream.write_all(&read).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let answer = SystemProber.ask(question).await;
+        let why = "it answered `a\\n`, and nothing with `b` within 500ms";
+        assert_eq!(answer.outcome, Outcome::TimedOut(why.to_owned()));
+        assert_eq!(
+            lacking(&tcp("", "y"), &[b'x'; 99]),
+            format!("it answered `{}...`, and nothing with `y`", "x".repeat(60))
+        );
     });
 }
 

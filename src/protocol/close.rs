@@ -47,6 +47,8 @@ pub enum Cause {
     Timeout,
     /// No endpoint took the connection.
     Refused,
+    /// The client's address cannot be connected from.
+    Source,
     /// The pool had no endpoint that takes connections.
     NoEndpoint,
     /// The deadline of a drain.
@@ -98,6 +100,8 @@ impl CloseReason {
     pub const CONNECT_TIMEOUT: Self = reason(By::Upstream, Phase::Dial, Cause::Timeout);
     /// The last endpoint tried refused, or could not be reached.
     pub const CONNECT_FAILED: Self = reason(By::Upstream, Phase::Dial, Cause::Refused);
+    /// Connects are to come from the client's address, and none can.
+    pub const SOURCE_UNUSABLE: Self = reason(By::Netd, Phase::Dial, Cause::Source);
     /// No endpoint takes connections.
     pub const NO_ENDPOINT: Self = reason(By::Netd, Phase::Dial, Cause::NoEndpoint);
     /// Out of file descriptors or memory while dialing.
@@ -124,6 +128,8 @@ impl CloseReason {
     /// It waited for a full pool for as long as it may.
     pub const QUEUE_TIMEOUT: Self = reason(By::Netd, Phase::Dial, Cause::QueueTimeout);
 
+    /// The client reset before its PROXY header was whole.
+    pub const DOWNSTREAM_RESET_IN_HEADER: Self = reason(By::Downstream, Phase::Header, Cause::Reset);
     /// The client ended before its PROXY header was whole.
     pub const HEADER_INCOMPLETE: Self = reason(By::Downstream, Phase::Header, Cause::End);
     /// The PROXY header was not whole in time.
@@ -137,7 +143,7 @@ impl CloseReason {
     pub const HEADER_REFUSED: Self = reason(By::Netd, Phase::Header, Cause::Refused);
 
     /// Every reason there is; the order gives [`index`](Self::index).
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::DONE,
         Self::DONE_BY_UPSTREAM,
         Self::DONE_BY_NETD,
@@ -164,6 +170,8 @@ impl CloseReason {
         Self::HEADER_MALFORMED,
         Self::HEADER_UNTRUSTED,
         Self::HEADER_REFUSED,
+        Self::SOURCE_UNUSABLE,
+        Self::DOWNSTREAM_RESET_IN_HEADER,
     ];
 
     /// Its place in [`ALL`](Self::ALL).
@@ -203,6 +211,7 @@ impl Cause {
             Self::Reset => "reset",
             Self::Timeout => "timeout",
             Self::Refused => "refused",
+            Self::Source => "source",
             Self::NoEndpoint => "no-endpoint",
             Self::Drain => "drain",
             Self::Kill => "kill",

@@ -7,6 +7,9 @@ use super::{CloseReason, Step};
 pub enum DialFailure {
     /// It refused, or there is no way to it.
     Refused,
+    /// The client's address, which the connect was to come from, cannot be used
+    /// for it.
+    Source,
     /// It did not answer in time.
     TimedOut,
     /// netd's own machine is out of something; another endpoint would not help.
@@ -59,21 +62,28 @@ impl Relay {
             DialFailure::Resource => Step::Close(CloseReason::RESOURCE),
             DialFailure::NoEndpoint => Step::Close(match self.failed {
                 None => CloseReason::NO_ENDPOINT,
-                Some(DialFailure::TimedOut) => CloseReason::CONNECT_TIMEOUT,
-                Some(_) => CloseReason::CONNECT_FAILED,
+                Some(failed) => reason(failed),
             }),
-            DialFailure::Refused | DialFailure::TimedOut => {
+            DialFailure::Refused | DialFailure::Source | DialFailure::TimedOut => {
                 self.failed = Some(failure);
                 match self.retries_left.checked_sub(1) {
                     Some(left) => {
                         self.retries_left = left;
                         Step::Dial
                     }
-                    None if failure == DialFailure::TimedOut => Step::Close(CloseReason::CONNECT_TIMEOUT),
-                    None => Step::Close(CloseReason::CONNECT_FAILED),
+                    None => Step::Close(reason(failure)),
                 }
             }
         }
+    }
+}
+
+/// How a connection ends whose last attempt failed so.
+fn reason(failed: DialFailure) -> CloseReason {
+    match failed {
+        DialFailure::TimedOut => CloseReason::CONNECT_TIMEOUT,
+        DialFailure::Source => CloseReason::SOURCE_UNUSABLE,
+        DialFailure::Refused | DialFailure::Resource | DialFailure::NoEndpoint => CloseReason::CONNECT_FAILED,
     }
 }
 
@@ -95,6 +105,8 @@ mod tests {
         assert_eq!(relay.failed(DialFailure::NoEndpoint), Step::Close(CloseReason::NO_ENDPOINT));
         let _ = relay.failed(DialFailure::TimedOut);
         assert_eq!(relay.failed(DialFailure::NoEndpoint), Step::Close(CloseReason::CONNECT_TIMEOUT));
+        let _ = relay.failed(DialFailure::Source);
+        assert_eq!(relay.failed(DialFailure::NoEndpoint), Step::Close(CloseReason::SOURCE_UNUSABLE));
     }
 
     #[test]

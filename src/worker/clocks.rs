@@ -8,6 +8,7 @@ use crate::{config::ListenerLimits, limit::spread, protocol::CloseReason};
 /// The times of one connection.
 #[derive(Debug)]
 pub(super) struct Clocks {
+    first_byte_timeout: Option<Duration>,
     /// The client must have sent something by then.
     first_byte: Option<Instant>,
     half_closed: Option<Duration>,
@@ -25,11 +26,17 @@ impl Clocks {
         let ListenerLimits { first_byte_timeout, half_closed_timeout, max_lifetime, .. } = limits;
         first_byte_timeout.or(*half_closed_timeout).or(*max_lifetime)?;
         Some(Box::new(Self {
+            first_byte_timeout: *first_byte_timeout,
             first_byte: first_byte_timeout.and_then(|timeout| since.checked_add(timeout)),
             half_closed: *half_closed_timeout,
             half_closed_at: None,
             end: max_lifetime.and_then(|life| since.checked_add(spread(life, limits.lifetime_jitter.0, id))),
         }))
+    }
+
+    /// The client may speak for itself only from now on.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.first_byte = self.first_byte_timeout.and_then(|timeout| now.checked_add(timeout));
     }
 
     /// What was seen of it: whether the client has said anything (or that it

@@ -222,6 +222,9 @@ pub enum Nobody {
     Taking,
     /// Those that would take it have as many connections as they may.
     Full,
+    /// It is to be connected to from the client's address, which cannot be used
+    /// towards any that would take the connection.
+    Suited,
 }
 
 /// Which connections, on this worker.

@@ -212,6 +212,9 @@ impl<S: Stream> Conn<S> {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let idle = self.idle_deadline();
         let own = match &self.stage {
+            // A header has its own time, which is bounded; the others count
+            // from when it is there.
+            Stage::Session { session: session @ Session::Header(_), .. } => return session.deadline(),
             Stage::Session { session, .. } => session.deadline(),
             Stage::Dial(dial) => {
                 let attempt = dial.attempt.as_ref().map(|attempt| attempt.deadline);
@@ -227,11 +230,16 @@ impl<S: Stream> Conn<S> {
 
     /// No byte has moved for the idle timeout.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
-        !matches!(self.stage, Stage::Dial(_)) && self.idle_deadline().is_some_and(|deadline| now >= deadline)
+        !matches!(self.stage, Stage::Dial(_))
+            && !self.awaits_header()
+            && self.idle_deadline().is_some_and(|deadline| now >= deadline)
     }
 
     /// Why its time is up, if it is.
     pub(super) fn overdue(&self, now: Instant) -> Option<CloseReason> {
+        if self.awaits_header() {
+            return None;
+        }
         let clocks = self.clocks.as_ref();
         if matches!(self.stage, Stage::Dial(_)) {
             return clocks.and_then(|clocks| clocks.end()).filter(|&end| now >= end).map(|_| CloseReason::LIFETIME);
@@ -243,7 +251,7 @@ impl<S: Stream> Conn<S> {
 
     /// Tells its clocks what they have to know.
     pub(super) fn note_times(&mut self, now: Instant) {
-        if self.clocks.is_none() {
+        if self.clocks.is_none() || self.awaits_header() {
             return;
         }
         let half_closed = matches!(self.state(), ConnectionState::HalfClosed | ConnectionState::Closing);
@@ -263,6 +271,23 @@ impl<S: Stream> Conn<S> {
             Stage::Tunnel { tunnel, .. } if tunnel.is_half_closed() => ConnectionState::HalfClosed,
             Stage::Session { .. } | Stage::Tunnel { .. } => ConnectionState::Open,
         }
+    }
+
+    /// Its PROXY header is whole: what it is known by from now on came behind
+    /// that, and its times begin.
+    pub(super) fn is_named(&mut self, now: Instant) {
+        if let Stage::Session { wire, .. } = &self.stage {
+            self.downstream.received = wire.incoming.len() as u64;
+        }
+        self.progressed_at = now;
+        if let Some(clocks) = &mut self.clocks {
+            clocks.begin(now);
+        }
+        self.note_times(now);
+    }
+
+    fn awaits_header(&self) -> bool {
+        matches!(self.stage, Stage::Session { session: Session::Header(_), .. })
     }
 
     /// Bytes wait in netd that the receiver did not take yet.
@@ -356,7 +381,11 @@ fn drive_session<S: Stream>(
     transport: &mut Transport<S>,
     resources: &mut Resources<'_>,
 ) -> Want {
-    let reset = Want::Close { reason: CloseReason::DOWNSTREAM_RESET, reset: true };
+    let reason = match session {
+        Session::Header(_) => CloseReason::DOWNSTREAM_RESET_IN_HEADER,
+        _ => CloseReason::DOWNSTREAM_RESET,
+    };
+    let reset = Want::Close { reason, reset: true };
     for _ in 0..PASSES {
         let mut moved = false;
         if may_read(wire, transport) {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    config::Address,
+    config::{Address, Source},
     protocol::{CloseReason, DialFailure, Relay, Session, Step},
     reactor::{Ready, Turn},
     slots::SlotId,
@@ -18,6 +18,7 @@ use crate::{
         conn::{Attempt, Conn, Dial, Endpoint, Stage},
         key::{Key, Side},
         outgoing,
+        pools::Client,
         run::Worker,
         transport::Transport,
         tunnel::Tunnel,
@@ -81,18 +82,21 @@ impl Worker {
     /// Tries endpoints until a connect is under way, or none is left.
     pub(super) fn attempt_until_pending(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
         loop {
-            let Some(Conn { stage: Stage::Dial(dial), endpoint, hash, trail, .. }) = self.conns.get_mut(slot) else {
+            let Some(Conn { stage: Stage::Dial(dial), endpoint, origin, hash, trail, .. }) = self.conns.get_mut(slot)
+            else {
                 return;
             };
             let (pool, again) = (dial.pool, !dial.tried.is_empty());
             let may = !again || self.pools.may_retry(pool);
-            let picked = if may { self.pools.pick(pool, &dial.tried, *hash) } else { Err(Nobody::Taking) };
+            let client = Client { hash: *hash, source: origin.source };
+            let picked = if may { self.pools.pick(pool, &dial.tried, client) } else { Err(Nobody::Taking) };
             let picked = picked.map(|(each, place)| (each.address.clone(), Arc::clone(&each.counters), each.id, place));
             let step = match picked {
                 Err(Nobody::Full) if !again && dial.former.is_none() => match self.wait_in_line(slot, turn) {
                     true => continue,
                     false => return,
                 },
+                Err(Nobody::Suited) if !again => Step::Close(CloseReason::SOURCE_UNUSABLE),
                 Err(_) => {
                     let step = dial.relay.failed(DialFailure::NoEndpoint);
                     let ends = !again && dial.former.is_none();
@@ -180,10 +184,11 @@ impl Worker {
         let conn = self.conns.get_mut(slot)?;
         let Stage::Dial(dial) = &mut conn.stage else { return None };
         dial.attempt = None;
-        let failure = classify(error);
+        let connects_as_client = self.pools.get(dial.pool).is_some_and(|pool| pool.config.source == Source::Client);
+        let failure = classify(error, connects_as_client);
         if let Some(endpoint) = conn.endpoint.take() {
             endpoint.counters.active.sub(1);
-            if failure != DialFailure::Resource {
+            if matches!(failure, DialFailure::Refused | DialFailure::TimedOut) {
                 endpoint.counters.connect_failures.add(1);
                 endpoint.counters.last_failure.set(error.raw_os_error().unwrap_or(libc::EIO).unsigned_abs().into());
                 endpoint.counters.last_failure_at.set(self.epoch.millis(now));
@@ -200,9 +205,13 @@ impl Worker {
     }
 }
 
-fn classify(error: &io::Error) -> DialFailure {
+/// What a failure is; `as_client`: the connect was from the client's address.
+fn classify(error: &io::Error, as_client: bool) -> DialFailure {
     match error.raw_os_error().unwrap_or(0) {
         libc::ETIMEDOUT => DialFailure::TimedOut,
+        // Who the client is is up to it: the endpoint has no part in an address
+        // that cannot be bound or has no port left.
+        libc::EAFNOSUPPORT | libc::EINVAL | libc::EADDRNOTAVAIL | libc::EADDRINUSE if as_client => DialFailure::Source,
         libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::ENOSPC => DialFailure::Resource,
         // EADDRNOTAVAIL among them: ports run out an address at a time, so
         // another endpoint may well be reached.
@@ -216,11 +225,23 @@ mod tests {
 
     #[test]
     fn what_another_endpoint_would_not_help() {
-        let failure = |errno| classify(&io::Error::from_raw_os_error(errno));
+        let failure = |errno| classify(&io::Error::from_raw_os_error(errno), false);
         assert_eq!(failure(libc::EMFILE), DialFailure::Resource);
         assert_eq!(failure(libc::ECONNREFUSED), DialFailure::Refused);
         assert_eq!(failure(libc::EADDRNOTAVAIL), DialFailure::Refused, "ports run out an address at a time");
         assert_eq!(failure(libc::EAGAIN), DialFailure::Refused, "the queue of a Unix socket is full");
         assert_eq!(failure(libc::ETIMEDOUT), DialFailure::TimedOut);
+    }
+
+    #[test]
+    fn what_the_clients_own_address_is_to_blame_for() {
+        let failure = |errno, as_client| classify(&io::Error::from_raw_os_error(errno), as_client);
+        for errno in [libc::EAFNOSUPPORT, libc::EINVAL, libc::EADDRNOTAVAIL, libc::EADDRINUSE] {
+            assert_eq!(failure(errno, true), DialFailure::Source);
+            assert_eq!(failure(errno, false), DialFailure::Refused);
+        }
+        assert_eq!(failure(libc::ECONNREFUSED, true), DialFailure::Refused);
+        assert_eq!(failure(libc::ETIMEDOUT, true), DialFailure::TimedOut);
+        assert_eq!(failure(libc::EMFILE, true), DialFailure::Resource);
     }
 }

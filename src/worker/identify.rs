@@ -82,7 +82,8 @@ impl Worker {
     /// The PROXY header of a connection is there: its source is known from now
     /// on, and it is admitted by it, as others are at accept.
     pub(super) fn identified(&mut self, slot: SlotId, turn: &mut Turn<'_>) {
-        let Some(Conn { origin, stage: Stage::Session { session, .. }, .. }) = self.conns.get_mut(slot) else { return };
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        let Conn { origin, stage: Stage::Session { session, .. }, .. } = conn else { return };
         match std::mem::replace(session, Session::Discard(crate::protocol::Discard)) {
             Session::Header(awaiting) => {
                 let (header, next) = awaiting.finish();
@@ -91,8 +92,10 @@ impl Worker {
             }
             other => *session = other,
         }
+        let has_come_directly = origin.via.is_none();
+        conn.is_named(turn.now);
         // A proxy that speaks for itself is trusted to.
-        if origin.via.is_none() || self.admit_named(slot, turn) {
+        if has_come_directly || self.admit_named(slot, turn) {
             self.drive(slot, turn);
         }
     }
@@ -105,7 +108,11 @@ impl Worker {
             return;
         };
         if let Some(why) = awaiting.malformed() {
-            tracing::debug!(connection = format_args!("{id:x}"), source = ?origin.source, "{why}");
+            let id = format_args!("{id:x}");
+            match origin.source {
+                Some(source) => tracing::debug!(connection = id, %source, "{why}"),
+                None => tracing::debug!(connection = id, "{why}"),
+            }
         }
     }
 }

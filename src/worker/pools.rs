@@ -2,13 +2,13 @@
 
 use std::{
     hash::{Hash, Hasher},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use crate::{
     balance::{Ask, Balancer, Candidate, stable_hash},
-    config::{self, HashKey},
+    config::{self, Address, HashKey, Source},
     metrics::PoolShard,
     worker::{
         by_id::ById,
@@ -44,6 +44,23 @@ struct Entry {
 struct Slot {
     id: EndpointId,
     at: usize,
+}
+
+/// What a choice depends on besides the pool.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Client {
+    /// What consistent hashing knows it by.
+    pub(super) hash: u64,
+    /// Its address, if it has one.
+    pub(super) source: Option<SocketAddr>,
+}
+
+impl Client {
+    /// The address that endpoints of a pool are to be connected to from, if it
+    /// is the client's.
+    fn from(self, spec: &PoolSpec) -> Option<IpAddr> {
+        self.source.filter(|_| spec.config.source == Source::Client).map(|source| source.ip())
+    }
 }
 
 impl PartialEq for Slot {
@@ -92,30 +109,31 @@ impl Pools {
         self.entries.get(&id).map(|entry| &entry.spec)
     }
 
-    /// The endpoint for the next connect that is none of `tried`, with a place
-    /// at it.
+    /// The endpoint for the next connect that is none of `tried` and that the
+    /// client's address can be used towards, if it is to be; with a place at
+    /// it.
     pub(super) fn pick(
         &mut self,
         id: PoolId,
         tried: &[EndpointId],
-        hash: u64,
+        client: Client,
     ) -> Result<(&EndpointSpec, Place), Nobody> {
         let Entry { spec, balancer, .. } = self.entries.get_mut(&id).ok_or(Nobody::Taking)?;
         for _ in 0..RACES {
-            let Some(slot) = next(balancer, spec, tried, hash) else { break };
+            let Some(slot) = next(balancer, spec, tried, client) else { break };
             let endpoint = &spec.endpoints[slot.at];
             if let Some(place) = endpoint.load.enter(endpoint.max_connections) {
                 return Ok((endpoint, place));
             }
         }
-        Err(nobody(spec, tried))
+        Err(nobody(spec, tried, client))
     }
 
     /// What [`pick`](Self::pick) would answer to a connection that comes now.
-    pub(super) fn foretell(&self, id: PoolId, hash: u64) -> Result<EndpointId, Nobody> {
+    pub(super) fn foretell(&self, id: PoolId, client: Client) -> Result<EndpointId, Nobody> {
         let Entry { spec, balancer, .. } = self.entries.get(&id).ok_or(Nobody::Taking)?;
-        let slot = next(&mut balancer.clone(), spec, &[], hash);
-        slot.map(|slot| slot.id).ok_or_else(|| nobody(spec, &[]))
+        let slot = next(&mut balancer.clone(), spec, &[], client);
+        slot.map(|slot| slot.id).ok_or_else(|| nobody(spec, &[], client))
     }
 
     /// Whether the retry budget of a pool has another attempt, which is taken
@@ -202,14 +220,26 @@ pub(super) fn hash_of(listener: &config::Listener, source: Option<SocketAddr>) -
     stable_hash(&bytes)
 }
 
-fn next(balancer: &mut Balancer<Slot>, spec: &PoolSpec, tried: &[EndpointId], hash: u64) -> Option<Slot> {
+fn next(balancer: &mut Balancer<Slot>, spec: &PoolSpec, tried: &[EndpointId], client: Client) -> Option<Slot> {
     let endpoints = &spec.endpoints;
+    let from = client.from(spec);
     balancer.pick(&Ask {
         tried: &[],
-        hash,
+        hash: client.hash,
         load: |slot: Slot| endpoints[slot.at].load.get(),
-        full: |slot: Slot| is_full(&endpoints[slot.at]) || tried.contains(&slot.id),
+        full: |slot: Slot| {
+            let endpoint = &endpoints[slot.at];
+            is_full(endpoint) || tried.contains(&slot.id) || !suits(endpoint, from)
+        },
     })
+}
+
+/// Whether an endpoint can be connected to from this address.
+fn suits(endpoint: &EndpointSpec, from: Option<IpAddr>) -> bool {
+    match (&endpoint.address, from) {
+        (Address::Inet(address), Some(from)) => address.is_ipv4() == from.is_ipv4(),
+        _ => true,
+    }
 }
 
 fn is_full(endpoint: &EndpointSpec) -> bool {
@@ -217,9 +247,17 @@ fn is_full(endpoint: &EndpointSpec) -> bool {
 }
 
 /// Why nobody was picked.
-fn nobody(spec: &PoolSpec, tried: &[EndpointId]) -> Nobody {
-    let mut untried = spec.endpoints.iter().filter(|each| each.weight > 0 && !tried.contains(&each.id));
-    if untried.any(|each| each.max_connections.is_some()) { Nobody::Full } else { Nobody::Taking }
+fn nobody(spec: &PoolSpec, tried: &[EndpointId], client: Client) -> Nobody {
+    let untried = || spec.endpoints.iter().filter(|each| each.weight > 0 && !tried.contains(&each.id));
+    let from = client.from(spec);
+    let mut suited = untried().filter(|each| suits(each, from));
+    if suited.any(|each| each.max_connections.is_some()) {
+        Nobody::Full
+    } else if untried().any(|each| !suits(each, from)) {
+        Nobody::Suited
+    } else {
+        Nobody::Taking
+    }
 }
 
 fn candidate((at, endpoint): (usize, &EndpointSpec)) -> Candidate<Slot> {

@@ -22,7 +22,7 @@ use crate::{
         handle::Settings,
         ids::Ids,
         key::{Key, Side},
-        pools::{Pools, hash_of},
+        pools::{Client, Pools, hash_of},
         supplies::Supplies,
         walk::{Walk, Walks},
     },
@@ -196,8 +196,8 @@ impl Worker {
     fn foretell(&self, ask: Foretell) -> Option<Foretold> {
         let listener = self.listeners.get(*self.listener_slots.get(&ask.listener)?.first()?)?;
         let pool = listener.foretell()?;
-        let hash = hash_of(&listener.spec.config, ask.source);
-        Some(Foretold { pool, endpoint: self.pools.foretell(pool, hash) })
+        let client = Client { hash: hash_of(&listener.spec.config, ask.source), source: ask.source };
+        Some(Foretold { pool, endpoint: self.pools.foretell(pool, client) })
     }
 
     fn add_listener(&mut self, spec: ListenerSpec, socket: crate::listen::ListenSocket, turn: &mut Turn<'_>) {

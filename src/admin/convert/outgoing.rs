@@ -146,12 +146,12 @@ pub(in crate::admin) fn listener(view: control::ListenerView) -> pb::Listener {
         bound: view.bound,
         origin: if view.inherited { "systemd" } else { "bound" }.to_owned(),
         limits: view.limits.into_iter().map(limit).collect(),
-        refused: view
-            .refused
-            .into_iter()
-            .map(|(cause, count)| pb::Refused { cause: cause.to_owned(), count })
-            .collect(),
+        refused: by_cause(view.refused),
     }
+}
+
+fn by_cause(refused: Vec<(&'static str, u64)>) -> Vec<pb::Refused> {
+    refused.into_iter().map(|(cause, count)| pb::Refused { cause: cause.to_owned(), count }).collect()
 }
 
 /// A pool.
@@ -167,6 +167,7 @@ pub(in crate::admin) fn pool(view: control::PoolView) -> pb::Pool {
         listeners: view.listeners,
         panic: view.panics,
         limits: view.limits.into_iter().map(limit).collect(),
+        refused: by_cause(view.refused),
     }
 }
 

@@ -346,6 +346,7 @@ fn pool() -> PoolView {
         figures: Figures::default(),
         listeners: vec!["web".into()],
         limits: vec![limit()],
+        refused: vec![("full", 5)],
         panics: true,
     }
 }

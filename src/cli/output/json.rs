@@ -45,7 +45,7 @@ fields!(pb::WorkerChoice: worker, pool, endpoint, why);
 fields!(pb::PoolChoice: pool, policy, endpoints, more, open);
 fields!(pb::EndpointChoice: address, weight, share_percent, backup, load, max_connections, out);
 fields!(pb::ListPoolsResponse: pools);
-fields!(pb::Pool: name, policy, endpoints, r#override, state, reachable, figures, listeners, panic, limits);
+fields!(pb::Pool: name, policy, endpoints, r#override, state, reachable, figures, listeners, panic, limits, refused);
 fields!(pb::EndpointHealth: standing, why, since, healthy_at, check, last, ejections, ejected_until,
     not_ejected, ejections_refused);
 fields!(pb::CloseConnectionResponse: closed, unknown_ids);

@@ -103,7 +103,8 @@ pub(crate) fn pools(pools: &[pb::Pool], look: Look) -> String {
         });
         pool.r#override.iter().map(move |above| (format!("pool/{}", pool.name), above)).chain(endpoints)
     });
-    let limited = pools.iter().filter_map(|pool| Some(format!("  pool/{}: {}", pool.name, limits(&pool.limits, &[])?)));
+    let limited =
+        pools.iter().filter_map(|pool| Some(format!("  pool/{}: {}", pool.name, limits(&pool.limits, &pool.refused)?)));
     grid.render()
         + &overrides(above, look)
         + &section("Limits:", limited)

@@ -470,6 +470,7 @@ fn pool() -> pb::Pool {
         reachable: 1,
         figures: figures(1234, 5_666_556, 1_288_490_189, 3_650_499_992),
         limits: vec![pb::LimitUse { name: "max_connections".to_owned(), used: Some(1600), limit: "2000".to_owned() }],
+        refused: vec![pb::Refused { cause: "full".to_owned(), count: 3 }],
         listeners: vec!["web".to_owned()],
         panic: false,
     }

@@ -60,7 +60,7 @@ fn a_listener_that_changed() {
 fn shares_of_pools_that_changed() {
     let pools = "pools = [{ name = \"app\", weight = 95 }, { name = \"new\", weight = 5 }]\nhash = \"listener\"";
     let new = format!(
-        "{}\n[[pool]]\nname = \"new\"\nendpoints = [\"127.0.0.1:3\"]\n",
+        "{}\n[[pool]]\nname = \"new\"\nendpoints = [\"127.0.0.1:3\"]\npolicy = \"maglev\"\n",
         OLD.replacen("pool = \"app\"", pools, 1)
     );
     let difference = diff(&config(OLD), &config(&new));

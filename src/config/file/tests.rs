@@ -148,7 +148,7 @@ fn reads_every_key_of_a_pool() {
     let endpoints: Vec<_> = pool.endpoints.iter().map(|e| (e.address.to_string(), e.weight)).collect();
     let expected = [("127.0.0.1:9000", 1), ("127.0.0.1:9001", 0), ("unix:/run/app.sock", 3)];
     assert_eq!(endpoints, expected.map(|(address, weight)| (address.to_owned(), weight)));
-    assert_eq!((pool.connect_timeout, pool.retries), (Duration::from_millis(250), 0));
+    assert_eq!((pool.connect_timeout, pool.retries), (Duration::from_millis(250), 1));
     let check = HealthCheck {
         kind: CheckKind::Http {
             path: "/healthz".into(),

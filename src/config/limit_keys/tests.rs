@@ -89,11 +89,19 @@ fn what_is_wrong_is_said_with_what_would_be_right() {
             "`refuse` must be an answer to refused clients, not a whole number",
             r#"write "reset", "close" or { text = "busy\n" }"#,
         ),
-        ("refuse = \"drop\"", "`refuse`: unknown value `drop`", "use `reset` or `close`"),
+        ("refuse = \"drop\"", "`refuse`: unknown value `drop`", "use `reset` or `close`, or { text = \"busy\\n\" }"),
         ("refuse = { fulll = \"close\" }", "unknown key `fulll` in `refuse` of listener `a`", "did you mean `full`?"),
         ("refuse = { text = \"\" }", "`text`: the text has 0 bytes", "write 1 to 1024 bytes"),
-        ("max_connections = 0", "`max_connections`: `0` is out of range", "write a number from 1 to 100000000"),
-        ("lifetime_jitter = 101", "`lifetime_jitter`: `101` is out of range", "write a number from 0 to 100"),
+        (
+            "max_connections = 0",
+            "`max_connections`: `0` is out of range",
+            "write a number from 1 to 100000000, or \"off\"",
+        ),
+        (
+            "max_lifetime = \"1h\"\nlifetime_jitter = 101",
+            "`lifetime_jitter`: `101` is out of range",
+            "write a number from 0 to 100",
+        ),
         ("max_conections = 5", "unknown key `max_conections` in listener `a`", "did you mean `max_connections`?"),
     ] {
         let told = read(&with_listener(line)).unwrap_err();
@@ -102,6 +110,8 @@ fn what_is_wrong_is_said_with_what_would_be_right() {
     }
     for (line, message) in [
         ("queue = 5", "`queue` must be a table, not a whole number"),
+        ("queue = { size = 5, timeout = \"1s\" }", "`queue` means nothing without a limit of connections"),
+        ("retries = 0\nretry_budget = { percent = 5 }", "`retry_budget` means nothing with `retries = 0`"),
         ("queue = { size = 5 }", "this queue has no `timeout`"),
         ("queue = { size = 0, timeout = \"1s\" }", "`size`: `0` is out of range"),
         ("retry_budget = { reserve = 5 }", "this retry budget has no `percent`"),
@@ -111,6 +121,32 @@ fn what_is_wrong_is_said_with_what_would_be_right() {
     }
     assert_eq!(read("[limits]\noverload = \"drop\"").unwrap_err()[0].0, "`overload`: unknown value `drop`");
     assert_eq!(read("[limits]\nmemory = \"1KiB\"").unwrap_err()[0].0, "`memory`: 1KiB is out of range");
+}
+
+#[test]
+fn what_means_nothing_where_it_stands_is_a_problem() {
+    let unix = |line: &str| with_listener(line).replacen("127.0.0.1:1", "unix:/run/a", 1);
+    for (file, message) in [
+        (with_listener("lifetime_jitter = 5"), "`lifetime_jitter` means nothing without `max_lifetime`"),
+        (with_listener("source_table = 100"), "`source_table` means nothing without a limit per source"),
+        (with_listener("source_prefix_v4 = 24"), "`source_prefix_v4` means nothing without a limit per source"),
+        (with_listener("source_prefix_v6 = 64"), "`source_prefix_v6` means nothing without a limit per source"),
+        (unix("allow = []"), "`allow` means nothing on a Unix socket"),
+        (unix("deny_file = \"/etc/deny\""), "`deny_file` means nothing on a Unix socket"),
+        (unix("rate_per_source = \"1/s\""), "`rate_per_source` means nothing on a Unix socket"),
+        (unix("max_connections_per_source = 1"), "`max_connections_per_source` means nothing on a Unix socket"),
+    ] {
+        let told = read(&file).unwrap_err();
+        assert_eq!((told.len(), told[0].0.as_str()), (1, message), "{told:?}");
+    }
+    for file in [
+        with_listener("max_lifetime = \"off\"\nlifetime_jitter = 5"),
+        with_listener("rate_per_source = \"off\"\nsource_table = 100"),
+        unix("allow = []\nproxy_protocol = \"any\""),
+        with_pool("endpoint_max_connections = 5\nqueue = { size = 5, timeout = \"1s\" }"),
+    ] {
+        assert!(read(&file).is_ok(), "{file}: {:?}", read(&file));
+    }
 }
 
 #[test]
@@ -130,7 +166,8 @@ fn a_change_is_told_key_by_key() {
     assert_eq!(of_listener("max_lifetime = \"1h\""), ["max_lifetime: off -> 1h"]);
     assert_eq!(of_listener("refuse = { rate = { text = \"no\\n\" } }"), ["refuse.rate: reset -> text \"no\\n\""]);
     let of_pool = |lines: &str| changed(&with_pool(""), &with_pool(lines));
-    assert_eq!(of_pool("queue = { size = 5, timeout = \"1s\" }"), ["queue: off -> 5 for 1s"]);
+    let queue = "queue = { size = 5, timeout = \"1s\" }\nmax_connections = 9";
+    assert_eq!(of_pool(queue), ["max_connections: off -> 9", "queue: off -> 5 for 1s"]);
     assert_eq!(of_pool("retry_budget = { percent = 20 }"), ["retry_budget: off -> 20% and 10"]);
     assert_eq!(changed("", "[limits]\nmemory = \"1GiB\""), ["memory: auto -> 1GiB"]);
 }

@@ -77,7 +77,7 @@ fn a_pool_without_checks_is_connected_to() {
         assert_eq!((all[0].endpoint.as_str(), all[0].check, all[0].configured), (B, "tcp", false));
         assert_eq!((world.prober.asked(A), world.prober.asked(B)), (0, 1));
         let missing = asked(&world, Some("10.0.0.3:1")).await.unwrap_err();
-        assert!(missing.to_string().starts_with("there is no endpoint in pool `db` `10.0.0.3:1`"), "{missing}");
+        assert!(missing.to_string().starts_with("there is no endpoint `10.0.0.3:1` in pool `db`"), "{missing}");
     });
 }
 

@@ -51,6 +51,9 @@ pub(super) fn chosen(pool: &ToldPool, endpoint: &ToldEndpoint, hash: HashKey, so
 pub(super) fn none(pool: &ToldPool, nobody: Nobody) -> String {
     match nobody {
         Nobody::Full => "every endpoint that takes connections has as many as it may".to_owned(),
+        Nobody::Suited => {
+            "connections come from the client's address (source = \"client\"), and no endpoint that takes any has an address of its family".to_owned()
+        }
         Nobody::Taking => {
             format!("none of its {} takes connections", names::counted(pool.endpoints.len() as u64, "endpoint"))
         }

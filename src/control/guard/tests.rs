@@ -30,6 +30,7 @@ fn what_failed_is_what_the_upstream_side_did_not_give() {
         CloseReason::RESOURCE,
         CloseReason::POOL_FULL,
         CloseReason::QUEUE_TIMEOUT,
+        CloseReason::SOURCE_UNUSABLE,
     ];
     assert_eq!(failures, expected);
     for operator in [CloseReason::DRAIN, CloseReason::KILL, CloseReason::SHUTDOWN] {

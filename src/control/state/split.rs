@@ -47,13 +47,21 @@ impl State {
             return Err(Refusal::Precondition(format!("listener `{name}` relays to no pool: its protocol is {what}")));
         }
         let mut split = self.splits.get(name).map(|each| each.value.clone()).unwrap_or_default();
-        for share in shares {
+        for (index, share) in shares.iter().enumerate() {
+            if shares[..index].iter().any(|each| each.name == share.name) {
+                return Err(Refusal::Invalid(format!("pool `{}` is named twice", share.name)));
+            }
             if share.weight > 1000 {
                 return Err(Refusal::Invalid(format!("weight {} is out of range: 0 to 1000", share.weight)));
             }
             if !known.iter().any(|each| each.name == share.name) {
-                let what = format!("pool of listener `{name}`");
-                return Err(names::missing(&what, &share.name, known.iter().map(|each| each.name.as_str())));
+                let owner = format!("of listener `{name}`");
+                return Err(names::missing_of(
+                    &owner,
+                    "pool",
+                    &share.name,
+                    known.iter().map(|each| each.name.as_str()),
+                ));
             }
             split.set(share);
         }
@@ -107,6 +115,10 @@ mod tests {
         assert_eq!(shares(&state), "db=95 new=50");
         set(&mut state, &[share("db", 0)], None).unwrap();
         assert_eq!((shares(&state).as_str(), state.overrides()), ("db=0 new=50", 1), "the other stays");
+        let twice = set(&mut state, &[share("new", 1), share("new", 2)], None).unwrap_err();
+        assert_eq!(twice, Refusal::Invalid("pool `new` is named twice".to_owned()));
+        let stranger = set(&mut state, &[share("foo", 1)], None).unwrap_err().to_string();
+        assert!(stranger.starts_with("there is no pool `foo` of listener `web`"), "{stranger}");
         state.replace(Arc::new(canary()), T0);
         assert_eq!(shares(&state), "db=0 new=50", "it survives a reload");
         state.set_split("web", None, None, &by("ann"), T0).unwrap();

@@ -128,6 +128,7 @@ fn whole(state: PoolState, endpoints: Vec<EndpointView>) -> PoolView {
         figures: Default::default(),
         listeners: Vec::new(),
         limits: Vec::new(),
+        refused: Vec::new(),
         panics: false,
     }
 }
@@ -154,7 +155,7 @@ fn a_pool_is_explained_by_its_endpoints() {
 
     let dead = pool(&whole(PoolState::Failing, vec![failing("a"), view("b", EndpointState::Draining)]), now);
     assert_eq!((dead.decided_by, dead.observed.as_str()), (Layer::Observed, "failing"));
-    assert_eq!(dead.effective, "1 of 2 endpoints take connections, of which 0 can be reached");
+    assert_eq!(dead.effective, "1 of 2 endpoints takes connections, of which 0 can be reached");
     assert!(
         dead.sentence
             .ends_with("the last connect to `a` failed 12s ago: Connection refused; `b` has weight 0 in the file"),

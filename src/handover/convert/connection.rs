@@ -30,8 +30,10 @@ const UNKNOWN: u32 = u32::MAX;
 
 const ACCELERATE: [Accelerate; 3] = [Accelerate::Auto, Accelerate::Splice, Accelerate::Off];
 const ACCEPTS: [(Accepts, &str); 3] = [(Accepts::V1, "v1"), (Accepts::V2, "v2"), (Accepts::Any, "any")];
-const FAILURES: [(DialFailure, &str); 4] = [
+const FAILURES: [(DialFailure, &str); 5] = [
     (DialFailure::Refused, "refused"),
+    // Not every netd knows of it.
+    (DialFailure::Source, "refused"),
     (DialFailure::TimedOut, "timed-out"),
     (DialFailure::Resource, "resource"),
     (DialFailure::NoEndpoint, "no-endpoint"),

@@ -68,6 +68,12 @@ impl AccessLogging {
         Self { log, orders, next: Next::default(), state: Mutex::new(state) }
     }
 
+    /// Why the lines of a detached daemon will be seen by nobody, if that is so.
+    pub fn unseen_if_detached(config: &config::AccessLog) -> Option<&'static str> {
+        (config.target == AccessTarget::Stderr)
+            .then_some("the access log goes nowhere: a daemon has no standard error; set access_log.target to a file")
+    }
+
     /// What the workers are given.
     pub fn log(&self) -> worker::AccessLog {
         self.log.clone()

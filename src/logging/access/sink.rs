@@ -17,7 +17,7 @@ use crate::{
     config::AccessTarget,
     logging::{
         format::push_journal,
-        sink::{JOURNAL, datagram_to, file_error},
+        sink::{JOURNAL, datagram_to, file_error, is_fifo},
     },
 };
 
@@ -200,11 +200,16 @@ impl To {
     }
 }
 
-/// Opens for appending, 0640. A FIFO without a reader is an error, and one
-/// that is full never blocks.
+/// Opens for appending, 0640. A FIFO never blocks, and needs no reader: until
+/// there is one, it takes what it has room for.
 fn open(path: &Path) -> io::Result<File> {
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    match options.open(path) {
+        // Its own reader, netd needs no other (fifo(7)).
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) && is_fifo(path) => options.read(true).open(path),
+        result => result,
+    }
 }
 
 /// A datagram of the journal's native protocol, severity `info`.

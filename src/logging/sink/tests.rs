@@ -112,7 +112,10 @@ fn a_destination_that_is_not_there_says_what_to_do() {
     // Nobody reads: an error at once, where a plain open would wait for ever.
     let fifo = directory.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    assert!(open(&fifo).contains("log file"));
+    assert!(open(&fifo).contains("log file") && open(&fifo).contains("start what is to read this FIFO"));
+    let socket = directory.path().join("socket");
+    let _held = UnixDatagram::bind(&socket).unwrap();
+    assert!(open(&socket).contains("name another file"), "{}", open(&socket));
 
     let text = Output::syslog(Path::new("/nonexistent/log")).unwrap_err();
     assert!(text.contains("does a syslog daemon run here?"), "{text}");

@@ -44,18 +44,16 @@ pub fn encode_v2(addresses: Option<Addresses>, tlvs: &Tlvs, checksum: bool) -> V
             ports(&mut bytes, each);
         }
     }
-    // An unspecified family has no TLVs that a receiver could rely on finding.
-    if addresses.is_some() {
-        let text = |text: &Option<Box<str>>| text.as_deref().map(|text| text.as_bytes().to_vec());
-        for (kind, value) in [
-            (ALPN, tlvs.alpn.as_deref().map(<[u8]>::to_vec)),
-            (AUTHORITY, text(&tlvs.authority)),
-            (UNIQUE_ID, tlvs.unique_id.as_deref().map(<[u8]>::to_vec)),
-            (NETNS, text(&tlvs.netns)),
-        ] {
-            if let Some(value) = value {
-                tlv(&mut bytes, kind, &value);
-            }
+    // Without addresses they begin at once.
+    let text = |text: &Option<Box<str>>| text.as_deref().map(|text| text.as_bytes().to_vec());
+    for (kind, value) in [
+        (ALPN, tlvs.alpn.as_deref().map(<[u8]>::to_vec)),
+        (AUTHORITY, text(&tlvs.authority)),
+        (UNIQUE_ID, tlvs.unique_id.as_deref().map(<[u8]>::to_vec)),
+        (NETNS, text(&tlvs.netns)),
+    ] {
+        if let Some(value) = value {
+            tlv(&mut bytes, kind, &value);
         }
     }
     let place = checksum.then(|| {

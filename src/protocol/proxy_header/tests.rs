@@ -181,6 +181,15 @@ fn the_checksum_is_that_of_rfc_4960() {
 }
 
 #[test]
+fn who_has_no_address_has_an_id() {
+    let tlvs = Tlvs { unique_id: Some(Box::from(&b"7f"[..])), ..Tlvs::default() };
+    let bytes = encode_v2(None, &tlvs, true);
+    assert_eq!(bytes[13..21], [0, 0, 12, 5, 0, 2, b'7', b'f']);
+    assert_eq!(tlv::checksum_of(&bytes, bytes.len() - 4).to_be_bytes(), bytes[bytes.len() - 4..]);
+    assert_eq!(whole(&bytes), Header::default());
+}
+
+#[test]
 fn only_what_is_taken() {
     let (one, two) = (encode_v1(None), encode_v2(None, &Tlvs::default(), false));
     assert!(matches!(parse(&one, Accepts::V1), Ok(Parsed::Whole { .. })));

@@ -8,6 +8,7 @@ mod early;
 mod handover;
 mod limits;
 mod moves;
+mod named;
 mod orders;
 mod redial;
 mod relay;

@@ -27,6 +27,22 @@ fn visit(daemon: &Daemon, times: usize) {
 }
 
 #[test]
+fn a_fifo_that_nobody_reads_yet_is_no_reason_not_to_start() {
+    let config = format!("{}{ECHO}", access(""));
+    let setup = Setup::config(&config);
+    let path = setup.path("access");
+    mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).expect("a FIFO");
+    let daemon = setup.start();
+    visit(&daemon, 1);
+    daemon.netctl(&["reload"]).ended_with(0);
+    let reader = OpenOptions::new().read(true).open(&path).expect("a reader");
+    let mut line = String::new();
+    BufReader::new(reader).read_line(&mut line).expect("a line");
+    let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(line["listener"], "echo", "what came before somebody read is there");
+}
+
+#[test]
 fn a_fifo_that_nobody_reads_holds_up_nobody() {
     let config = format!("[workers]\ncount = 1\n{}{ECHO}", access(""));
     let setup = Setup::config(&config);

@@ -247,6 +247,8 @@ fn pools_of_a_listener() {
         let line = 7 + lines.lines().count();
         assert_problem(&text(lines), line, column, message, help);
     }
+    let several = "pools = [1, { weight = 2 }, \"p\", \"p\", { name = \"p\", weight = 5000 }]";
+    assert_eq!(bad(&text(several)).problems().len(), 5, "{}", bad(&text(several)));
     for key in ["pools = [\"p\"]", "hash = \"source\""] {
         let name = key.split(' ').next().unwrap();
         let help = if name == "pools" {
@@ -347,6 +349,40 @@ fn what_a_pool_says_and_where_it_comes_from() {
     assert!(told(twice).contains("`alpn` stands here twice"));
     assert!(told("source = \"eth0\"").contains("write `auto`, `client`, or an address"));
     assert!(told("source = \"0.0.0.0\"").contains("is nothing to connect from"));
+    let mixed = |source: &str| {
+        let endpoints = "[\"unix:/run/a\", \"[::1]:5\", \"127.0.0.1:24001\"]";
+        format!("[[pool]]\nname = \"p\"\nendpoints = {endpoints}\nsource = \"{source}\"\n")
+    };
+    for (source, message, others) in [
+        ("127.0.0.1", "IPv4 address 127.0.0.1 cannot be used to connect to endpoint [::1]:5", "IPv6"),
+        ("::1", "IPv6 address ::1 cannot be used to connect to endpoint 127.0.0.1:24001", "IPv4"),
+    ] {
+        let help = format!("give {others} endpoints a pool of their own, or write `source = \"auto\"`");
+        assert_problem(&mixed(source), 4, 10, message, &help);
+    }
+    good(&mixed("auto"));
+    good(&mixed("client"));
+}
+
+#[test]
+fn what_clients_are_known_by_is_asked_for_by_some_pool() {
+    let listener = "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\nprotocol = \"tcp\"\npool = \"p\"\n";
+    let text = |hash: &str, policy: &str| format!("{listener}hash = \"{hash}\"\n{POOL}policy = \"{policy}\"\n");
+    let message = "`hash` means nothing: no pool of this listener has policy `maglev`";
+    let help = "remove this line, or write `policy = \"maglev\"` in a pool";
+    assert_problem(&text("listener", "round-robin"), 6, 8, message, help);
+    good(&text("listener", "maglev"));
+    good(&text("source", "round-robin"));
+}
+
+#[test]
+fn what_is_said_first_is_not_held_back() {
+    let text = |protocol: &str| {
+        let listener = format!("[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\nprotocol = \"{protocol}\"\n");
+        format!("{listener}[listener.tcp]\ndefer_accept = \"1s\"\n")
+    };
+    good(&text("echo"));
+    assert!(bad(&text("respond")).to_string().contains("`tcp.defer_accept` holds back the text"));
 }
 
 #[test]

@@ -19,6 +19,15 @@ fn open_file(path: &Path) -> Sink {
 }
 
 #[test]
+fn a_detached_daemon_has_no_standard_error() {
+    use crate::{config::AccessLog, logging::AccessLogging};
+    let unseen = |target| AccessLogging::unseen_if_detached(&AccessLog { target, ..AccessLog::OFF });
+    assert!(unseen(AccessTarget::Stderr).is_some_and(|why| why.contains("set access_log.target to a file")));
+    assert_eq!(unseen(AccessTarget::Off), None);
+    assert_eq!(unseen(AccessTarget::File("/a".into())), None);
+}
+
+#[test]
 fn lines_are_appended() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("access");
@@ -34,9 +43,29 @@ fn what_cannot_be_opened_is_told_with_the_way_out() {
     let error = Sink::open(&AccessTarget::File("/nonexistent/access".into())).unwrap_err();
     assert!(error.starts_with("access log file /nonexistent/access: ") && error.contains("install -d"), "{error}");
     let directory = tempfile::tempdir().unwrap();
+    let error = Sink::open(&AccessTarget::File(directory.path().to_owned())).unwrap_err();
+    assert!(error.contains("name a file in it"), "{error}");
+}
+
+#[test]
+fn a_fifo_without_a_reader_takes_what_it_has_room_for() {
+    let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("fifo");
     mkfifo(&path, Mode::S_IRWXU).unwrap();
-    assert!(Sink::open(&AccessTarget::File(path)).is_err(), "nobody reads");
+    let mut sink = open_file(&path);
+    let line = "x".repeat(999);
+    let lines = vec![line.as_str(); 100];
+    let (written, result) = sink.write(&batch(&lines), &|| true);
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
+    assert!((1..100).contains(&written), "{written}");
+    let mut reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+    let mut read = vec![0; 1 << 20];
+    let length = io::Read::read(&mut reader, &mut read).unwrap();
+    assert_eq!(read[..length].iter().filter(|byte| **byte == b'\n').count(), written);
+    let (written, result) = sink.write(&batch(&["somebody reads"]), &|| false);
+    assert!(written == 1 && result.is_ok());
+    let length = io::Read::read(&mut reader, &mut read).unwrap();
+    assert!(read[..length].ends_with(b"\nsomebody reads\n"));
 }
 
 /// Another destination is let in; the line that was begun is not glued to the
