@@ -147,7 +147,7 @@ fn checks_on_demand_tell_and_change_nothing() {
     let daemon = daemon(&[a.address, b.address], "[pool.health]\ninterval = \"1h\"\nexpect = \"a\"\nsend = \"\"");
     until("both were asked", || standing(&daemon, 0) == "healthy" && standing(&daemon, 1) == "unhealthy");
     let all = daemon.netctl(&["check", "back"]);
-    all.ended_with(7).said(&format!("endpoint/back/{}  tcp", a.address)).said("not what is expected");
+    all.ended_with(7).said(&format!("endpoint/back/{}  tcp", a.address)).said("it answered `b`");
     a.leave();
     let one = daemon.netctl(&["check", &format!("back/{}", a.address), "-o", "json"]);
     one.ended_with(7).said("\"outcome\":\"bad\"").said("Connection refused");
