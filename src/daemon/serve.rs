@@ -191,7 +191,10 @@ async fn stand(
     let heir = controller.heir();
     // Nothing else is to be done meanwhile.
     match predecessor.ready().map_err(Failure::new)? {
-        Outcome::Go(succession) => Ok((heir, Some(succession))),
+        Outcome::Go(succession) => {
+            controller.keep_places(succession.expected());
+            Ok((heir, Some(succession)))
+        }
         Outcome::PredecessorGone => Ok((heir, None)),
     }
 }

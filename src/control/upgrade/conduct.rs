@@ -213,11 +213,11 @@ impl<P: WorkerPort> Controller<P> {
             Order::StopAccepting(reply) if leaving => answer(reply, Err(Refusal::ShuttingDown)),
             Order::StopAccepting(reply) => {
                 let gather = self.fleet.ask_all(|reply| Command::PauseListener(None, reply));
-                self.after(gather, move |_, gather| {
+                self.after(gather, move |controller, gather| {
                     let silent = gather.silent();
                     let who = workers_named(&silent);
                     let outcome = match silent.is_empty() {
-                        true => Ok(()),
+                        true => Ok(controller.expected()),
                         false => Err(Refusal::Timeout(format!("{who} did not stop accepting in time"))),
                     };
                     answer(reply, outcome);
