@@ -230,6 +230,10 @@ impl<P: WorkerPort> Controller<P> {
             Order::Ledger(reply) => {
                 // From here on the successor answers: what is told later could be less.
                 self.hook(Hook::Answer(false));
+                if self.upgrades.has_retired() {
+                    // The last one: nothing is written after it.
+                    (self.finish_access)();
+                }
                 let ledger = self.ledger_since();
                 answer(reply, Ok(ledger));
             }

@@ -76,6 +76,8 @@ impl<P: WorkerPort> Controller<P> {
         } else {
             self.state = last;
         }
+        self.refusals.begin(self.fleet.told());
+        self.observer.begin(self.fleet.told());
         begun
     }
 

@@ -342,6 +342,9 @@ pub struct ControlLedger {
     pub drains: [u64; 2],
     /// Connections that ended in them: by themselves, while they rested, cut.
     pub drained: [u64; 3],
+    /// Lines of the access log: written, dropped because the writer was behind,
+    /// dropped because the destination did not take them.
+    pub access: [u64; 3],
 }
 
 /// Of the health of one endpoint.

@@ -158,13 +158,17 @@ fn own_ledger() -> impl Strategy<Value = ControlLedger> {
         any::<[u64; 4]>(),
         any::<[u64; 2]>(),
         any::<[u64; 3]>(),
+        any::<[u64; 3]>(),
     )
-        .prop_map(|(health, probe_times, [time, guard, rollback, confirmed], drains, drained)| ControlLedger {
-            health,
-            probe_times,
-            returns: Returns { time, guard, rollback, confirmed },
-            drains,
-            drained,
+        .prop_map(|(health, probe_times, [time, guard, rollback, confirmed], drains, drained, access)| {
+            ControlLedger {
+                health,
+                probe_times,
+                returns: Returns { time, guard, rollback, confirmed },
+                drains,
+                drained,
+                access,
+            }
         })
 }
 

@@ -159,3 +159,32 @@ fn a_source_has_no_more_than_it_may_while_they_move() {
 fn an_endpoint_has_no_more_than_it_may_while_they_move() {
     nobody_comes_in("", "endpoint_max_connections = 50");
 }
+
+#[test]
+fn old_refusals_and_failures_are_not_told_anew() {
+    let nowhere = Origin::refusing();
+    let mut daemon = Setup::config(&format!(
+        "[[listener]]\nname = \"shut\"\naddress = \"127.0.0.1:0\"\nprotocol = \"echo\"\ndeny = [\"127.0.0.0/8\"]\n
+         [[listener]]\nname = \"front\"\naddress = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"back\"\n
+         [[pool]]\nname = \"back\"\nendpoints = [\"{}\"]\nretries = 0\n",
+        nowhere.address
+    ))
+    .start();
+    // Refused ones may see a reset before they are connected.
+    let knock = |daemon: &Daemon, listener: &str| Client::try_connect(daemon.address(listener)).map(drop).ok();
+    knock(&daemon, "shut");
+    knock(&daemon, "front");
+    let (refused, failed) = ("listener `shut` has refused", "of pool `back` failed");
+    daemon.logs(refused);
+    daemon.logs(failed);
+    let said = |daemon: &Daemon| [refused, failed].map(|text| daemon.log().matches(text).count());
+    let before = said(&daemon);
+    for _ in 0..2 {
+        daemon.upgrade(&[]);
+        // It looks at the counters ten times a second, and once a second.
+        pause(Duration::from_millis(1500));
+    }
+    assert_eq!(said(&daemon), before, "{}", daemon.log());
+    knock(&daemon, "shut");
+    eventually("a new one is told", || (said(&daemon)[0] > before[0]).then_some(()));
+}
