@@ -297,6 +297,28 @@ impl ListenerGate {
         all.into_iter().map(|(source, open)| (Ipv6Addr::from_bits(source).to_canonical(), open)).collect()
     }
 
+    /// What is left of the rates: the time until the listener's burst is whole
+    /// again, and the same by source, those with most first and at most
+    /// `limit`.
+    pub fn rates(&self, now: Duration, limit: usize) -> (Duration, Vec<(IpAddr, Duration)>) {
+        let arrivals = locked(&self.arrivals).left(now);
+        let Some(rates) = &self.sources else { return (arrivals, Vec::new()) };
+        let of = |shard: &Mutex<Sources>| -> Vec<(u128, Duration)> { locked(shard).left(now).collect() };
+        let mut all: Vec<(u128, Duration)> = rates.shards.iter().flat_map(of).collect();
+        all.sort_unstable_by_key(|&(source, left)| (std::cmp::Reverse(left), source));
+        all.truncate(limit);
+        (arrivals, all.into_iter().map(|(source, left)| (Ipv6Addr::from_bits(source).to_canonical(), left)).collect())
+    }
+
+    /// Takes on what another process's [`rates`](Self::rates) were.
+    pub fn resume_rates(&self, arrivals: Duration, sources: &[(IpAddr, Duration)], now: Duration) {
+        locked(&self.arrivals).resume(arrivals, now);
+        let Some(rates) = &self.sources else { return };
+        for &(source, left) in sources {
+            rates.of(source).resume(source, left, now);
+        }
+    }
+
     /// Counts a connection that was let in before, by another process:
     /// whatever the limits are now, it is there.
     pub(super) fn readmit(

@@ -476,6 +476,10 @@ pub struct ExpectedListener {
     /// Those of each source, if they are counted, most first; a network by its
     /// first address. Bounded.
     pub sources: Vec<(IpAddr, u32)>,
+    /// Until its burst of new connections is whole again.
+    pub rate: Duration,
+    /// The same of each source, longest first. Bounded.
+    pub source_rates: Vec<(IpAddr, Duration)>,
 }
 
 /// Of one pool.

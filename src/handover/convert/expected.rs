@@ -1,6 +1,8 @@
 //! What is open when the predecessor accepts no more.
 
-use super::{Wrong, wrong};
+use std::{net::IpAddr, time::Duration};
+
+use super::{Wrong, nanos, wrong};
 use crate::{
     control::{Expected, ExpectedListener, ExpectedPool},
     pb::handover as pb,
@@ -35,6 +37,12 @@ fn to_listener(listener: &ExpectedListener) -> pb::ExpectedListener {
         sources: sources
             .map(|(address, open)| pb::ExpectedSource { address: address.to_string(), open: *open })
             .collect(),
+        nanos_rate: nanos(listener.rate),
+        source_rates: listener
+            .source_rates
+            .iter()
+            .map(|(address, left)| pb::SourceRate { address: address.to_string(), nanos: nanos(*left) })
+            .collect(),
     }
 }
 
@@ -54,12 +62,15 @@ pub(in super::super) fn from_expected(message: pb::Expected) -> Result<Expected,
 }
 
 fn from_listener(listener: pb::ExpectedListener) -> Result<ExpectedListener, Wrong> {
-    let source = |each: pb::ExpectedSource| match each.address.parse() {
-        Ok(address) => Ok((address, each.open)),
-        Err(_) => wrong(format!("no address of a source: `{}`", each.address)),
+    let address = |text: String| -> Result<IpAddr, Wrong> {
+        text.parse().or_else(|_| wrong(format!("no address of a source: `{text}`")))
     };
+    let source = |each: pb::ExpectedSource| Ok((address(each.address)?, each.open));
+    let rate = |each: pb::SourceRate| Ok((address(each.address)?, Duration::from_nanos(each.nanos)));
     Ok(ExpectedListener {
         sources: listener.sources.into_iter().map(source).collect::<Result<_, _>>()?,
+        rate: Duration::from_nanos(listener.nanos_rate),
+        source_rates: listener.source_rates.into_iter().map(rate).collect::<Result<_, _>>()?,
         name: listener.name,
         open: listener.open,
     })

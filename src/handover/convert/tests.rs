@@ -273,8 +273,16 @@ fn going_on() -> impl Strategy<Value = (Vec<SlowStart>, Vec<Removal>)> {
 
 fn expected() -> impl Strategy<Value = Expected> {
     let source = (any::<std::net::IpAddr>(), any::<u32>());
-    let listener = (name(), any::<u64>(), vec(source, 0..4));
-    let listener = listener.prop_map(|(name, open, sources)| ExpectedListener { name, open, sources });
+    let span = || any::<u64>().prop_map(Duration::from_nanos);
+    let rates = vec((any::<std::net::IpAddr>(), span()), 0..4);
+    let listener = (name(), any::<u64>(), vec(source, 0..4), span(), rates);
+    let listener = listener.prop_map(|(name, open, sources, rate, source_rates)| ExpectedListener {
+        name,
+        open,
+        sources,
+        rate,
+        source_rates,
+    });
     let pool = (name(), any::<u64>(), any::<u64>());
     let pool = pool.prop_map(|(name, open, waiting)| ExpectedPool { name, open, waiting });
     let endpoint = ((name(), name()), any::<u64>());

@@ -188,3 +188,28 @@ fn old_refusals_and_failures_are_not_told_anew() {
     knock(&daemon, "shut");
     eventually("a new one is told", || (said(&daemon)[0] > before[0]).then_some(()));
 }
+
+/// Who has used up a rate has not got a burst again because netd is replaced.
+fn a_rate_goes_on(keys: &str) {
+    let origin = Origin::echoing();
+    let mut daemon = relay(&origin, keys, "").start();
+    let knock = |daemon: &Daemon| {
+        Client::try_connect(daemon.address("front")).and_then(|mut client| client.try_echo(b"?")).is_ok()
+    };
+    let served = (0..12).filter(|_| knock(&daemon)).count();
+    assert_eq!(served, 5, "before");
+    for round in 0..2 {
+        daemon.upgrade(&[]);
+        assert_eq!((0..6).filter(|_| knock(&daemon)).count(), 0, "upgrade {round}");
+    }
+}
+
+#[test]
+fn the_rate_of_a_listener_goes_on() {
+    a_rate_goes_on("rate = \"5/1000s\"");
+}
+
+#[test]
+fn the_rate_of_a_source_goes_on() {
+    a_rate_goes_on("rate_per_source = \"5/1000s\"");
+}
