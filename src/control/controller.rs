@@ -41,7 +41,7 @@ use super::{
     },
     shelf::Shelf,
     sockets::{Opened, Sockets},
-    start::{ApplyAccess, ApplyLog, Hook, Pace, Parse, Prepared, Signal, Source, Usage},
+    start::{ApplyAccess, ApplyLog, FinishAccess, Hook, Pace, Parse, Prepared, Signal, Source, Usage},
     state::State,
     told::Delta,
     trial::Trial,
@@ -109,6 +109,7 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     pub(super) apply_log: ApplyLog,
     pub(super) access: AccessLog,
     pub(super) apply_access: ApplyAccess,
+    pub(super) finish_access: FinishAccess,
     pub(super) log_destination: Box<dyn Fn() -> String + Send>,
     pub(super) usage: Box<dyn Fn() -> Usage + Send>,
     pub(super) hands: Hands<P>,
@@ -118,7 +119,7 @@ pub struct Controller<P: WorkerPort = worker::Handle> {
     requests: mpsc::Receiver<Request>,
     waiting: VecDeque<Pending>,
     tasks: JoinSet<Resume<P>>,
-    observer: Observer,
+    pub(super) observer: Observer,
     /// The first configuration, until it is in force.
     pub(super) first: Option<Commit>,
     /// Listeners of a predecessor, until this process may accept.
@@ -214,6 +215,7 @@ impl<P: WorkerPort> Controller<P> {
             apply_log: start.apply_log,
             access: start.access,
             apply_access: start.apply_access,
+            finish_access: start.finish_access,
             usage: start.usage,
             hands,
             hooks: start.hooks,

@@ -80,5 +80,5 @@ pub use port::WorkerPort;
 pub use prober::{Answer, Asking, Outcome, Prober, Question, Way};
 pub use request::*;
 pub use sockets::{Binder, SystemBinder};
-pub use start::{ApplyAccess, ApplyLog, Hook, Keep, Pace, Parse, Prepared, Signal, Source, Start, Usage};
+pub use start::{ApplyAccess, ApplyLog, FinishAccess, Hook, Keep, Pace, Parse, Prepared, Signal, Source, Start, Usage};
 pub use upgrade::*;

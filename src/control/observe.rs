@@ -22,6 +22,11 @@ pub(super) struct Turn {
 }
 
 impl Observer {
+    /// What stands so far was another process's to tell.
+    pub(super) fn begin(&mut self, told: &Told) {
+        let _ = self.look(told);
+    }
+
     /// Looks, and tells what turned since the last look.
     pub(super) fn look(&mut self, told: &Told) -> Vec<Turn> {
         let mut turns = Vec::new();
@@ -90,6 +95,20 @@ mod tests {
             }
             assert_eq!(observer.look(&told).iter().map(|turn| turn.kind).collect::<Vec<_>>(), turns);
         }
+    }
+
+    #[test]
+    fn what_another_process_has_seen_is_not_told_again() {
+        let state = State::new(Arc::new(usual()), SystemTime::UNIX_EPOCH);
+        let (mut told, mut observer) = (Told::default(), Observer::default());
+        told.pool(&usual().pools[0], &state, 2);
+        let shard = told.pools["db"].endpoints[1].shards[0].clone();
+        shard.last_failure.set(111);
+        shard.last_failure_at.set(10);
+        observer.begin(&told);
+        assert_eq!(observer.look(&told), []);
+        shard.last_success_at.set(11);
+        assert_eq!(observer.look(&told)[0].kind, EventKind::EndpointRecovered);
     }
 
     #[test]

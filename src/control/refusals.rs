@@ -26,6 +26,16 @@ struct Seen {
 }
 
 impl RefusalWatch {
+    /// What was counted so far was another process's to tell.
+    pub(super) fn begin(&mut self, told: &Told) {
+        for (name, listener) in &told.listeners {
+            let known = self.known.entry(name.clone()).or_default();
+            for ((_, count), seen) in figures::refused(&listener.shards).into_iter().zip(known) {
+                seen.told = count;
+            }
+        }
+    }
+
     /// Looks, and answers what is to be told.
     pub(super) fn look(&mut self, told: &Told, now: Instant) -> Vec<Turn> {
         self.known.retain(|name, _| told.listeners.contains_key(name));
@@ -55,6 +65,19 @@ impl RefusalWatch {
 mod tests {
     use super::*;
     use crate::control::testing::usual;
+
+    #[test]
+    fn what_another_process_has_counted_is_not_told_again() {
+        let mut told = Told::default();
+        let shard = told.listener(&usual().listeners[0], 2).shards[1].clone();
+        let (mut watch, now) = (RefusalWatch::default(), crate::control::Clock::system().now().instant);
+        shard.refused[Refused::Denied.index()].add(4);
+        watch.begin(&told);
+        assert_eq!(watch.look(&told, now), []);
+        shard.refused[Refused::Denied.index()].add(2);
+        let turns = watch.look(&told, now);
+        assert!(turns[0].text.contains("refused 2 connections (denied)"), "{turns:?}");
+    }
 
     #[test]
     fn a_flood_is_one_event_a_minute_and_cause() {

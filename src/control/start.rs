@@ -117,6 +117,10 @@ pub type ApplyLog = Box<dyn FnMut(&config::Log) -> Result<(), String> + Send>;
 /// Takes on another configuration of the access log.
 pub type ApplyAccess = Box<dyn FnMut(&config::AccessLog) -> Result<(), String> + Send>;
 
+/// Has what waits for the access log's destination written, and counts what it
+/// does not take soon as dropped. May take some seconds.
+pub type FinishAccess = Box<dyn FnMut() + Send>;
+
 /// Told all listening sockets that netd has bound, whenever they have changed;
 /// answers whether it could keep them all.
 pub type Keep = Box<dyn FnMut(Vec<Shelved>) -> bool + Send>;
@@ -149,6 +153,8 @@ pub struct Start {
     pub access: AccessLog,
     /// Takes on another configuration of the access log, or says why it cannot.
     pub apply_access: ApplyAccess,
+    /// Called once a process that has handed over has nothing left.
+    pub finish_access: FinishAccess,
     /// Looks up what the process uses; also decides how many descriptors the
     /// connections may have.
     pub usage: Box<dyn Fn() -> Usage + Send>,

@@ -327,6 +327,11 @@ impl Told {
         self.listeners.get(name).or_else(|| self.retired_listeners.get(name))
     }
 
+    /// As above, to be changed.
+    pub(super) fn any_listener_mut(&mut self, name: &str) -> Option<&mut ToldListener> {
+        self.listeners.get_mut(name).or_else(|| self.retired_listeners.get_mut(name))
+    }
+
     /// Takes what is retired of a pool out of the list, by address.
     fn take_retired(&mut self, pool: &str) -> HashMap<Address, ToldEndpoint> {
         let all = std::mem::take(&mut self.retired_endpoints);

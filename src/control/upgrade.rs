@@ -10,6 +10,7 @@
 
 mod adopt;
 mod conduct;
+mod expected;
 mod heir;
 mod ledger;
 mod lend;

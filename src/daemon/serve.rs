@@ -46,7 +46,7 @@ pub(super) fn run(prepared: Prepared, arrival: Arrival, predecessor: Option<hand
         .map_err(|error| Failure::new(format!("cannot start the control plane: {error}")))?;
     let (logging, access) = (Arc::clone(&prepared.logging), Arc::clone(&prepared.access));
     let outcome = LocalSet::new().block_on(&runtime, serve(prepared, arrival, predecessor));
-    access.flush();
+    access.finish();
     logging.flush();
     outcome
 }
@@ -191,7 +191,10 @@ async fn stand(
     let heir = controller.heir();
     // Nothing else is to be done meanwhile.
     match predecessor.ready().map_err(Failure::new)? {
-        Outcome::Go(succession) => Ok((heir, Some(succession))),
+        Outcome::Go(succession) => {
+            controller.keep_places(succession.expected());
+            Ok((heir, Some(succession)))
+        }
         Outcome::PredecessorGone => Ok((heir, None)),
     }
 }

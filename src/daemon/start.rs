@@ -401,7 +401,7 @@ fn start(
     let usage = limits::Usage::open()?;
     let [set_level, apply_log, destination] = std::array::from_fn(|_| Arc::clone(logging));
     let memory_limit = limits::group_memory_limit().unwrap_or(0);
-    let apply_access = Arc::clone(access);
+    let (apply_access, finish_access) = (Arc::clone(access), Arc::clone(access));
     Ok(Start {
         config,
         source: Box::new(move || {
@@ -421,6 +421,7 @@ fn start(
         apply_log: Box::new(move |log| apply_log.apply(log)),
         access: access.log(),
         apply_access: Box::new(move |config| apply_access.apply(config)),
+        finish_access: Box::new(move || finish_access.finish()),
         log_destination: Box::new(move || destination.destination()),
         usage: Box::new(move || control::Usage {
             fds_used: usage.open_fds().unwrap_or(0),

@@ -22,6 +22,7 @@ use crate::{
     control::{Clock, Estate, Ledger, Phase, Provenance, Receipt, Refusal, UpgradeProgress, Verdict},
     pb::handover as pb,
     process::{kernel, successor::Successor},
+    worker::Places,
 };
 
 /// Names of one Extras message: fewer than file descriptors fit.
@@ -86,6 +87,7 @@ pub async fn hand_over(
         account,
         stage: Stage::Preparing,
         pending: None,
+        places: Vec::new(),
     };
     story.tell().await
 }
@@ -145,8 +147,8 @@ impl Account {
             let (_, after) = after.iter().find(|(other, _)| other == name)?;
             Some((name.clone(), *before, *after))
         });
-        let reasons: Vec<String> =
-            std::iter::once(reason).chain(self.troubles.iter().cloned()).filter(|each| !each.is_empty()).collect();
+        let reasons = std::iter::once(reason).chain(self.troubles.iter().cloned()).filter(|each| !each.is_empty());
+        let reasons: Vec<String> = reasons.chain(self.tally.reasons()).collect();
         Receipt {
             verdict,
             reason: reasons.join("; "),
@@ -187,6 +189,8 @@ struct Story<'a, E, S> {
     stage: Stage,
     /// Connections in this hand that no worker drives.
     pending: Option<moving::Pending>,
+    /// What those that have moved count for here, until the story ends.
+    places: Vec<Places>,
 }
 
 impl<E: Estate, S: Signpost> Story<'_, E, S> {
@@ -273,10 +277,11 @@ impl<E: Estate, S: Signpost> Story<'_, E, S> {
 
     /// From the word to accept to the end.
     async fn pass_on(&mut self) -> Result<Receipt, Failure> {
-        self.send(Kind::Go(pb::Go {})).await?;
+        // Both sides accepting would let in more than the limits have room for.
+        let expected = self.estate.stop_accepting().await?;
+        self.send(Kind::Go(pb::Go { expected: Some(convert::to_expected(&expected)) })).await?;
         self.stage = Stage::Going;
         self.expect(&Kind::Serving(pb::Serving {})).await?;
-        self.estate.stop_accepting().await?;
         self.account.reached(Phase::Serving);
         self.stage = Stage::Pointed;
         if let Err(trouble) = self.signpost.point_at(self.account.to.1) {

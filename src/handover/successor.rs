@@ -10,10 +10,11 @@ pub use taking::take_over;
 use super::{
     Deadlines, Features, Hello, Inheritance, Offer, Outcome, Setback,
     codec::{self, Fault, Incoming, Kind, Message, VERSIONS},
+    convert,
     line::{Line, Missed},
 };
 use crate::{
-    control::Clock,
+    control::{Clock, Expected},
     pb::handover as pb,
     process::{Env, successor},
 };
@@ -129,8 +130,10 @@ impl Arrival {
         let (sockets, extras) = self.counted;
         let result = self.say(Kind::Ready(pb::Ready { sockets, extras })).and_then(|()| self.next(self.deadlines.step));
         match result {
-            Ok(Message { kind: Kind::Go(_), .. }) => {
-                Ok(Outcome::Go(Succession { line: self.line, deadlines: self.deadlines, pid: self.pid }))
+            Ok(Message { kind: Kind::Go(go), .. }) => {
+                let expected = convert::from_expected(go.expected.unwrap_or_default());
+                let expected = expected.map_err(|wrong| Setback::Garbage(wrong.to_string()))?;
+                Ok(Outcome::Go(Succession { line: self.line, deadlines: self.deadlines, pid: self.pid, expected }))
             }
             Ok(other) => Err(unexpected(&other.kind, "Go")),
             Err(Setback::PredecessorGone) => Ok(Outcome::PredecessorGone),
@@ -195,4 +198,13 @@ pub struct Succession {
     line: Line,
     deadlines: Deadlines,
     pid: u32,
+    expected: Expected,
+}
+
+impl Succession {
+    /// What the predecessor has open, for which places are to be kept before
+    /// anybody accepts; empty if it does not say.
+    pub fn expected(&self) -> &Expected {
+        &self.expected
+    }
 }

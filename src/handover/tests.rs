@@ -2,4 +2,5 @@
 
 mod cells;
 pub(super) mod fakes;
+mod room;
 mod stories;

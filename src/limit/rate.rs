@@ -62,6 +62,17 @@ impl Arrivals {
         Duration::from_nanos(full_at.saturating_sub(rate.capacity).saturating_sub(nanos(now)))
     }
 
+    /// After what time it looks as if nothing had ever come in.
+    pub fn left(&self, now: Duration) -> Duration {
+        Duration::from_nanos(self.full_at.saturating_sub(nanos(now)))
+    }
+
+    /// One that looks so after `left`, unless it does later already: what came
+    /// in was counted by another process.
+    pub fn resume(&mut self, left: Duration, now: Duration) {
+        self.full_at = self.full_at.max(nanos(now).saturating_add(nanos(left)));
+    }
+
     /// Whether it looks as if nothing had ever come in.
     pub fn is_forgotten(&self, now: Duration) -> bool {
         self.full_at <= nanos(now)
@@ -100,6 +111,20 @@ mod tests {
         assert!(!arrivals.is_forgotten(at(1400)));
         assert!(arrivals.is_forgotten(at(1700)));
         assert_eq!(admitted(&mut arrivals, 9000), 3, "a rest earns one burst, not more");
+    }
+
+    #[test]
+    fn it_goes_on_in_another_process() {
+        let rate = Rate::new(10, Duration::from_secs(1), 3).unwrap();
+        let (mut before, mut after) = (Arrivals::default(), Arrivals::default());
+        assert!(before.admit(rate, at(1000)) && before.admit(rate, at(1000)));
+        assert_eq!(before.left(at(1050)), at(150));
+        // Its clock began later.
+        after.resume(before.left(at(1050)), at(7));
+        assert!(after.admit(rate, at(7)) && !after.admit(rate, at(7)));
+        assert_eq!((before.left(at(1200)), after.left(at(7))), (at(0), at(250)));
+        after.resume(at(10), at(7));
+        assert_eq!(after.left(at(7)), at(250), "never less");
     }
 
     #[test]

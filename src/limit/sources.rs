@@ -76,6 +76,29 @@ impl Sources {
         admitted
     }
 
+    /// Sources that are not forgotten, each with the time until it is.
+    pub fn left(&self, now: Duration) -> impl Iterator<Item = (u128, Duration)> {
+        let places = self.rows.iter().flatten();
+        places.map(move |place| (place.source, place.arrivals.left(now))).filter(|(_, left)| !left.is_zero())
+    }
+
+    /// Takes on what another process has counted of `address`.
+    pub fn resume(&mut self, address: IpAddr, left: Duration, now: Duration) {
+        let source = self.source(address);
+        let row = self.hasher.hash_one(source) as usize & (self.rows.len() - 1);
+        let row = &mut self.rows[row];
+        if let Some(place) = row.iter_mut().find(|place| place.source == source) {
+            return place.arrivals.resume(left, now);
+        }
+        let mut fresh = Place { source, arrivals: Arrivals::default() };
+        fresh.arrivals.resume(left, now);
+        if let Some(place) = row.iter_mut().min_by_key(|place| place.arrivals.full_at())
+            && place.arrivals.full_at() < fresh.arrivals.full_at()
+        {
+            *place = fresh;
+        }
+    }
+
     /// After what time one more from `address` would be within `rate`.
     pub fn wait(&self, address: IpAddr, rate: Rate, now: Duration) -> Duration {
         let source = self.source(address);
@@ -103,6 +126,24 @@ pub fn source_of(address: IpAddr, prefix_v4: u8, prefix_v6: u8) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn they_go_on_in_another_process() {
+        let now = Duration::from_secs(10);
+        let (mut before, mut after) = (Sources::new(64, 32, 64), Sources::new(64, 32, 64));
+        for n in 1..=2 {
+            assert!((0..5).all(|_| before.admit(address(n), rate(), now)));
+        }
+        assert!(before.admit(address(3), rate(), now - Duration::from_secs(8)));
+        let left: Vec<(u128, Duration)> = before.left(now).collect();
+        assert_eq!(left.len(), 2, "the third is forgotten");
+        for n in 1..=2 {
+            let (_, left) = left.iter().find(|(source, _)| *source == before.source(address(n))).unwrap();
+            after.resume(address(n), *left, Duration::ZERO);
+            assert!(!after.admit(address(n), rate(), Duration::ZERO));
+        }
+        assert!(after.admit(address(3), rate(), Duration::ZERO));
+    }
 
     fn address(n: u32) -> IpAddr {
         IpAddr::V4(n.into())

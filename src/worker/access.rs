@@ -173,6 +173,11 @@ impl AccessLog {
         self.shared.written.fetch_add(lines, Relaxed);
     }
 
+    /// Counts lines that were dropped because the writer was behind.
+    pub fn add_behind(&self, lines: u64) {
+        self.shared.behind.fetch_add(lines, Relaxed);
+    }
+
     /// Counts lines that the destination did not take.
     pub fn add_refused(&self, lines: u64) {
         self.shared.refused.fetch_add(lines, Relaxed);

@@ -16,7 +16,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasher, RandomState},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -29,7 +29,7 @@ use crate::{
     limit::{Arrivals, Refused, Sources, source_of},
     reactor::Sender,
     slots::SlotId,
-    worker::command::Command,
+    worker::{command::Command, places::Kept},
 };
 
 /// Locks that the tables of sources are divided over, so that workers seldom
@@ -42,6 +42,7 @@ const ROOM: usize = 64;
 #[derive(Debug)]
 pub struct ProcessGate {
     open: AtomicU64,
+    kept: Kept,
     /// u64::MAX: no limit.
     most: AtomicU64,
     refusing: AtomicBool,
@@ -54,6 +55,7 @@ impl Default for ProcessGate {
     fn default() -> Self {
         Self {
             open: AtomicU64::new(0),
+            kept: Kept::default(),
             most: AtomicU64::new(u64::MAX),
             refusing: AtomicBool::new(false),
             shedding: AtomicBool::new(false),
@@ -82,6 +84,17 @@ impl ProcessGate {
     /// Connections open, on all workers.
     pub fn open(&self) -> u64 {
         self.open.load(Relaxed)
+    }
+
+    /// Keeps places for `n` connections that come from another process.
+    pub fn keep(&self, n: u64) {
+        self.open.fetch_add(n, Relaxed);
+        self.kept.keep(n);
+    }
+
+    /// Gives back the places that nobody came for.
+    pub fn release(&self) {
+        self.open.fetch_sub(self.kept.release(), Relaxed);
     }
 
     /// Without descriptors, clients are refused rather than left waiting.
@@ -119,6 +132,7 @@ pub struct ListenerGate {
 #[derive(Debug, Default)]
 struct Counts {
     open: AtomicU64,
+    kept: Kept,
     sources: OnceLock<SourceCounts>,
 }
 
@@ -127,6 +141,8 @@ struct Counts {
 struct SourceCounts {
     shards: [Mutex<HashMap<u128, u32>>; SHARDS],
     hasher: RandomState,
+    /// Of those, for connections that come from another process.
+    kept: Mutex<HashMap<u128, u32>>,
 }
 
 /// Rates by source.
@@ -237,19 +253,92 @@ impl ListenerGate {
         }
     }
 
-    /// Counts a connection that was let in before, by another process or
-    /// worker: whatever the limits are now, it is there.
+    /// Keeps places for connections that come from another process: `open` in
+    /// all, and so many of these sources, which [`open_by_source`] has told.
+    ///
+    /// [`open_by_source`]: Self::open_by_source
+    pub fn keep(&self, open: u64, sources: &[(IpAddr, u32)], limits: &ListenerLimits) {
+        self.counts.open.fetch_add(open, Relaxed);
+        self.counts.kept.keep(open);
+        if limits.max_connections_per_source.is_none() || sources.is_empty() {
+            return;
+        }
+        let by_source = self.counts.by_source();
+        for &(source, count) in sources.iter().filter(|(_, count)| *count > 0) {
+            let source = source_of(source, limits.source.v4, limits.source.v6);
+            by_source.add(source, count);
+            let mut kept = locked(&by_source.kept);
+            let kept = kept.entry(source).or_default();
+            *kept = kept.saturating_add(count);
+        }
+    }
+
+    /// Gives back the places that nobody came for.
+    pub fn release(&self) {
+        self.counts.open.fetch_sub(self.counts.kept.release(), Relaxed);
+        let Some(by_source) = self.counts.sources.get() else { return };
+        let kept = std::mem::take(&mut *locked(&by_source.kept));
+        for (source, count) in kept {
+            by_source.give(source, count);
+        }
+    }
+
+    /// Connections open by source, those with most first, at most `limit`;
+    /// nothing unless `max_connections_per_source` is set. A source is told by
+    /// its first address.
+    pub fn open_by_source(&self, limit: usize) -> Vec<(IpAddr, u32)> {
+        let Some(sources) = self.counts.sources.get() else { return Vec::new() };
+        let of = |shard: &Mutex<HashMap<u128, u32>>| -> Vec<(u128, u32)> {
+            locked(shard).iter().map(|(&source, &open)| (source, open)).collect()
+        };
+        let mut all: Vec<(u128, u32)> = sources.shards.iter().flat_map(of).collect();
+        all.sort_unstable_by_key(|&(source, open)| (std::cmp::Reverse(open), source));
+        all.truncate(limit);
+        all.into_iter().map(|(source, open)| (Ipv6Addr::from_bits(source).to_canonical(), open)).collect()
+    }
+
+    /// What is left of the rates: the time until the listener's burst is whole
+    /// again, and the same by source, those with most first and at most
+    /// `limit`.
+    pub fn rates(&self, now: Duration, limit: usize) -> (Duration, Vec<(IpAddr, Duration)>) {
+        let arrivals = locked(&self.arrivals).left(now);
+        let Some(rates) = &self.sources else { return (arrivals, Vec::new()) };
+        let of = |shard: &Mutex<Sources>| -> Vec<(u128, Duration)> { locked(shard).left(now).collect() };
+        let mut all: Vec<(u128, Duration)> = rates.shards.iter().flat_map(of).collect();
+        all.sort_unstable_by_key(|&(source, left)| (std::cmp::Reverse(left), source));
+        all.truncate(limit);
+        (arrivals, all.into_iter().map(|(source, left)| (Ipv6Addr::from_bits(source).to_canonical(), left)).collect())
+    }
+
+    /// Takes on what another process's [`rates`](Self::rates) were.
+    pub fn resume_rates(&self, arrivals: Duration, sources: &[(IpAddr, Duration)], now: Duration) {
+        locked(&self.arrivals).resume(arrivals, now);
+        let Some(rates) = &self.sources else { return };
+        for &(source, left) in sources {
+            rates.of(source).resume(source, left, now);
+        }
+    }
+
+    /// Counts a connection that was let in before, by another process:
+    /// whatever the limits are now, it is there.
     pub(super) fn readmit(
         &self,
         process: &Arc<ProcessGate>,
         limits: &ListenerLimits,
         source: Option<IpAddr>,
     ) -> Admitted {
-        process.open.fetch_add(1, Relaxed);
-        self.counts.open.fetch_add(1, Relaxed);
+        if !process.kept.claim() {
+            process.open.fetch_add(1, Relaxed);
+        }
+        if !self.counts.kept.claim() {
+            self.counts.open.fetch_add(1, Relaxed);
+        }
         let source = source.filter(|_| limits.max_connections_per_source.is_some()).map(|source| {
             let source = source_of(source, limits.source.v4, limits.source.v6);
-            let _ = self.counts.by_source().take(source, u32::MAX);
+            let by_source = self.counts.by_source();
+            if !by_source.claim(source) {
+                by_source.add(source, 1);
+            }
             Box::new(source)
         });
         Admitted { process: Arc::clone(process), counts: Arc::clone(&self.counts), source }
@@ -307,7 +396,7 @@ impl ListenerGate {
 impl Drop for Admitted {
     fn drop(&mut self) {
         if let (Some(source), Some(sources)) = (&self.source, self.counts.sources.get()) {
-            sources.give(**source);
+            sources.give(**source, 1);
         }
         self.counts.open.fetch_sub(1, Relaxed);
         self.process.open.fetch_sub(1, Relaxed);
@@ -319,6 +408,7 @@ impl Counts {
         self.sources.get_or_init(|| SourceCounts {
             shards: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
+            kept: Mutex::default(),
         })
     }
 }
@@ -348,10 +438,28 @@ impl SourceCounts {
         }
     }
 
-    fn give(&self, source: u128) {
+    /// Counts so many more, whatever the limit; at least 1.
+    fn add(&self, source: u128, count: u32) {
+        let mut shard = self.shard(source);
+        let open = shard.entry(source).or_default();
+        *open = open.saturating_add(count);
+    }
+
+    /// One of the source was kept, and has come.
+    fn claim(&self, source: u128) -> bool {
+        let mut kept = locked(&self.kept);
+        let Entry::Occupied(mut count) = kept.entry(source) else { return false };
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
+        true
+    }
+
+    fn give(&self, source: u128, count: u32) {
         let mut shard = self.shard(source);
         if let Entry::Occupied(mut open) = shard.entry(source) {
-            *open.get_mut() -= 1;
+            *open.get_mut() = open.get().saturating_sub(count);
             if *open.get() == 0 {
                 open.remove();
             }

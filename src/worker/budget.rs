@@ -11,6 +11,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use crate::worker::places::Kept;
+
 /// Descriptors that a worker takes from the shared number at once.
 const LOT: u64 = 64;
 
@@ -22,6 +24,8 @@ pub struct FdBudget {
     lot: u64,
     /// What every worker has in store, to be called in.
     spares: Mutex<Vec<Weak<AtomicU64>>>,
+    /// For connections that come from another process.
+    kept: Kept,
 }
 
 impl FdBudget {
@@ -32,7 +36,7 @@ impl FdBudget {
         let free = limit.saturating_sub(used).saturating_sub((limit / 8).min(64));
         // With little to share, lots that lie idle in a worker would matter.
         let lot = if free < 1024 { 2 } else { LOT };
-        Arc::new(Self { free: AtomicU64::new(free), total: free, lot, spares: Mutex::default() })
+        Arc::new(Self { free: AtomicU64::new(free), total: free, lot, spares: Mutex::default(), kept: Kept::default() })
     }
 
     /// Descriptors in use for connections, and how many there are for them.
@@ -53,6 +57,22 @@ impl FdBudget {
     /// Gives `n` back.
     pub fn give(&self, n: u64) {
         self.free.fetch_add(n, Relaxed);
+    }
+
+    /// Keeps `n`, or as many as there are, for connections that come from
+    /// another process; nobody else has them until [`release`](Self::release).
+    pub fn keep(&self, n: u64) {
+        let mut kept = self.take(n);
+        if kept < n {
+            self.call_in();
+            kept += self.take(n - kept);
+        }
+        self.kept.keep(kept);
+    }
+
+    /// Gives back what was kept and not used.
+    pub fn release(&self) {
+        self.give(self.kept.release());
     }
 
     /// Calls in what lies idle in the workers.
@@ -110,6 +130,32 @@ impl FdShare {
         }
     }
 
+    /// As [`take_anyway`](Self::take_anyway), for a connection that comes from
+    /// another process.
+    pub(super) fn take_kept(&mut self, n: usize) {
+        let kept = self.budget.kept.claim_up_to(n as u64) as usize;
+        if kept < n {
+            self.take_anyway(n - kept);
+        }
+    }
+
+    /// `n` descriptors go to another worker, with their connection.
+    pub(super) fn lend(&mut self, n: usize) -> Loan {
+        let owed = self.owed.min(n as u64);
+        self.owed -= owed;
+        Loan { budget: Arc::clone(&self.budget), taken: n as u64 - owed, owed }
+    }
+
+    /// Takes on what another worker has lent; `false`: of another budget.
+    pub(super) fn take_on(&mut self, mut loan: Loan) -> bool {
+        if !Arc::ptr_eq(&loan.budget, &self.budget) {
+            return false;
+        }
+        loan.taken = 0;
+        self.owed += loan.owed;
+        true
+    }
+
     /// Gives `n` descriptors back.
     pub(super) fn give(&mut self, n: usize) {
         let paid = self.owed.min(n as u64);
@@ -125,6 +171,23 @@ impl FdShare {
             self.budget.give(spare - keep);
         }
         self.spare.fetch_add(keep, Relaxed);
+    }
+}
+
+/// Descriptors of a connection between two workers. Dropping it gives them
+/// back.
+#[derive(Debug)]
+pub(super) struct Loan {
+    budget: Arc<FdBudget>,
+    /// Of the shared number.
+    taken: u64,
+    /// Open although there were none.
+    owed: u64,
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.budget.give(self.taken);
     }
 }
 
@@ -183,6 +246,48 @@ mod tests {
         other.give(3);
         drop((one, other));
         assert_eq!(budget.free.load(Relaxed), 8);
+    }
+
+    #[test]
+    fn what_is_lent_is_nobodys_until_it_has_come() {
+        let budget = FdBudget::new(16, 6);
+        let (mut one, mut other) = (FdShare::new(Arc::clone(&budget)), FdShare::new(Arc::clone(&budget)));
+        one.take_anyway(10);
+        let loans = [one.lend(4), one.lend(4)];
+        assert_eq!(budget.usage(), (8, 8));
+        assert!(!one.take(1) && !other.take(1));
+        let [first, second] = loans;
+        assert!(other.take_on(first));
+        drop(second);
+        assert!(one.take(4), "those that were dropped are free");
+        other.give(4);
+        one.give(6);
+        drop((one, other));
+        assert_eq!(budget.free.load(Relaxed), 8);
+    }
+
+    #[test]
+    fn what_is_kept_is_for_those_that_come() {
+        let budget = FdBudget::new(16, 6);
+        let (mut one, mut other) = (FdShare::new(Arc::clone(&budget)), FdShare::new(Arc::clone(&budget)));
+        assert!(other.take(1));
+        other.give(1);
+        budget.keep(7);
+        assert!(one.take(1) && !one.take(1), "one is for everybody");
+        one.take_kept(2);
+        one.take_kept(4);
+        other.take_kept(2);
+        assert!(!one.take(1) && !other.take(1));
+        budget.release();
+        assert!(!one.take(1));
+        other.give(2);
+        assert!(one.take(1), "the last was on credit");
+        one.give(8);
+        drop((one, other));
+        assert_eq!(budget.free.load(Relaxed), 8);
+        budget.keep(20);
+        budget.release();
+        assert_eq!(budget.free.load(Relaxed), 8, "no more than there are");
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub(super) struct Origin {
 pub(super) struct Endpoint {
     pub(super) id: EndpointId,
     /// Kept, so that the endpoint's load has this connection in it.
-    pub(super) _place: Place,
+    pub(super) place: Place,
     pub(super) counters: Arc<EndpointShard>,
 }
 

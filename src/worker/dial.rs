@@ -108,7 +108,7 @@ impl Worker {
                 Ok((address, counters, id, place)) => {
                     trail.attempts = trail.attempts.saturating_add(1);
                     counters.active.add(1);
-                    *endpoint = Some(Endpoint { id, _place: place, counters });
+                    *endpoint = Some(Endpoint { id, place, counters });
                     dial.waiting = None;
                     self.pools.note_attempt(pool, again);
                     match self.begin_attempt(slot, address, turn) {

@@ -14,7 +14,9 @@ use crate::{
         command::Selection,
         conn::{Conn, Endpoint, Origin, Stage},
         key::{Key, Side},
+        line::Waiting,
         parcel::{Arrival, Door, Parcel, Tally},
+        places::Places,
         query,
         run::Worker,
     },
@@ -41,8 +43,8 @@ impl Worker {
         arrivals.into_iter().filter_map(|arrival| self.unpack(arrival, turn)).collect()
     }
 
-    /// A connection leaves: nothing here knows of it any more, and its places in
-    /// the counts of the limits are free.
+    /// A connection leaves: nothing here knows of it any more. Its places in the
+    /// counts of the limits go along.
     fn pack(&mut self, slot: SlotId, turn: &mut Turn<'_>) -> Option<Parcel> {
         // An attempt to find another endpoint is not worth a move.
         self.stay(slot);
@@ -66,22 +68,31 @@ impl Worker {
         }
         conn.origin.counters.active.sub(1);
         self.shard.active.sub(1);
-        self.fds.give(conn.fds());
-        Some(conn.freeze(&mut self.supplies))
+        let fds = self.fds.lend(conn.fds());
+        let mut parcel = conn.freeze(&mut self.supplies);
+        parcel.places.fds = Some(fds);
+        Some(parcel)
     }
 
     /// A connection arrives; it comes back if it cannot be watched.
     fn unpack(&mut self, arrival: Arrival, turn: &mut Turn<'_>) -> Option<Parcel> {
         let Arrival { mut parcel, listener: counters, door, endpoint } = arrival;
         let origin = Origin { listener: parcel.listener, source: parcel.source, counters, via: parcel.via.take() };
+        let mut places = std::mem::take(&mut parcel.places);
+        let place = places.endpoint.take();
         // It is there already, whatever the endpoint's limit: nothing is asked.
-        let at =
-            |(id, Tally { counters, load }): (_, Tally)| Some(Endpoint { id, _place: load.enter(None)?, counters });
-        let endpoint = parcel.endpoint.zip(endpoint).and_then(at);
+        let at = |(id, Tally { counters, load }): (_, Tally)| {
+            let place = place.filter(|place| place.is_of(&load)).unwrap_or_else(|| load.arrive());
+            Endpoint { id, place, counters }
+        };
+        let endpoint = parcel.endpoint.zip(endpoint).map(at);
         let mut conn: Conn<Socket> = Conn::thaw(parcel, origin, endpoint, &mut self.supplies);
-        self.readmit(&mut conn, door, turn);
         // It exists: what is over the budget is made up for by those that end.
-        self.fds.take_anyway(conn.fds());
+        if !places.fds.take().is_some_and(|loan| self.fds.take_on(loan)) {
+            self.fds.take_kept(conn.fds());
+        }
+        let waiting = places.waiting.take();
+        self.readmit(&mut conn, places, door, turn);
         // Orders about all connections tell those that are newer by the number.
         self.ids.reach(conn.id);
         conn.origin.counters.active.add(1);
@@ -104,6 +115,7 @@ impl Worker {
             Stage::Tunnel { .. } => {}
         }
         let slot = self.conns.insert_with(|_| conn);
+        self.stand_again(slot, waiting);
         if let Err(error) = self.watch(slot, turn) {
             tracing::warn!(worker = self.index, %error, "epoll takes no further socket; a connection stays where it was");
             return self.pack(slot, turn);
@@ -113,16 +125,17 @@ impl Worker {
         None
     }
 
-    /// Takes its places again, which it gave up when it left; there is no limit
-    /// for a connection that exists. One that waited for its pool has none
-    /// there, and joins the line again.
-    fn readmit(&self, conn: &mut Conn<Socket>, door: Option<Door>, turn: &Turn<'_>) {
+    /// Gives it its places back, or takes others if it comes from another
+    /// process: there is no limit for a connection that exists. One that waited
+    /// for its pool there has none, and joins the line here.
+    fn readmit(&self, conn: &mut Conn<Socket>, places: Places, door: Option<Door>, turn: &Turn<'_>) {
         // The source of one that is yet to say who its client is is not known.
         let unnamed = matches!(&conn.stage, Stage::Session { session: Session::Header(_), .. });
         let source = conn.origin.source.filter(|_| !unnamed).map(|source| source.ip());
-        conn.admitted = Some(match &door {
-            Some(Door { gate, config }) => gate.readmit(&self.gates, &config.limits, source),
-            None => ListenerGate::default().readmit(&self.gates, &ListenerLimits::default(), source),
+        conn.admitted = Some(match (places.admitted, &door) {
+            (Some(admitted), _) => admitted,
+            (None, Some(Door { gate, config })) => gate.readmit(&self.gates, &config.limits, source),
+            (None, None) => ListenerGate::default().readmit(&self.gates, &ListenerLimits::default(), source),
         });
         conn.clocks = door.and_then(|door| Clocks::new(&door.config.limits, conn.id, conn.since));
         conn.note_times(turn.now);
@@ -131,8 +144,25 @@ impl Worker {
             Stage::Dial(dial) => dial.attempt.is_some(),
             Stage::Tunnel { .. } => true,
         };
-        if let Some(pool) = conn.pool.filter(|_| has_place).and_then(|pool| self.pools.get(pool)) {
+        conn.pass = places.pass;
+        if conn.pass.is_none()
+            && let Some(pool) = conn.pool.filter(|_| has_place).and_then(|pool| self.pools.get(pool))
+        {
             conn.pass = Some(pool.gate.reenter());
+        }
+    }
+
+    /// One that looks for an endpoint has its place in the line again, if it
+    /// had one in this process; else it is about to join the line.
+    fn stand_again(&mut self, slot: SlotId, waiting: Option<Waiting>) {
+        let Some(Conn { stage: Stage::Dial(dial), .. }) = self.conns.get_mut(slot) else { return };
+        match (waiting, self.pools.get(dial.pool)) {
+            (Some(mut waiting), _) => {
+                waiting.moved(self.index, slot);
+                dial.waiting = Some(waiting);
+            }
+            (None, Some(pool)) if dial.attempt.is_none() => pool.gate.claim_wait(),
+            (None, _) => {}
         }
     }
 

@@ -23,7 +23,10 @@ use crate::{
     config::{Budget, Queue},
     limit::RetryBudget,
     slots::SlotId,
-    worker::admission::{ProcessGate, locked},
+    worker::{
+        admission::{ProcessGate, locked},
+        places::Kept,
+    },
 };
 
 /// Between two looks of the first in the line, if nothing wakes it: the pool's
@@ -37,6 +40,7 @@ const GLANCE: Duration = Duration::from_secs(2);
 pub struct PoolGate {
     process: Arc<ProcessGate>,
     open: AtomicU64,
+    kept: Kept,
     /// Length of the line, to be read without its lock.
     waiting: AtomicUsize,
     line: Mutex<Line>,
@@ -48,6 +52,8 @@ struct Line {
     next: u64,
     /// By number: worker and connection.
     places: BTreeMap<u64, (usize, SlotId)>,
+    /// Places for those that waited in another process and are yet to come.
+    kept: usize,
 }
 
 /// A connection of the pool. Dropping it makes room for another one.
@@ -70,6 +76,7 @@ impl PoolGate {
         Arc::new(Self {
             process: Arc::clone(process),
             open: AtomicU64::new(0),
+            kept: Kept::default(),
             waiting: AtomicUsize::new(0),
             line: Mutex::default(),
             budget: Mutex::default(),
@@ -91,11 +98,34 @@ impl PoolGate {
         if self.waiting() > 0 { None } else { self.take(most) }
     }
 
-    /// A place in the pool for a connection that had one before it came here:
+    /// A place in the pool for a connection that had one in another process:
     /// however many are taken and whoever waits, it is there.
     pub(super) fn reenter(self: &Arc<Self>) -> PoolPass {
-        self.open.fetch_add(1, SeqCst);
+        if !self.kept.claim() {
+            self.open.fetch_add(1, SeqCst);
+        }
         PoolPass(Arc::clone(self))
+    }
+
+    /// Keeps places for connections that come from another process: in the
+    /// pool, and in its line.
+    pub fn keep(&self, open: u64, waiting: usize) {
+        self.open.fetch_add(open, SeqCst);
+        self.kept.keep(open);
+        locked(&self.line).kept += waiting;
+    }
+
+    /// Gives back the places that nobody came for.
+    pub fn release(&self) {
+        locked(&self.line).kept = 0;
+        self.open.fetch_sub(self.kept.release(), SeqCst);
+        self.freed();
+    }
+
+    /// One that waited in another process is about to stand in the line.
+    pub(super) fn claim_wait(&self) {
+        let mut line = locked(&self.line);
+        line.kept = line.kept.saturating_sub(1);
     }
 
     /// As [`enter`](Self::enter), for one that waits: only the first may.
@@ -114,7 +144,7 @@ impl PoolGate {
     /// Stands at the end of the line, unless it is full.
     pub(super) fn queue(self: &Arc<Self>, queue: Queue, worker: usize, slot: SlotId, now: Instant) -> Option<Waiting> {
         let mut line = locked(&self.line);
-        if line.places.len() >= queue.size as usize {
+        if line.places.len() + line.kept >= queue.size as usize {
             return None;
         }
         let number = line.next;
@@ -172,6 +202,13 @@ impl Drop for PoolPass {
 }
 
 impl Waiting {
+    /// The connection is another worker's now.
+    pub(super) fn moved(&mut self, worker: usize, slot: SlotId) {
+        if let Some(place) = locked(&self.gate.line).places.get_mut(&self.number) {
+            *place = (worker, slot);
+        }
+    }
+
     /// It is the first, and there was no place for it.
     pub(super) fn look_again(&mut self, now: Instant) {
         self.look = now + LOOK;
@@ -237,6 +274,26 @@ mod tests {
         assert!(gate.enter(Some(1)).is_none(), "full still");
         drop(back);
         assert!(gate.enter(Some(1)).is_some());
+    }
+
+    #[test]
+    fn places_are_kept_for_those_that_come() {
+        let gate = PoolGate::new(&ProcessGate::new());
+        let mut slots = Slots::default();
+        let mut stand = || gate.queue(QUEUE, 0, slots.insert_with(|_| ()), now());
+        gate.keep(2, 2);
+        assert_eq!((gate.open(), gate.waiting()), (2, 0));
+        assert!(gate.enter(Some(2)).is_none());
+        let first = stand().unwrap();
+        assert!(stand().is_none(), "two of the three places are for others");
+        gate.claim_wait();
+        let second = stand().unwrap();
+        let come = gate.reenter();
+        assert_eq!(gate.open(), 2);
+        gate.release();
+        assert_eq!((gate.open(), gate.waiting()), (1, 2));
+        drop((first, second, stand().unwrap(), come));
+        assert_eq!((gate.open(), gate.waiting()), (0, 0));
     }
 
     #[test]

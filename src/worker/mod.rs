@@ -31,6 +31,7 @@ mod line;
 mod load;
 mod outgoing;
 mod parcel;
+mod places;
 mod pools;
 mod query;
 mod redial;
@@ -59,6 +60,7 @@ pub use outgoing::{own_options, own_preface, refused_upstream, socket_options};
 pub use parcel::{
     Arrival, Door, FlowState, Held, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide, ParcelStage, Tally,
 };
+pub use places::Places;
 
 #[cfg(test)]
 mod script;

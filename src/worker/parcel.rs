@@ -18,6 +18,7 @@ use crate::{
         command::{EndpointId, ListenerId, PoolId},
         identify::Via,
         load::Load,
+        places::Places,
     },
 };
 
@@ -53,6 +54,9 @@ pub struct Parcel<F = OwnedFd> {
     pub downstream: ParcelSide<F>,
     /// What it was doing.
     pub stage: ParcelStage<F>,
+    /// What it counts for; nothing, if it comes from another process. Given up
+    /// last, when its sockets are closed.
+    pub places: Places,
 }
 
 /// One socket and its ledger. What the kernel tells again to a new watcher

@@ -2,6 +2,7 @@
 
 mod connections;
 mod faults;
+mod limits;
 mod process;
 mod refused;
 mod sockets;

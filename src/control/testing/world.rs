@@ -192,6 +192,7 @@ fn start(
             Ok(())
         }),
         access: AccessLog::default(),
+        finish_access: Box::new(|| ()),
         apply_access: Box::new(|access| match &access.target {
             config::AccessTarget::File(path) if path.starts_with("/nonexistent") => {
                 Err(format!("{}: no such directory", path.display()))

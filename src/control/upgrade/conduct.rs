@@ -213,11 +213,11 @@ impl<P: WorkerPort> Controller<P> {
             Order::StopAccepting(reply) if leaving => answer(reply, Err(Refusal::ShuttingDown)),
             Order::StopAccepting(reply) => {
                 let gather = self.fleet.ask_all(|reply| Command::PauseListener(None, reply));
-                self.after(gather, move |_, gather| {
+                self.after(gather, move |controller, gather| {
                     let silent = gather.silent();
                     let who = workers_named(&silent);
                     let outcome = match silent.is_empty() {
-                        true => Ok(()),
+                        true => Ok(controller.expected()),
                         false => Err(Refusal::Timeout(format!("{who} did not stop accepting in time"))),
                     };
                     answer(reply, outcome);
@@ -230,6 +230,10 @@ impl<P: WorkerPort> Controller<P> {
             Order::Ledger(reply) => {
                 // From here on the successor answers: what is told later could be less.
                 self.hook(Hook::Answer(false));
+                if self.upgrades.has_retired() {
+                    // The last one: nothing is written after it.
+                    (self.finish_access)();
+                }
                 let ledger = self.ledger_since();
                 answer(reply, Ok(ledger));
             }

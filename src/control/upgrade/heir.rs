@@ -76,6 +76,8 @@ impl<P: WorkerPort> Controller<P> {
         } else {
             self.state = last;
         }
+        self.refusals.begin(self.fleet.told());
+        self.observer.begin(self.fleet.told());
         begun
     }
 
@@ -143,6 +145,7 @@ impl<P: WorkerPort> Controller<P> {
     /// way.
     pub(in crate::control) fn succeed(&mut self, receipt: Option<Receipt>) {
         let Some(legacy) = self.upgrades.legacy.take() else { return };
+        self.release_places();
         self.take_on(legacy);
         let generation = self.state.generation();
         match receipt {

@@ -5,7 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     super::request::{Refusal, Reply},
-    types::{Estate, Heir, Ledger, ListenerSockets, Moving, Receipt, Will},
+    types::{Estate, Expected, Heir, Ledger, ListenerSockets, Moving, Receipt, Will},
 };
 
 /// The story asks one thing after the other.
@@ -19,7 +19,7 @@ pub(in crate::control) enum Order {
     /// See [`Estate::sockets`].
     Sockets(Reply<Vec<ListenerSockets>>),
     /// See [`Estate::stop_accepting`].
-    StopAccepting(Reply<()>),
+    StopAccepting(Reply<Expected>),
     /// See [`Estate::export`].
     Export(usize, Reply<Vec<Moving>>),
     /// See [`Estate::take_back`].
@@ -82,7 +82,7 @@ impl Estate for EstateHandle {
         self.0.ask(Order::Sockets).await
     }
 
-    async fn stop_accepting(&self) -> Result<(), Refusal> {
+    async fn stop_accepting(&self) -> Result<Expected, Refusal> {
         self.0.ask(Order::StopAccepting).await
     }
 

@@ -2,6 +2,7 @@
 //! one process mean nothing in the next: objects go by name.
 
 use std::{
+    net::IpAddr,
     os::fd::OwnedFd,
     path::PathBuf,
     time::{Duration, SystemTime},
@@ -341,6 +342,9 @@ pub struct ControlLedger {
     pub drains: [u64; 2],
     /// Connections that ended in them: by themselves, while they rested, cut.
     pub drained: [u64; 3],
+    /// Lines of the access log: written, dropped because the writer was behind,
+    /// dropped because the destination did not take them.
+    pub access: [u64; 3],
 }
 
 /// Of the health of one endpoint.
@@ -448,6 +452,49 @@ pub struct Moving {
     pub parcel: Parcel,
 }
 
+/// What is open in a process that accepts no more: its successor keeps places
+/// for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// Connections in all.
+    pub connections: u64,
+    /// File descriptors that they use.
+    pub fds: u64,
+    /// Listeners that have some.
+    pub listeners: Vec<ExpectedListener>,
+    /// Pools that have some.
+    pub pools: Vec<ExpectedPool>,
+    /// Connections by pool and address of the endpoint.
+    pub endpoints: Vec<((String, String), u64)>,
+}
+
+/// Of one listener.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExpectedListener {
+    /// Its name.
+    pub name: String,
+    /// Connections.
+    pub open: u64,
+    /// Those of each source, if they are counted, most first; a network by its
+    /// first address. Bounded.
+    pub sources: Vec<(IpAddr, u32)>,
+    /// Until its burst of new connections is whole again.
+    pub rate: Duration,
+    /// The same of each source, longest first. Bounded.
+    pub source_rates: Vec<(IpAddr, Duration)>,
+}
+
+/// Of one pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExpectedPool {
+    /// Its name.
+    pub name: String,
+    /// Connections that it has or that are being opened.
+    pub open: u64,
+    /// Connections in its line.
+    pub waiting: u64,
+}
+
 /// The predecessor as the story of an upgrade needs it.
 pub trait Estate {
     /// What the successor must know. From here on no other change begins.
@@ -456,8 +503,8 @@ pub trait Estate {
     /// Duplicates of all listening sockets.
     fn sockets(&self) -> impl Future<Output = Result<Vec<ListenerSockets>, Refusal>>;
 
-    /// Accepts no more; the sockets stay open.
-    fn stop_accepting(&self) -> impl Future<Output = Result<(), Refusal>>;
+    /// Accepts no more; the sockets stay open. Answers what is open.
+    fn stop_accepting(&self) -> impl Future<Output = Result<Expected, Refusal>>;
 
     /// Takes up to `limit` connections from the workers; empty: none is left
     /// that can move.

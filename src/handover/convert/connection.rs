@@ -20,7 +20,7 @@ use crate::{
     },
     worker::{
         EndpointId, FlowState, Held, ListenerId, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide,
-        ParcelStage, PoolId, Span, Trail, Via,
+        ParcelStage, Places, PoolId, Span, Trail, Via,
     },
 };
 
@@ -269,6 +269,7 @@ pub(in super::super) fn from_connection(
         hash: message.hash,
         downstream,
         stage,
+        places: Places::default(),
     };
     Ok(Moving { listener: message.listener, pool: message.pool, endpoint, tried, parcel })
 }

@@ -1,6 +1,7 @@
 //! netd's words and the messages' words.
 
 mod connection;
+mod expected;
 mod history;
 mod ledger;
 mod own;
@@ -11,6 +12,7 @@ mod will;
 use std::time::{Duration, SystemTime};
 
 pub(super) use connection::{feature, from_connection, to_connection};
+pub(super) use expected::{from_expected, to_expected};
 pub(super) use ledger::{from_ledger, to_ledger};
 pub(super) use receipt::{from_receipt, to_receipt};
 pub(super) use sockets::{Gathering, chunks};

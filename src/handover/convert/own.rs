@@ -28,6 +28,9 @@ pub(super) fn to_own(own: &ControlLedger) -> pb::ControlLedger {
         drain_finished: own.drained[0],
         drain_retired: own.drained[1],
         drain_cut: own.drained[2],
+        access_written: own.access[0],
+        access_behind: own.access[1],
+        access_refused: own.access[2],
     }
 }
 
@@ -51,5 +54,6 @@ pub(super) fn from_own(own: pb::ControlLedger) -> ControlLedger {
         },
         drains: [own.drains_drained, own.drains_undrained],
         drained: [own.drain_finished, own.drain_retired, own.drain_cut],
+        access: [own.access_written, own.access_behind, own.access_refused],
     }
 }

@@ -12,10 +12,10 @@ use super::*;
 use crate::{
     config::PoolShare,
     control::{
-        Change, ChangeKind, ControlLedger, DrainPast, EndpointLedger, EndpointOverride, HealthLedger, HistoryEntry,
-        HistoryKind, Judgement, KeptGeneration, KnownHealth, Ledger, ListenerLedger, ListenerOverride, OpenDrain,
-        Origin, Override, Overrides, PoolLedger, PoolOverride, Removal, Returns, SlowStart, Split, Target, Will,
-        WorkerLedger,
+        Change, ChangeKind, ControlLedger, DrainPast, EndpointLedger, EndpointOverride, Expected, ExpectedListener,
+        ExpectedPool, HealthLedger, HistoryEntry, HistoryKind, Judgement, KeptGeneration, KnownHealth, Ledger,
+        ListenerLedger, ListenerOverride, OpenDrain, Origin, Override, Overrides, PoolLedger, PoolOverride, Removal,
+        Returns, SlowStart, Split, Target, Will, WorkerLedger,
     },
     handover::{
         moment::Moments,
@@ -162,13 +162,17 @@ fn own_ledger() -> impl Strategy<Value = ControlLedger> {
         any::<[u64; 4]>(),
         any::<[u64; 2]>(),
         any::<[u64; 3]>(),
+        any::<[u64; 3]>(),
     )
-        .prop_map(|(health, probe_times, [time, guard, rollback, confirmed], drains, drained)| ControlLedger {
-            health,
-            probe_times,
-            returns: Returns { time, guard, rollback, confirmed },
-            drains,
-            drained,
+        .prop_map(|(health, probe_times, [time, guard, rollback, confirmed], drains, drained, access)| {
+            ControlLedger {
+                health,
+                probe_times,
+                returns: Returns { time, guard, rollback, confirmed },
+                drains,
+                drained,
+                access,
+            }
         })
 }
 
@@ -271,7 +275,33 @@ fn going_on() -> impl Strategy<Value = (Vec<SlowStart>, Vec<Removal>)> {
     (vec(start, 0..3), vec(removal, 0..3))
 }
 
+fn expected() -> impl Strategy<Value = Expected> {
+    let source = (any::<std::net::IpAddr>(), any::<u32>());
+    let span = || any::<u64>().prop_map(Duration::from_nanos);
+    let rates = vec((any::<std::net::IpAddr>(), span()), 0..4);
+    let listener = (name(), any::<u64>(), vec(source, 0..4), span(), rates);
+    let listener = listener.prop_map(|(name, open, sources, rate, source_rates)| ExpectedListener {
+        name,
+        open,
+        sources,
+        rate,
+        source_rates,
+    });
+    let pool = (name(), any::<u64>(), any::<u64>());
+    let pool = pool.prop_map(|(name, open, waiting)| ExpectedPool { name, open, waiting });
+    let endpoint = ((name(), name()), any::<u64>());
+    (any::<u64>(), any::<u64>(), vec(listener, 0..3), vec(pool, 0..3), vec(endpoint, 0..3)).prop_map(
+        |(connections, fds, listeners, pools, endpoints)| Expected { connections, fds, listeners, pools, endpoints },
+    )
+}
+
 proptest! {
+    #[test]
+    fn what_is_expected_there_and_back(expected in expected()) {
+        let message = to_expected(&expected).encode_to_vec();
+        prop_assert_eq!(from_expected(pb::Expected::decode(&message[..]).unwrap()), Ok(expected));
+    }
+
     #[test]
     fn a_will_there_and_back(
         generation: u64,

@@ -5,7 +5,7 @@
 //! successor's.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
@@ -25,6 +25,11 @@ use crate::{
 /// Most connections of a batch: what one message carries of plain relayed
 /// ones.
 const MOST: usize = FDS / 2;
+/// Why connections stay that need no fewer descriptors than one that did not
+/// fit; the words of the successor for that one.
+const NO_ROOM: &str = "too few file descriptors are free";
+/// Reasons that the receipt tells.
+const REASONS: usize = 4;
 /// Fewest, however long they take.
 const FEWEST: usize = 8;
 /// A batch that takes longer is followed by a smaller one, one that takes less
@@ -37,6 +42,25 @@ pub(super) struct Tally {
     pub(super) moved: u64,
     pub(super) lost: u64,
     pub(super) longest_pause: Duration,
+    /// Those that stay, by why.
+    stay: BTreeMap<String, u64>,
+    /// A connection with so many descriptors found no room for them.
+    no_room: Option<usize>,
+}
+
+impl Tally {
+    fn stays(&mut self, why: &str) {
+        if let Some(count) = self.stay.get_mut(why) {
+            *count += 1;
+        } else if self.stay.len() < REASONS {
+            self.stay.insert(why.to_owned(), 1);
+        }
+    }
+
+    /// Why some stay, in words.
+    pub(super) fn reasons(&self) -> impl Iterator<Item = String> {
+        self.stay.iter().map(|(why, count)| format!("{count} not moved: {why}"))
+    }
 }
 
 /// Connections that no worker drives.
@@ -50,6 +74,8 @@ pub(super) struct Pending {
     got: bool,
     /// To be sent.
     queue: VecDeque<Moving>,
+    /// At most so many go at once; 0: as many as fit.
+    most: usize,
 }
 
 impl<E: Estate, S: Signpost> Story<'_, E, S> {
@@ -60,7 +86,8 @@ impl<E: Estate, S: Signpost> Story<'_, E, S> {
         let mut limit = MOST / 2;
         loop {
             let began = self.account.clock.now().instant;
-            let (go, back) = self.sort(self.estate.export(limit).await?, &stay);
+            let exported = self.estate.export(limit).await?;
+            let (go, back) = self.sort(exported, &stay);
             if go.is_empty() && back.iter().all(|moving| stay.contains(&moving.parcel.id)) {
                 self.estate.take_back(back).await;
                 return Ok(());
@@ -85,11 +112,22 @@ impl<E: Estate, S: Signpost> Story<'_, E, S> {
     }
 
     /// What the successor understands and has not refused, and the rest.
-    fn sort(&self, connections: Vec<Moving>, stay: &HashSet<u64>) -> (Vec<Moving>, Vec<Moving>) {
+    fn sort(&mut self, connections: Vec<Moving>, stay: &HashSet<u64>) -> (Vec<Moving>, Vec<Moving>) {
+        let tally = &mut self.account.tally;
         connections.into_iter().partition(|moving| {
+            if stay.contains(&moving.parcel.id) {
+                return false;
+            }
             let (feature, further) = convert::feature(moving);
             let known = self.common.has(feature) && further.is_none_or(|further| self.common.has(further));
-            known && moving.parcel.fds() <= FDS && !stay.contains(&moving.parcel.id)
+            let fds = moving.parcel.fds();
+            let fits = fds <= FDS && tally.no_room.is_none_or(|most| fds < most);
+            if !known {
+                tally.stays("the successor does not know connections of this kind");
+            } else if !fits {
+                tally.stays(NO_ROOM);
+            }
+            known && fits
         })
     }
 
@@ -99,7 +137,7 @@ impl<E: Estate, S: Signpost> Story<'_, E, S> {
         let Some(pending) = self.pending.as_mut().filter(|pending| !pending.queue.is_empty()) else {
             return Ok(None);
         };
-        pending.sent = first_that_fit(&mut pending.queue);
+        pending.sent = first_that_fit(&mut pending.queue, if pending.most == 0 { MOST } else { pending.most });
         pending.got = false;
         let (batch, moments) = (std::mem::take(&mut pending.sent), Moments::read());
         let result = {
@@ -134,8 +172,8 @@ impl<E: Estate, S: Signpost> Story<'_, E, S> {
     /// Gives what was taken out of this hand, and answers the rest.
     fn settle_batch(&mut self, moved: pb::Moved) -> Result<Vec<Moving>, Failure> {
         let Some(pending) = &mut self.pending else { return Ok(Vec::new()) };
-        if moved.none.is_some() && !pending.got {
-            return Ok(std::mem::take(&mut pending.sent));
+        if let (Some(why), false) = (&moved.none, pending.got) {
+            return Ok(self.without_room(why));
         }
         if !pending.got {
             return Err(Failure("the successor moved connections without a word before".to_owned()));
@@ -145,7 +183,34 @@ impl<E: Estate, S: Signpost> Story<'_, E, S> {
         let (back, gone): (Vec<_>, Vec<_>) =
             std::mem::take(&mut pending.sent).into_iter().partition(|moving| reasons.contains_key(&moving.parcel.id));
         self.account.tally.moved += gone.len() as u64;
+        back.iter().filter_map(|moving| reasons.get(&moving.parcel.id)).for_each(|why| self.account.tally.stays(why));
+        // Their places stay taken here: who waits for one is let in there.
+        self.places.extend(gone.into_iter().map(|moving| moving.parcel.places.without_descriptors()));
         Ok(back)
+    }
+
+    /// The successor has too few descriptors for the batch: fewer at once may
+    /// fit. One that does not fit alone stays, and so do those that need as
+    /// many; answers it.
+    fn without_room(&mut self, why: &str) -> Vec<Moving> {
+        let Some(pending) = &mut self.pending else { return Vec::new() };
+        if let [alone] = &pending.sent[..] {
+            let tally = &mut self.account.tally;
+            let most = tally.no_room.unwrap_or(FDS).min(alone.parcel.fds());
+            tally.no_room = Some(most);
+            let queue = std::mem::take(&mut pending.queue).into_iter();
+            let (large, small): (Vec<Moving>, Vec<Moving>) = queue.partition(|each| each.parcel.fds() >= most);
+            pending.queue = small.into();
+            let mut back = std::mem::take(&mut pending.sent);
+            back.extend(large);
+            back.iter().for_each(|_| tally.stays(why));
+            return back;
+        }
+        pending.most = pending.sent.len().div_ceil(2);
+        for moving in std::mem::take(&mut pending.sent).into_iter().rev() {
+            pending.queue.push_front(moving);
+        }
+        Vec::new()
     }
 
     /// After the successor is gone: what is still this process's goes back to
@@ -176,10 +241,10 @@ impl<E: Estate, S: Signpost> Story<'_, E, S> {
     }
 }
 
-fn first_that_fit(queue: &mut VecDeque<Moving>) -> Vec<Moving> {
+fn first_that_fit(queue: &mut VecDeque<Moving>, most: usize) -> Vec<Moving> {
     let mut fds = 0;
     let mut batch = Vec::new();
-    while batch.len() < MOST
+    while batch.len() < most
         && let Some(next) = queue.front()
         && fds + next.parcel.fds() <= FDS
     {

@@ -19,6 +19,7 @@ impl<E: Estate, S: Signpost> Story<'_, E, S> {
     /// The successor has everything.
     pub(super) async fn retire(&mut self, receipt: Receipt) -> Receipt {
         let receipt = self.account.end(receipt).await;
+        self.places.clear();
         self.estate.retire(receipt.clone()).await;
         // Whatever it counted while it drained. The successor may be gone: it is not needed any more.
         if let Ok(Some(ledger)) = self.ledger().await {
@@ -38,6 +39,7 @@ impl<E: Estate, S: Signpost> Story<'_, E, S> {
             successor.kill();
         }
         self.recover().await;
+        self.places.clear();
         if self.stage == Stage::Pointed
             && let Err(trouble) = self.signpost.point_at(self.account.from.1)
         {

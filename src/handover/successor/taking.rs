@@ -23,7 +23,7 @@ use crate::{
 /// receipt. If it calls off ([`TakenOver::called_off`]), this process is to end
 /// at once: everything is the predecessor's.
 pub async fn take_over(heir: &impl Heir, succession: Succession, signpost: &mut impl Signpost) -> TakenOver {
-    let Succession { line, deadlines, pid } = succession;
+    let Succession { line, deadlines, pid, .. } = succession;
     let mut taken = TakenOver::default();
     let line = match line.into_async() {
         Ok(line) => line,

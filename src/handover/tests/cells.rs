@@ -35,17 +35,17 @@ enum Fault {
 const FAULTS: [Fault; 5] = [Fault::Close, Fault::Hang, Fault::Garbage, Fault::Wrong, Fault::NotUnderstood];
 
 /// A side that keeps to the protocol up to a point.
-struct Puppet {
-    socket: OwnedFd,
-    codec: Codec,
+pub(super) struct Puppet {
+    pub(super) socket: OwnedFd,
+    pub(super) codec: Codec,
 }
 
 impl Puppet {
-    fn new(socket: OwnedFd) -> Self {
+    pub(super) fn new(socket: OwnedFd) -> Self {
         Self { socket, codec: Codec::new() }
     }
 
-    fn say(&mut self, kind: Kind) {
+    pub(super) fn say(&mut self, kind: Kind) {
         self.say_with(kind, &[]);
     }
 
@@ -56,7 +56,7 @@ impl Puppet {
         let _ = framed.send(self.socket.as_fd(), &fds);
     }
 
-    fn next(&mut self) -> Option<Message> {
+    pub(super) fn next(&mut self) -> Option<Message> {
         loop {
             match self.codec.receive(self.socket.as_fd()) {
                 Ok(Incoming::Message(message)) => return Some(message),
@@ -290,7 +290,7 @@ fn prologue() -> Vec<(Kind, Vec<OwnedFd>)> {
         (Kind::Sockets(pb::Sockets { listeners: vec![listener] }), vec![null()]),
         (Kind::Extras(pb::Extras { names: vec!["pid-file".to_owned()] }), vec![null()]),
         (Kind::Complete(pb::Complete { sockets: 1, extras: 1 }), Vec::new()),
-        (Kind::Go(pb::Go {}), Vec::new()),
+        (Kind::Go(pb::Go::default()), Vec::new()),
     ]
 }
 

@@ -19,8 +19,8 @@ use tokio::{
 use crate::{
     config::Accelerate,
     control::{
-        Clock, Estate, Heir, Ledger, ListenerSockets, Moving, Overrides, Provenance, Receipt, Refusal, SocketOrigin,
-        UpgradeProgress, Will, WorkerLedger,
+        Clock, Estate, Expected, Heir, Ledger, ListenerSockets, Moving, Overrides, Provenance, Receipt, Refusal,
+        SocketOrigin, UpgradeProgress, Will, WorkerLedger,
     },
     handover::{
         Arrival, Deadlines, Extra, Features, HandOver, Hello, Inheritance, Outcome, PID_FILE, Setback, Signpost,
@@ -33,7 +33,7 @@ use crate::{
     sys::{channel, pipe::Pipe},
     worker::{
         EndpointId, FlowState, Held, ListenerId, Parcel, ParcelAttempt, ParcelFlow, ParcelSession, ParcelSide,
-        ParcelStage, PoolId, Span, Trail, Via,
+        ParcelStage, Places, PoolId, Span, Trail, Via,
     },
 };
 
@@ -84,6 +84,7 @@ pub(in crate::handover) fn connection(id: u64, stage: ParcelStage) -> (Moving, U
         hash: 77,
         downstream,
         stage,
+        places: Places::default(),
     };
     let tried = vec![("db".to_owned(), "10.0.0.2:1".to_owned())];
     (Moving { listener: "web".to_owned(), pool: Some("db".to_owned()), endpoint, tried, parcel }, client)
@@ -240,9 +241,10 @@ impl Estate for Old {
         Ok((0..self.listeners).map(listener).collect())
     }
 
-    async fn stop_accepting(&self) -> Result<(), Refusal> {
+    async fn stop_accepting(&self) -> Result<Expected, Refusal> {
         *self.accepting.borrow_mut() = false;
-        Ok(())
+        let connections = self.open.borrow().len() as u64;
+        Ok(Expected { connections, ..Expected::default() })
     }
 
     async fn export(&self, limit: usize) -> Result<Vec<Moving>, Refusal> {

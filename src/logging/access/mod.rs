@@ -140,6 +140,26 @@ impl AccessLogging {
         self.orders.send_timeout(Order::Flush(done), LAST_LINES).is_ok() && is_done.recv_timeout(LAST_LINES).is_ok()
     }
 
+    /// For the end of netd: waits until the lines of all connections that have
+    /// ended are written, or dropped because the destination takes none, which
+    /// is told and counted; a few seconds at most. Nothing is written
+    /// afterwards.
+    pub fn finish(&self) {
+        if self.flush() {
+            return;
+        }
+        let before = self.log.refused();
+        self.next.end();
+        self.flush();
+        let dropped = self.log.refused().saturating_sub(before);
+        if dropped > 0 {
+            tracing::warn!(
+                dropped,
+                "lines of the access log are dropped at the end: its destination has not taken them in time"
+            );
+        }
+    }
+
     fn start(&self, state: &mut State) -> Result<(), String> {
         let Some((orders, queues)) = state.idle.take() else { return Ok(()) };
         let again = (orders.clone(), queues.clone());

@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -38,19 +41,29 @@ pub(super) enum Order {
 
 /// The destination from now on, for when the writer can look.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Next(Arc<Mutex<Option<Option<Sink>>>>);
+pub(super) struct Next {
+    sink: Arc<Mutex<Option<Option<Sink>>>>,
+    /// Nothing will follow the sink: what is left is lost.
+    last: Arc<AtomicBool>,
+}
 
 impl Next {
+    /// The end: what the present one has not taken is dropped, and counted.
+    pub(super) fn end(&self) {
+        self.last.store(true, Relaxed);
+        self.set(None);
+    }
+
     pub(super) fn set(&self, sink: Option<Sink>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sink);
+        *self.sink.lock().unwrap_or_else(PoisonError::into_inner) = Some(sink);
     }
 
     fn take(&self) -> Option<Option<Sink>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.sink.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn is_set(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.sink.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 }
 
@@ -142,8 +155,13 @@ impl Writer {
 
     /// Writes the batch; whether the destination took it.
     fn write(&mut self, now: Instant) -> bool {
-        // Without a destination nobody wants them.
-        let Some(sink) = &mut self.sink else { return true };
+        let Some(sink) = &mut self.sink else {
+            // Without a destination nobody wants them, unless there was one.
+            if self.next.last.load(Relaxed) {
+                self.log.add_refused(self.batch.ends.len() as u64);
+            }
+            return true;
+        };
         let (written, result) = sink.write(&self.batch, &|| self.next.is_set());
         let refused = self.batch.ends.len() - written;
         self.log.add_written(written as u64);

@@ -183,3 +183,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn places_are_kept_for_those_that_come() {
+    let (process, gate) = (ProcessGate::new(), ListenerGate::new(&ListenerLimits::default(), None));
+    let limits =
+        ListenerLimits { max_connections: Some(4), max_connections_per_source: Some(2), ..ListenerLimits::default() };
+    let [one, other, third]: [IpAddr; 3] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|text| text.parse().unwrap());
+    let admit =
+        |source| gate.admit(&process, &limits, Some(source), Duration::ZERO).map_err(|refused| refused.as_str());
+    process.keep(3);
+    gate.keep(3, &[(one, 2), (other, 1)], &limits);
+    assert_eq!((process.open(), gate.open(), gate.sources()), (3, 3, (2, 2)));
+    assert_eq!(gate.open_by_source(1), [(one, 2)]);
+    assert_eq!(admit(one).unwrap_err(), Refused::Source.as_str());
+    let new = admit(third).unwrap();
+    assert_eq!(admit(third).unwrap_err(), Refused::Listener.as_str());
+    // One that was announced, and one more of the same source.
+    let come = [gate.readmit(&process, &limits, Some(other)), gate.readmit(&process, &limits, Some(other))];
+    assert_eq!((process.open(), gate.open(), gate.sources()), (4, 4, (2, 3)));
+    process.release();
+    gate.release();
+    assert_eq!((process.open(), gate.open(), gate.sources()), (3, 3, (2, 2)), "nobody came of the first source");
+    drop((new, come));
+    assert_eq!((process.open(), gate.open(), gate.sources()), (0, 0, (0, 0)));
+}

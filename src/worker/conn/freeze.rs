@@ -8,6 +8,7 @@ use crate::{
     worker::{
         command::PoolId,
         parcel::{Parcel, ParcelAttempt, ParcelSession, ParcelStage},
+        places::Places,
         supplies::Supplies,
         transport::{Stream, Transport},
         tunnel::{Tunnel, freeze::Frozen},
@@ -20,7 +21,12 @@ const NO_POOL: PoolId = PoolId(0);
 impl<S: Stream> Conn<S> {
     /// All of it but its place in this worker: buffers are given back, pipes
     /// with bytes in them go along.
-    pub(in crate::worker) fn freeze<F: From<S>>(self, supplies: &mut Supplies) -> Parcel<F> {
+    pub(in crate::worker) fn freeze<F: From<S>>(mut self, supplies: &mut Supplies) -> Parcel<F> {
+        let waiting = match &mut self.stage {
+            Stage::Dial(dial) => dial.waiting.take(),
+            Stage::Session { .. } | Stage::Tunnel { .. } => None,
+        };
+        let (endpoint, place) = self.endpoint.map(|endpoint| (endpoint.id, endpoint.place)).unzip();
         Parcel {
             id: self.id,
             listener: self.origin.listener,
@@ -32,10 +38,11 @@ impl<S: Stream> Conn<S> {
             accelerate: self.accelerate,
             pool: self.pool,
             trail: self.trail,
-            endpoint: self.endpoint.map(|endpoint| endpoint.id),
+            endpoint,
             hash: self.hash,
             downstream: self.downstream.freeze(),
             stage: self.stage.freeze(supplies),
+            places: Places { admitted: self.admitted, pass: self.pass, endpoint: place, waiting, fds: None },
         }
     }
 

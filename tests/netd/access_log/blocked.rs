@@ -139,3 +139,28 @@ fn a_full_disk_drops_lines_and_delays_nobody() {
     drop(daemon);
     assert_eq!(mount("umount", &["-l"]).code(), Some(0));
 }
+
+#[test]
+fn what_a_destination_has_not_taken_is_counted_when_the_old_process_ends() {
+    const VISITS: usize = 2000;
+    let setup = Setup::config(&format!("[workers]\ncount = 1\n{}{ECHO}", access("")));
+    let path = setup.path("access");
+    mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).expect("a FIFO");
+    let _reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).expect("a reader");
+    let mut daemon = setup.start();
+    visit(&daemon, VISITS);
+    daemon.becomes_idle();
+    let written = |daemon: &Daemon| daemon.metrics().one("netd_access_log_lines_total", &[]);
+    let before = written(&daemon);
+    daemon.upgrade(&[]);
+    assert!(written(&daemon) >= before, "counters go on");
+    daemon.logs("lines of the access log are dropped at the end");
+    eventually("every line is counted once", || {
+        let all = written(&daemon) + dropped(&daemon, "refused") + dropped(&daemon, "behind");
+        (all as usize == VISITS).then_some(())
+    });
+    assert!(dropped(&daemon, "refused") > 0.0);
+    daemon.upgrade(&[]);
+    let all = written(&daemon) + dropped(&daemon, "refused") + dropped(&daemon, "behind");
+    assert_eq!(all as usize, VISITS);
+}

@@ -7,7 +7,7 @@ use crate::{
     config::Accelerate,
     worker::{
         Arrival, Command, ConnectionInfo, ConnectionState, Door, ListenerSpec, Parcel, ParcelSession, ParcelSide,
-        ParcelStage, Selection, Trail,
+        ParcelStage, Places, Selection, Trail,
     },
 };
 
@@ -93,6 +93,7 @@ fn parcel(info: &ConnectionInfo) -> Parcel {
             outgoing_ended: false,
             end_sent: false,
         },
+        places: Places::default(),
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) fn since(now: &ControlLedger, earlier: &ControlLedger) -> ControlLedg
         returns: returns(more(counts(now.returns), counts(earlier.returns))),
         drains: more(now.drains, earlier.drains),
         drained: more(now.drained, earlier.drained),
+        access: more(now.access, earlier.access),
     }
 }
 
@@ -55,13 +56,18 @@ impl<P: WorkerPort> Controller<P> {
             returns: self.returns,
             drains: [ended.0, ended.1],
             drained: [connections.0, connections.1, connections.2],
+            access: [self.access.written(), self.access.behind(), self.access.refused()],
         }
     }
 
     /// Adds what another process counted. Of pools and endpoints that this one
     /// neither checks nor watches nothing is kept.
     pub(in crate::control::upgrade) fn absorb_own(&mut self, counted: &Ledger) {
-        let ControlLedger { health, probe_times, returns: more, drains, drained } = &counted.control;
+        let ControlLedger { health, probe_times, returns: more, drains, drained, access } = &counted.control;
+        let [written, behind, refused] = *access;
+        self.access.add_written(written);
+        self.access.add_behind(behind);
+        self.access.add_refused(refused);
         self.health.absorb(health, probe_times);
         let sums = [0, 1, 2, 3].map(|at: usize| counts(self.returns)[at].saturating_add(counts(*more)[at]));
         self.returns = returns(sums);
@@ -85,8 +91,9 @@ mod tests {
     /// Counters of so many endpoints and pools, each of them any number.
     fn counted() -> impl Strategy<Value = ControlLedger> {
         let health = vec(any::<(u32, u32, [u32; 4])>(), 3);
-        (health, vec(any::<(u32, u32)>(), 2), any::<[u32; 4]>(), any::<[u32; 2]>(), any::<[u32; 3]>()).prop_map(
-            |(health, times, trials, drains, drained)| ControlLedger {
+        let others = (any::<[u32; 4]>(), any::<[u32; 2]>(), any::<[u32; 3]>(), any::<[u32; 3]>());
+        (health, vec(any::<(u32, u32)>(), 2), others).prop_map(|(health, times, (trials, drains, drained, access))| {
+            ControlLedger {
                 health: (0..)
                     .zip(health)
                     .map(|(at, (ejections, refused, probes))| {
@@ -106,8 +113,9 @@ mod tests {
                 returns: returns(trials.map(u64::from)),
                 drains: drains.map(u64::from),
                 drained: drained.map(u64::from),
-            },
-        )
+                access: access.map(u64::from),
+            }
+        })
     }
 
     fn sum(one: &ControlLedger, other: &ControlLedger) -> ControlLedger {
@@ -123,6 +131,7 @@ mod tests {
         sum.returns = returns(std::array::from_fn(|at| added((a[at], b[at]))));
         sum.drains = std::array::from_fn(|at| added((one.drains[at], other.drains[at])));
         sum.drained = std::array::from_fn(|at| added((one.drained[at], other.drained[at])));
+        sum.access = std::array::from_fn(|at| added((one.access[at], other.access[at])));
         sum
     }
 
