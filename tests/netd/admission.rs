@@ -160,6 +160,32 @@ fn lists_and_texts() {
 }
 
 #[test]
+fn who_waits_and_has_ended_its_direction_is_served_and_who_resets_is_not() {
+    let origin = Origin::serving(|mut stream| {
+        let _ = stream.write_all(b"220 hello");
+        let _ = stream.read(&mut [0; 1]);
+    });
+    let daemon = relay(&[&origin], "", "max_connections = 1\nqueue = { size = 2, timeout = \"60s\" }");
+    let address = daemon.address("front");
+    let mut first = Client::connect(address);
+    assert_eq!(first.receive(9), b"220 hello");
+    let waiting = |count: f64| {
+        eventually("so many wait", || {
+            (daemon.metrics().one("netd_pool_waiting", &[("pool", "back")]) == count).then_some(())
+        });
+    };
+    let mut reader = Client::connect(address);
+    reader.finish();
+    waiting(1.0);
+    let gone = Client::connect(address);
+    waiting(2.0);
+    gone.reset();
+    waiting(1.0);
+    first.finish();
+    assert_eq!(reader.rest(), (b"220 hello".to_vec(), End::Eof));
+}
+
+#[test]
 fn a_full_pool_lets_wait_over_both_workers_and_times_out() {
     let origin = Origin::echoing();
     let daemon = relay(&[&origin], "", "max_connections = 4\nqueue = { size = 30, timeout = \"60s\" }");
