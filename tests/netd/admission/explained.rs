@@ -55,7 +55,7 @@ fn lists_numbers_and_rates() {
     let rates = relay(&[&origin], "rate = \"3/h\"\nrate_per_source = \"2/h\"", "");
     // However often somebody asks.
     (0..10).for_each(|_| let_in(&rates, "127.0.0.1"));
-    drop(served(&rates, "front", 2));
+    assert_eq!(served(&rates, "front", 2).len(), 2);
     refused(&rates, "127.0.0.1", "(source-rate)");
     let_in(&rates, "127.0.0.2");
     drop(served(&rates, "front", 1));
