@@ -1,4 +1,4 @@
-//! A token bucket in eight bytes.
+//! A token bucket in sixteen bytes.
 //!
 //! The generic cell rate algorithm (ITU-T I.371; the "leaky bucket as a meter"):
 //! instead of tokens and when they were counted, it keeps the time at which the
@@ -36,18 +36,24 @@ impl Rate {
     }
 }
 
-/// What has come in so far. Time is a duration since any fixed moment.
+/// What has come in so far. Time is a duration since any fixed moment. It may
+/// be told by several clocks that are read at different moments: it never goes
+/// back, else what came in first by one clock would be ahead of what comes next
+/// by another, and a burst that is within the rate would not be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Arrivals {
     /// When the bucket is full again, in nanoseconds.
     full_at: u64,
+    /// The latest time that anything came in or was refused.
+    latest: u64,
 }
 
 impl Arrivals {
     /// Whether one more is within `rate` at `now`; if so, it is counted.
     #[must_use]
     pub fn admit(&mut self, rate: Rate, now: Duration) -> bool {
-        let now = nanos(now);
+        let now = nanos(now).max(self.latest);
+        self.latest = now;
         let full_at = self.full_at.max(now).saturating_add(rate.interval);
         let within = full_at - now <= rate.capacity;
         if within {
@@ -58,8 +64,9 @@ impl Arrivals {
 
     /// After what time one more will be within `rate`; zero: at once.
     pub fn wait(&self, rate: Rate, now: Duration) -> Duration {
-        let full_at = self.full_at.max(nanos(now)).saturating_add(rate.interval);
-        Duration::from_nanos(full_at.saturating_sub(rate.capacity).saturating_sub(nanos(now)))
+        let now = nanos(now).max(self.latest);
+        let full_at = self.full_at.max(now).saturating_add(rate.interval);
+        Duration::from_nanos(full_at.saturating_sub(rate.capacity).saturating_sub(now))
     }
 
     /// After what time it looks as if nothing had ever come in.
@@ -125,6 +132,16 @@ mod tests {
         assert_eq!((before.left(at(1200)), after.left(at(7))), (at(0), at(250)));
         after.resume(at(10), at(7));
         assert_eq!(after.left(at(7)), at(250), "never less");
+    }
+
+    #[test]
+    fn a_burst_over_several_clocks_is_whole() {
+        let rate = Rate::new(2, Duration::from_secs(3600), 2).unwrap();
+        let mut arrivals = Arrivals::default();
+        assert!(arrivals.admit(rate, at(1000)));
+        assert!(arrivals.admit(rate, at(999)), "its worker's turn had begun before");
+        assert!(!arrivals.admit(rate, at(1001)));
+        assert!(!arrivals.wait(rate, at(998)).is_zero());
     }
 
     #[test]
