@@ -124,9 +124,8 @@ impl Field {
         for (kind, name) in own {
             field.peers.push(Peer { name: name.to_owned(), kind, program: netd.clone() });
         }
-        if let Some(program) = std::env::var_os("NETD_BENCH_OTHER") {
-            let (name, program) = ("netd_other".to_owned(), program.into());
-            field.peers.push(Peer { name, kind: Kind::Netd, program });
+        if let Some(program) = programs::variable_of("NETD_BENCH_OTHER").and_then(|all| all.into_iter().next()) {
+            field.peers.push(Peer { name: "netd_other".to_owned(), kind: Kind::Netd, program });
         }
         match (programs::compile("floor"), programs::compile("echo")) {
             // The relay's path; the echo server is beside it.

@@ -32,8 +32,9 @@ pub(crate) fn find(name: &str, variable: &str, option: &str) -> Result<Vec<Progr
     list.iter().map(|path| program(path.clone(), option)).collect()
 }
 
+/// The paths that a variable of the environment lists.
 #[expect(clippy::disallowed_methods, reason = "where peers are is told by the environment")]
-fn variable_of(name: &str) -> Option<Vec<PathBuf>> {
+pub(crate) fn variable_of(name: &str) -> Option<Vec<PathBuf>> {
     env::var_os(name).map(|list| env::split_paths(&list).collect())
 }
 
