@@ -299,6 +299,7 @@ kill -KILL "$pid"
 check "killed, with a file that has it no more" within 60 replaced "$pid"
 check "its sockets are forgotten" within 20 stored_is "$count"
 check "nobody listens there" not says 82 extra
+drop_in RuntimeDirectoryPreserve=restart
 write_config "$(printf '[[listener]]\nname = "front"\naddress = "unix:/run/netd/front.sock"\nprotocol = "respond"\ntext = "front\\n"')"
 check "a Unix-domain listener" systemctl reload netd.service
 check "is kept, too" within 20 stored_is "$((count + 1))"
