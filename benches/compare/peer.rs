@@ -124,8 +124,10 @@ impl Field {
         for (kind, name) in own {
             field.peers.push(Peer { name: name.to_owned(), kind, program: netd.clone() });
         }
-        if let Some(program) = programs::variable_of("NETD_BENCH_OTHER").and_then(|all| all.into_iter().next()) {
-            field.peers.push(Peer { name: "netd_other".to_owned(), kind: Kind::Netd, program });
+        let others = programs::variable_of("NETD_BENCH_OTHER").unwrap_or_default();
+        for (index, program) in others.into_iter().enumerate() {
+            let name = if index == 0 { "netd_other".to_owned() } else { format!("netd_other_{}", index + 1) };
+            field.peers.push(Peer { name, kind: Kind::Netd, program });
         }
         match (programs::compile("floor"), programs::compile("echo")) {
             // The relay's path; the echo server is beside it.

@@ -44,6 +44,10 @@ pub trait Handler {
 const EVENTS: usize = 1024;
 /// Messages handled in one turn.
 const MESSAGES: usize = 64;
+/// While sockets become ready, the loop wakes this often at least: the kernel
+/// goes to sleep and wakes up at less cost with a timer that is near. A loop at
+/// rest has no pulse.
+const PULSE: Duration = Duration::from_millis(10);
 /// The token of the mailbox; handlers must not use it.
 const MAILBOX: mio::Token = mio::Token(usize::MAX);
 /// The token of the alarm; handlers must not use it either.
@@ -80,8 +84,9 @@ impl<M> Reactor<M> {
         let mut events = Events::with_capacity(EVENTS);
         let mut due = Vec::new();
         let mut now = clock();
+        let mut handled = 0;
         while !handler.is_done() {
-            let patience = self.patience(now)?;
+            let patience = self.patience(now, handled > 0)?;
             if let Err(error) = self.poll.poll(&mut events, patience) {
                 if error.kind() == io::ErrorKind::Interrupted {
                     continue;
@@ -94,7 +99,7 @@ impl<M> Reactor<M> {
                 let Some(message) = self.mailbox.take() else { break };
                 handler.on_message(message, &mut turn);
             }
-            let mut handled = 0;
+            handled = 0;
             for event in &events {
                 match event.token() {
                     MAILBOX => {}
@@ -120,12 +125,15 @@ impl<M> Reactor<M> {
         Ok(())
     }
 
-    /// How long the next wait may be; without a limit, the alarm ends it.
-    fn patience(&mut self, now: Instant) -> io::Result<Option<Duration>> {
+    /// How long the next wait may be; without a limit, the alarm ends it. `busy`:
+    /// sockets were ready in the turn before.
+    fn patience(&mut self, now: Instant, busy: bool) -> io::Result<Option<Duration>> {
         if !self.state.queue.is_empty() || !self.mailbox.is_empty() {
             return Ok(Some(Duration::ZERO));
         }
-        if let Some(deadline) = self.state.wheel.next_deadline() {
+        let pulse = busy.then(|| now + PULSE);
+        let deadline = self.state.wheel.next_deadline();
+        if let Some(deadline) = pulse.into_iter().chain(deadline).min() {
             self.alarm.set(deadline, now)?;
         }
         Ok(None)

@@ -111,3 +111,52 @@ fn timers_fire_one_after_the_other_while_nothing_else_happens() {
     reactor.run(&mut chain).unwrap();
     assert_eq!(chain.fired, [0, 1, 2, 3, 4]);
 }
+
+/// Watches a socket that is ready once, and is done half a second later.
+#[derive(Default)]
+struct Once {
+    socket: Option<UnixStream>,
+    ready: usize,
+    /// Turns that nothing was ready in, after one that something was.
+    idle: usize,
+    done: bool,
+}
+
+impl Handler for Once {
+    type Message = ();
+
+    fn on_ready(&mut self, _: usize, _: Ready, _: &mut Turn<'_>) {
+        self.ready += 1;
+    }
+
+    fn on_queued(&mut self, _: usize, _: &mut Turn<'_>) {}
+
+    fn on_timer(&mut self, _: usize, _: &mut Turn<'_>) {
+        self.done = true;
+    }
+
+    fn on_message(&mut self, (): (), turn: &mut Turn<'_>) {
+        turn.watch(self.socket.as_ref().unwrap(), 42).unwrap();
+        turn.arm(turn.now + Duration::from_millis(500), 0);
+    }
+
+    fn on_turn_end(&mut self, events: usize, _: Duration, _: &mut Turn<'_>) {
+        self.idle += usize::from(self.ready > 0 && events == 0 && !self.done);
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+}
+
+#[test]
+fn the_pulse_goes_on_while_sockets_become_ready_and_no_longer() {
+    let (mut reactor, sender) = Reactor::new(4).unwrap();
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let mut once = Once { socket: Some(ours), ..Once::default() };
+    sender.send(()).unwrap();
+    reactor.run(&mut once).unwrap();
+    assert_eq!(once.ready, 1, "it has room");
+    // The wheel may need a turn or two until the timer is due.
+    assert!((1..5).contains(&once.idle), "{} turns in {:?}", once.idle, PULSE);
+}

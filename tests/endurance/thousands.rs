@@ -1,8 +1,10 @@
 //! Thousands of live relayed connections that move at once.
 
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,6 +22,10 @@ use crate::support::{
 
 /// Connections in use while the others move.
 const BUSY: usize = 16;
+
+/// Connections that are opened, and asked, at once: a backlog of the origin's is
+/// 128.
+const AT_ONCE: usize = 64;
 
 /// What was measured.
 #[derive(Debug)]
@@ -61,23 +67,27 @@ pub(crate) fn move_at_once(connections: usize) -> Move {
     let mut daemon = Setup::config(&config(upstream, echoing.address)).start();
     let (address, busy) = (daemon.address("held"), daemon.address("busy"));
     let mut pairs: Vec<(Client, TcpStream)> = Vec::with_capacity(connections);
-    for number in 0..connections {
-        let mut client = Client::connect(address);
-        client.send(&name(number));
-        let (mut stream, _) = holding.accept().expect("netd connects");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        takes(&mut stream, number);
-        pairs.push((client, stream));
+    while pairs.len() < connections {
+        let first = pairs.len();
+        let some = first..connections.min(first + AT_ONCE);
+        pairs.extend(open(address, &holding, some));
     }
+    println!("{connections} connections are open");
     let (stop, clients) = in_use(busy);
     let (receipt, gone) = upgrade(&mut daemon);
+    println!("the upgrade took {gone:?} to the old process's end");
     stop.store(true, Ordering::Release);
     let answer = clients.into_iter().map(|client| client.join().expect("no failure")).max().unwrap_or_default();
-    for (number, (client, stream)) in pairs.iter_mut().enumerate() {
-        client.send(&name(number));
-        takes(stream, number);
-        stream.write_all(&name(!number)).expect("room for eight bytes");
-        takes(&mut client.stream, !number);
+    for (some, pairs) in pairs.chunks_mut(AT_ONCE).enumerate() {
+        let first = some * AT_ONCE;
+        for (number, (client, stream)) in (first..).zip(pairs.iter_mut()) {
+            client.send(&name(number));
+            stream.write_all(&name(!number)).expect("room for eight bytes");
+        }
+        for (number, (client, stream)) in (first..).zip(pairs) {
+            takes(stream, number);
+            takes(&mut client.stream, !number);
+        }
     }
     drop(pairs);
     daemon.becomes_idle();
@@ -88,6 +98,29 @@ pub(crate) fn move_at_once(connections: usize) -> Move {
     };
     let moving = Duration::from_secs_f64(at("handed") - at("moving"));
     Move { moving, gone, answer, receipt }
+}
+
+/// Opens those of these numbers; each tells the origin its own.
+fn open(address: SocketAddr, holding: &TcpListener, numbers: Range<usize>) -> Vec<(Client, TcpStream)> {
+    let clients: Vec<Client> = numbers
+        .clone()
+        .map(|number| {
+            let mut client = Client::connect(address);
+            client.send(&name(number));
+            client
+        })
+        .collect();
+    let mut streams: BTreeMap<[u8; 8], TcpStream> = BTreeMap::new();
+    for _ in numbers.clone() {
+        let (mut stream, _) = holding.accept().expect("netd connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut told = [0; 8];
+        stream.read_exact(&mut told).expect("its number");
+        streams.insert(told, stream);
+    }
+    let stream =
+        |number| streams.remove(&name(number)).unwrap_or_else(|| panic!("connection {number} has no other side"));
+    numbers.map(stream).zip(clients).map(|(stream, client)| (client, stream)).collect()
 }
 
 fn config(held: SocketAddr, busy: SocketAddr) -> String {

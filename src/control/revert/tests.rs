@@ -119,10 +119,7 @@ fn what_nobody_confirms_is_taken_back_and_no_connection_is_touched() {
         assert_eq!((reverted.text.as_str(), reverted.by), (text, None));
         let history = history(&world).await;
         assert_eq!(told(&history[0]), (HistoryKind::Revert, Some(3), Judgement::Applied, ""));
-        assert_eq!(
-            told(&history[1]),
-            (HistoryKind::Reload, Some(2), Judgement::Reverted, "not confirmed within 1h")
-        );
+        assert_eq!(told(&history[1]), (HistoryKind::Reload, Some(2), Judgement::Reverted, "not confirmed within 1h"));
         assert_eq!(history[1].by, Some(by("ann")));
         assert_eq!((history[0].in_force, history[1].in_force), (true, false));
         assert!(history[0].summary.starts_with("back to generation 1: "), "{}", history[0].summary);
