@@ -38,6 +38,7 @@ impl Relay {
         let settings = Settings {
             index: 0,
             buffer_size: 64 << 10,
+            busy_poll: None,
             cpu: None,
             epoch: now(),
             first_sequence: 1,

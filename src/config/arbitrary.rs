@@ -162,8 +162,15 @@ fn renumber(address: &mut Address, number: u16) {
 }
 
 fn workers() -> impl Strategy<Value = Workers> {
-    (option::of(1..=256_u16), any::<bool>(), 4096..=1_048_576_usize, select(Rebalance::ALL.to_vec()))
-        .prop_map(|(count, pin, buffer_size, rebalance)| Workers { count, pin, buffer_size, rebalance })
+    let busy_poll = option::of((1..=1000_u64).prop_map(Duration::from_micros));
+    (option::of(1..=256_u16), any::<bool>(), 4096..=1_048_576_usize, busy_poll, select(Rebalance::ALL.to_vec()))
+        .prop_map(|(count, pin, buffer_size, busy_poll, rebalance)| Workers {
+            count,
+            pin,
+            buffer_size,
+            busy_poll,
+            rebalance,
+        })
 }
 
 fn process() -> impl Strategy<Value = Process> {

@@ -28,6 +28,7 @@ pub(super) const CONNECT_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::fro
 pub(super) const MAX_CONNECTIONS_RANGE: RangeInclusive<u64> = 1..=1_000_000;
 pub(super) const SLOW_START_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 pub(super) const LAME_DUCK_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+pub(super) const BUSY_POLL_RANGE: RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_millis(1);
 pub(super) const GRADUAL_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
 pub(super) const DRAIN_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 86_400);
 pub(super) const CLOSE_REMOVED_RANGE: RangeInclusive<Duration> =
@@ -71,7 +72,13 @@ impl Config {
 /// Every setting at its default, nothing to serve: what an empty file means.
 pub(super) fn bare() -> Config {
     Config {
-        workers: Workers { count: None, pin: false, buffer_size: 64 * 1024, rebalance: Rebalance::Off },
+        workers: Workers {
+            count: None,
+            pin: false,
+            buffer_size: 64 * 1024,
+            busy_poll: None,
+            rebalance: Rebalance::Off,
+        },
         process: Process {
             user: None,
             group: None,

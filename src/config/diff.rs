@@ -314,6 +314,9 @@ fn fixed_workers(old: &Config, new: &Config) -> Details {
     let mut details = Details::default();
     details.compare("pin", &old.pin, &new.pin, |flag| *flag);
     details.compare("buffer_size", &old.buffer_size, &new.buffer_size, |size| format_size(*size as u64));
+    details.compare("busy_poll", &old.busy_poll, &new.busy_poll, |look| {
+        look.map_or_else(|| "off".to_owned(), format_duration)
+    });
     details
 }
 

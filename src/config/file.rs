@@ -8,7 +8,10 @@ use crate::config::{
     Config, Errors,
     access_log::{ACCESS_LOG_KEYS, access_log},
     check::{Facts, Place, check},
-    default::{BUFFER_SIZE_RANGE, CLOSE_REMOVED_RANGE, DRAIN_TIMEOUT_RANGE, GRADUAL_RANGE, LAME_DUCK_RANGE, bare},
+    default::{
+        BUFFER_SIZE_RANGE, BUSY_POLL_RANGE, CLOSE_REMOVED_RANGE, DRAIN_TIMEOUT_RANGE, GRADUAL_RANGE, LAME_DUCK_RANGE,
+        bare,
+    },
     errors::{Findings, Found, Lines},
     limit_keys::{self, LIMITS_KEYS},
     objects::{LISTENER_KEYS, POOL_KEYS, Places, listeners, pools},
@@ -26,7 +29,7 @@ pub const MAX_FILE_SIZE: usize = 4 * 1024 * 1024;
 /// has one at every other byte.
 const MAX_RECOVERED: usize = 256 * 1024;
 
-const WORKERS_KEYS: &[&str] = &["count", "pin", "buffer_size", "rebalance"];
+const WORKERS_KEYS: &[&str] = &["count", "pin", "buffer_size", "busy_poll", "rebalance"];
 const PROCESS_KEYS: &[&str] = &["user", "group", "pid_file", "umask", "working_directory", "core_dumps"];
 const ADMIN_KEYS: &[&str] = &["unix", "group", "tcp"];
 const METRICS_KEYS: &[&str] = &["listen"];
@@ -217,6 +220,8 @@ fn workers_section(reader: &mut Reader<'_>, tree: &DeTable<'_>, config: &mut Con
     let default = config.workers.buffer_size as u64;
     let size = section.optional(reader, "buffer_size", default, |reader, value| reader.size(value, &BUFFER_SIZE_RANGE));
     config.workers.buffer_size = usize::try_from(size).unwrap_or(config.workers.buffer_size);
+    config.workers.busy_poll =
+        section.optional(reader, "busy_poll", None, |reader, value| reader.duration_or_off(value, &BUSY_POLL_RANGE));
     let default = config.workers.rebalance;
     config.workers.rebalance =
         section.optional(reader, "rebalance", default, |reader, value| reader.parsed(value, rebalance));

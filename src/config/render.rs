@@ -39,6 +39,7 @@ impl Writer {
         }
         self.pair("pin", config.workers.pin);
         self.text("buffer_size", &format_size(config.workers.buffer_size as u64));
+        self.text("busy_poll", &config.workers.busy_poll.map_or_else(|| "off".to_owned(), format_duration));
         self.text("rebalance", config.workers.rebalance.as_str());
 
         let process = &config.process;

@@ -54,6 +54,9 @@ pub struct Workers {
     /// Bytes of one relay buffer, and so the most that netd holds of one
     /// direction of one connection. 4 KiB to 1 MiB, default 64 KiB.
     pub buffer_size: usize,
+    /// How long a worker looks for events before it sleeps, while such looks
+    /// find some; `None` (written `"off"`): it sleeps at once. 1 us to 1 ms.
+    pub busy_poll: Option<Duration>,
     /// Whether open connections are evened over the workers by themselves.
     pub rebalance: Rebalance,
 }

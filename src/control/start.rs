@@ -321,6 +321,7 @@ fn settings(start: &Start, started: Now) -> Vec<Settings> {
         .map(|index| Settings {
             index,
             buffer_size: wanted.buffer_size,
+            busy_poll: wanted.busy_poll,
             cpu: if wanted.pin { cpu(index) } else { None },
             epoch: started.instant,
             first_sequence: start.first_sequence,

@@ -15,7 +15,7 @@ use crate::config::{
 /// Nothing but two workers.
 pub(super) fn empty() -> Config {
     Config {
-        workers: Workers { count: Some(2), pin: false, buffer_size: 65536, rebalance: Rebalance::Off },
+        workers: Workers { count: Some(2), pin: false, buffer_size: 65536, busy_poll: None, rebalance: Rebalance::Off },
         process: Process {
             user: None,
             group: None,

@@ -6,15 +6,17 @@
 //! the turn took.
 
 mod alarm;
+mod look;
 mod mailbox;
 mod turn;
 
 use std::{
-    io,
+    hint, io,
     time::{Duration, Instant},
 };
 
 use alarm::Alarm;
+use look::Look;
 use mio::{Events, Poll, Waker};
 
 pub use mailbox::{Mailbox, SendError, Sender};
@@ -59,6 +61,7 @@ pub struct Reactor<M> {
     poll: Poll,
     mailbox: Mailbox<M>,
     alarm: Alarm,
+    look: Look,
     state: turn::State,
 }
 
@@ -73,7 +76,13 @@ impl<M> Reactor<M> {
         let waker = Waker::new(poll.registry(), MAILBOX)?;
         let alarm = Alarm::new(poll.registry(), ALARM)?;
         let (sender, mailbox) = mailbox::channel(capacity, waker);
-        Ok((Self { poll, mailbox, alarm, state: turn::State::new(clock()) }, sender))
+        Ok((Self { poll, mailbox, alarm, look: Look::default(), state: turn::State::new(clock()) }, sender))
+    }
+
+    /// From now on it looks for events for so long before it sleeps, while
+    /// such looks find some; zero: it sleeps at once.
+    pub fn look_before_sleep(&mut self, limit: Duration) {
+        self.look = Look::new(limit);
     }
 
     /// Runs `handler` until it is done.
@@ -86,8 +95,11 @@ impl<M> Reactor<M> {
         let mut now = clock();
         let mut handled = 0;
         while !handler.is_done() {
-            let patience = self.patience(now, handled > 0)?;
-            if let Err(error) = self.poll.poll(&mut events, patience) {
+            let waited = match self.may_sleep(now, handled > 0)? {
+                true => self.wait(&mut events),
+                false => self.poll.poll(&mut events, Some(Duration::ZERO)),
+            };
+            if let Err(error) = waited {
                 if error.kind() == io::ErrorKind::Interrupted {
                     continue;
                 }
@@ -125,18 +137,38 @@ impl<M> Reactor<M> {
         Ok(())
     }
 
-    /// How long the next wait may be; without a limit, the alarm ends it. `busy`:
-    /// sockets were ready in the turn before.
-    fn patience(&mut self, now: Instant, busy: bool) -> io::Result<Option<Duration>> {
+    /// Whether the next wait has no limit but the alarm, or none is to be at all.
+    /// `busy`: sockets were ready in the turn before.
+    fn may_sleep(&mut self, now: Instant, busy: bool) -> io::Result<bool> {
         if !self.state.queue.is_empty() || !self.mailbox.is_empty() {
-            return Ok(Some(Duration::ZERO));
+            return Ok(false);
         }
         let pulse = busy.then(|| now + PULSE);
         let deadline = self.state.wheel.next_deadline();
         if let Some(deadline) = pulse.into_iter().chain(deadline).min() {
             self.alarm.set(deadline, now)?;
         }
-        Ok(None)
+        Ok(true)
+    }
+
+    /// Waits for events, and looks for them before that if that has paid.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        if let Some(limit) = self.look.begin() {
+            let until = clock() + limit;
+            loop {
+                self.poll.poll(events, Some(Duration::ZERO))?;
+                let found = !events.is_empty();
+                if found || clock() >= until {
+                    self.look.end(found);
+                    break;
+                }
+                hint::spin_loop();
+            }
+            if !events.is_empty() {
+                return Ok(());
+            }
+        }
+        self.poll.poll(events, None)
     }
 }
 

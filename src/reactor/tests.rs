@@ -150,6 +150,23 @@ impl Handler for Once {
 }
 
 #[test]
+fn a_loop_that_looks_before_it_sleeps_misses_nothing() {
+    let (mut reactor, sender) = Reactor::new(4).unwrap();
+    reactor.look_before_sleep(Duration::from_micros(200));
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let writer = thread::spawn(move || {
+        sender.send("hello").unwrap();
+        theirs.write_all(b"x").unwrap();
+    });
+    let mut recorder = Recorder { socket: Some(ours), seen: Vec::new() };
+    reactor.run(&mut recorder).unwrap();
+    writer.join().unwrap();
+    assert_eq!(recorder.seen.first().unwrap(), "hello");
+    assert!(recorder.seen.iter().any(|each| each.starts_with("readable 42")));
+    assert!(recorder.seen.contains(&"queued 8".to_owned()), "its timer fires");
+}
+
+#[test]
 fn the_pulse_goes_on_while_sockets_become_ready_and_no_longer() {
     let (mut reactor, sender) = Reactor::new(4).unwrap();
     let (ours, _theirs) = UnixStream::pair().unwrap();

@@ -4,7 +4,7 @@ use std::{
     fmt, io,
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -24,6 +24,9 @@ pub struct Settings {
     pub index: usize,
     /// Bytes of one relay buffer.
     pub buffer_size: usize,
+    /// How long it looks for events before it sleeps, while such looks find
+    /// some.
+    pub busy_poll: Option<Duration>,
     /// CPU to pin the thread to.
     pub cpu: Option<u32>,
     /// The daemon's start: milliseconds in counters are since then.
@@ -67,6 +70,7 @@ impl Handle {
     pub fn spawn(settings: Settings) -> io::Result<Self> {
         let shard = Arc::<WorkerShard>::default();
         let (mut reactor, orders) = Reactor::new(QUEUE)?;
+        reactor.look_before_sleep(settings.busy_poll.unwrap_or_default());
         let mut worker = Worker::new(&settings, Arc::clone(&shard));
         settings.gates.register(settings.index, orders.clone());
         let (index, cpu) = (settings.index, settings.cpu);

@@ -202,3 +202,14 @@ fn fifty_thousand_connections_move_and_none_is_lost() {
     assert_eq!((moved.receipt["lost"].as_u64(), moved.receipt["drained"].as_u64()), (Some(0), Some(0)));
     assert!(moved.receipt["moved"].as_u64() >= Some(50_000), "{}", moved.receipt);
 }
+
+/// As above.
+#[test]
+#[ignore = "needs 210,000 open files a process, and net.ipv4.ip_local_port_range of 1024 to 65535"]
+fn a_hundred_thousand_connections_move_and_none_is_lost() {
+    let _alone = alone();
+    let moved = move_at_once(100_000);
+    println!("{HEADING}{}", moved.row(100_000));
+    assert_eq!((moved.receipt["lost"].as_u64(), moved.receipt["drained"].as_u64()), (Some(0), Some(0)));
+    assert!(moved.receipt["moved"].as_u64() >= Some(100_000), "{}", moved.receipt);
+}

@@ -472,7 +472,13 @@ fn entry() -> HistoryEntry {
 
 fn config() -> Arc<config::Config> {
     Arc::new(config::Config {
-        workers: config::Workers { count: None, pin: false, buffer_size: 65536, rebalance: config::Rebalance::Off },
+        workers: config::Workers {
+            count: None,
+            pin: false,
+            buffer_size: 65536,
+            busy_poll: None,
+            rebalance: config::Rebalance::Off,
+        },
         process: config::Process {
             user: None,
             group: None,

@@ -152,13 +152,13 @@ fn balancing_that_changed() {
 
 #[test]
 fn settings_say_whether_a_reload_can_do_them() {
-    let new = "[workers]\ncount = 2\npin = true\nbuffer_size = \"4KiB\"\nrebalance = \"auto\"\n[process]\nuser = \"netd\"\npid_file = \"/p\"\numask = 0o027\n[admin]\nunix = \"off\"\ntcp = \"127.0.0.1:5\"\n[metrics]\nlisten = \"off\"\n[log]\nlevel = \"debug\"\ntarget = \"file:/l\"\n[access_log]\ntarget = \"file:/a\"\nsample = 0.5\nonly = \"failures\"\n[drain]\ntimeout = \"1m\"\n";
+    let new = "[workers]\ncount = 2\npin = true\nbuffer_size = \"4KiB\"\nbusy_poll = \"50us\"\nrebalance = \"auto\"\n[process]\nuser = \"netd\"\npid_file = \"/p\"\numask = 0o027\n[admin]\nunix = \"off\"\ntcp = \"127.0.0.1:5\"\n[metrics]\nlisten = \"off\"\n[log]\nlevel = \"debug\"\ntarget = \"file:/l\"\n[access_log]\ntarget = \"file:/a\"\nsample = 0.5\nonly = \"failures\"\n[drain]\ntimeout = \"1m\"\n";
     let difference = diff(&config(""), &config(new));
     let settings: Vec<_> =
         difference.settings.iter().map(|s| (s.section, s.reloadable, s.details.join(", "))).collect();
     let expected = [
         ("workers", true, "count: auto -> 2, rebalance: off -> auto"),
-        ("workers", false, "pin: false -> true, buffer_size: 64KiB -> 4KiB"),
+        ("workers", false, "pin: false -> true, buffer_size: 64KiB -> 4KiB, busy_poll: off -> 50us"),
         ("process", false, "user: (not set) -> netd, pid_file: (not set) -> /p, umask: 0o000 -> 0o027"),
         ("admin", false, "unix: default -> off, tcp: off -> 127.0.0.1:5"),
         ("metrics", false, "listen: 127.0.0.1:9464 -> off"),

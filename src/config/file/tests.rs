@@ -64,6 +64,7 @@ fn every_key() -> Config {
 fn reads_every_key_of_the_daemon() {
     let config = every_key();
     assert_eq!((config.workers.count, config.workers.pin, config.workers.buffer_size), (Some(4), true, 131_072));
+    assert_eq!(config.workers.busy_poll, Some(Duration::from_micros(50)));
     assert_eq!(config.workers.rebalance, Rebalance::Auto);
     let process = &config.process;
     assert_eq!((process.user.as_deref(), process.group.as_deref()), (Some("netd"), Some("994")));
@@ -335,6 +336,13 @@ fn values_out_of_range() {
         "write 1ms to 365d, or \"off\"",
     );
     assert_problem("[workers]\ncount = 257", 2, 9, "`count`: `257` is out of range", "write a number from 1 to 256");
+    assert_problem(
+        "[workers]\nbusy_poll = \"2ms\"",
+        2,
+        13,
+        "`busy_poll`: 2ms is out of range",
+        "write 1us to 1ms, or \"off\"",
+    );
     assert_problem("[workers]\nbuffer_size = 1024", 2, 15, "`buffer_size`: 1KiB is out of range", "write 4KiB to 1MiB");
     assert_problem(
         "[workers]\nbuffer_size = \"2MB\"",

@@ -72,6 +72,7 @@ impl Netd {
         let settings = Settings {
             index: 3,
             buffer_size: BLOCK,
+            busy_poll: None,
             cpu: None,
             epoch: now(),
             first_sequence: 1,

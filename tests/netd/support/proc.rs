@@ -92,8 +92,9 @@ impl Process {
         PathBuf::from(format!("/proc/{}/{name}", self.0))
     }
 
+    /// A file of /proc/PID.
     #[track_caller]
-    fn read(self, name: &str) -> String {
+    pub(crate) fn read(self, name: &str) -> String {
         let path = self.path(name);
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }

@@ -167,6 +167,7 @@ fn a_handle_gives_orders_until_the_worker_has_stopped() {
     let handle = Handle::spawn(Settings {
         index: 0,
         buffer_size: BLOCK,
+        busy_poll: None,
         cpu: Some(0),
         epoch: now(),
         first_sequence: 1,
