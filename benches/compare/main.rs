@@ -53,7 +53,7 @@ struct Args {
     /// Only ways whose names begin so, separated by commas; ratios need netd
     #[arg(long, value_delimiter = ',')]
     way: Vec<String>,
-    /// How often each is measured [default: 15, and 5 of idle, mix and reload;
+    /// How often each is measured [default: 15, and 5 of idle, mix, mix_paced and reload;
     /// or 3 with --quick]
     #[arg(long)]
     rounds: Option<usize>,

@@ -25,11 +25,12 @@ const MANY_WINDOW: Duration = Duration::from_secs(2);
 /// The few connections that many are compared with.
 const FEW: usize = 64;
 
-/// `idle` is the job that holds the idle connections.
-pub(crate) fn mix(idle: &Job) -> io::Result<Vec<Figure>> {
+/// `idle` is the job that holds the idle connections; `pace`: bytes a second of
+/// the bulk, as many as there are if not given.
+pub(crate) fn mix(idle: &Job, pace: Option<u64>) -> io::Result<Vec<Figure>> {
     let requests = Job { load: Load::Open { rate: RATE }, connections: 64, ..idle.clone() };
     let bulk = Job {
-        load: Load::Stream { flow: Flow::Down },
+        load: Load::Stream { flow: Flow::Down, pace },
         connections: 4,
         // It begins first and is not to end before the requests do.
         window: idle.window + Duration::from_millis(500),

@@ -31,7 +31,11 @@ pub(crate) const WORKLOADS: &[&str] = &[
     "idle",
     "reload",
     "mix",
+    "mix_paced",
 ];
+
+/// Bytes a second of bulk that leave the load's CPU time to spare.
+const PACE: u64 = 250_000_000;
 
 /// Rounds of what takes long or hardly varies, unless told otherwise.
 const FEW_ROUNDS: usize = 5;
@@ -49,8 +53,8 @@ pub(crate) struct Case {
 enum Plan {
     One(Load),
     /// Small requests, first alone, then beside bulk, and idle connections all
-    /// the time.
-    Mix,
+    /// the time; so many bytes of bulk a second at most.
+    Mix(Option<u64>),
     /// Small requests on few connections, then on many.
     Scale,
     /// Short connections, first without, then with reloads in the middle, and
@@ -80,15 +84,17 @@ pub(crate) fn cases(named: &[String], is_quick: bool) -> Vec<Case> {
     add("rr_open", Tuning::Small, Plan::One(Load::Open { rate: RATE }), &[64]);
     add("crr", Tuning::Small, Plan::One(Load::Connect), &[64]);
     add("echo", Tuning::Echo, Plan::One(Load::Closed), &[1, 64, 512]);
-    add("stream", Tuning::Bulk, Plan::One(Load::Stream { flow: Flow::Down }), &[1, 16]);
-    add("stream_both", Tuning::Bulk, Plan::One(Load::Stream { flow: Flow::Both }), &[1, 16]);
+    add("stream", Tuning::Bulk, Plan::One(Load::Stream { flow: Flow::Down, pace: None }), &[1, 16]);
+    add("stream_both", Tuning::Bulk, Plan::One(Load::Stream { flow: Flow::Both, pace: None }), &[1, 16]);
     add("scale", Tuning::Small, Plan::Scale, &[8_000]);
     add("many", Tuning::Many, Plan::One(Load::Closed), &[64]);
     add("many_crr", Tuning::Many, Plan::One(Load::Connect), &[64]);
     add("workers", Tuning::Workers, Plan::One(Load::Closed), &[64, 512]);
     add("idle", Tuning::Small, Plan::One(Load::Idle), if is_quick { &[1_000] } else { &[1_000, 9_000] });
     add("reload", Tuning::Reload, Plan::Reload, &[100]);
-    add("mix", Tuning::Mixed, Plan::Mix, if is_quick { &[1_000] } else { &[5_000] });
+    let idle: &[usize] = if is_quick { &[1_000] } else { &[5_000] };
+    add("mix", Tuning::Mixed, Plan::Mix(None), idle);
+    add("mix_paced", Tuning::Mixed, Plan::Mix(Some(PACE)), idle);
     cases
 }
 
@@ -100,7 +106,7 @@ impl Case {
     /// How often it is measured of the rounds that are usual.
     pub(crate) fn rounds(&self, usual: usize) -> usize {
         match self.plan {
-            Plan::One(Load::Idle) | Plan::Mix | Plan::Reload => usual.min(FEW_ROUNDS),
+            Plan::One(Load::Idle) | Plan::Mix(_) | Plan::Reload => usual.min(FEW_ROUNDS),
             Plan::One(_) | Plan::Scale => usual,
         }
     }
@@ -128,7 +134,7 @@ impl Case {
         };
         let load = match self.plan {
             Plan::One(load) => load,
-            Plan::Mix => return plans::mix(&job),
+            Plan::Mix(pace) => return plans::mix(&job, pace),
             Plan::Scale => return plans::scale(&Job { load: Load::Closed, ..job }),
             Plan::Reload => return plans::reload(&job, peer, way),
         };

@@ -50,8 +50,8 @@ pub(crate) enum Load {
     Open { rate: u32 },
     /// Connect, one exchange, end, in a closed loop.
     Connect,
-    /// Bytes without end.
-    Stream { flow: Flow },
+    /// Bytes without end; so many a second at most, on all connections together.
+    Stream { flow: Flow, pace: Option<u64> },
     /// Connections that did one exchange and then nothing, held until the
     /// standard input ends; then each does another one.
     Idle,
@@ -126,7 +126,7 @@ pub(crate) fn generate(job: &Job) -> io::Result<()> {
         Load::Closed => tell(&exchange::run(job, None)?),
         Load::Open { rate } => tell(&exchange::run(job, Some(rate))?),
         Load::Connect => tell(&connect::run(job)?),
-        Load::Stream { flow } => tell(&stream::run(job, flow)?),
+        Load::Stream { flow, pace } => tell(&stream::run(job, flow, pace)?),
         Load::Idle => {
             let (sample, held) = idle::run(job)?;
             tell(&sample)?;
