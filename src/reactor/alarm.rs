@@ -20,6 +20,8 @@ pub(super) struct Alarm {
     timer: TimerFd,
     /// When it rings next; `None`: it has rung, or was never set.
     set_for: Option<Instant>,
+    /// It rings within a pulse.
+    is_near: bool,
 }
 
 impl Alarm {
@@ -30,7 +32,7 @@ impl Alarm {
     pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
         registry.register(&mut SourceFd(&timer.as_fd().as_raw_fd()), token, Interest::READABLE)?;
-        Ok(Self { timer, set_for: None })
+        Ok(Self { timer, set_for: None, is_near: false })
     }
 
     /// Sees to it that it rings at `deadline`, or earlier.
@@ -48,8 +50,21 @@ impl Alarm {
         Ok(())
     }
 
+    /// Sees to it that it rings within so long, once it does not anyway.
+    ///
+    /// # Errors
+    /// As for [`set`](Self::set).
+    pub(super) fn pulse(&mut self, within: Duration, now: Instant) -> io::Result<()> {
+        if !self.is_near {
+            self.set(now + within, now)?;
+            self.is_near = true;
+        }
+        Ok(())
+    }
+
     /// It has rung. Nothing is read from it: each time is an edge of its own.
     pub(super) fn rang(&mut self) {
         self.set_for = None;
+        self.is_near = false;
     }
 }

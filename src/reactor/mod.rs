@@ -143,9 +143,10 @@ impl<M> Reactor<M> {
         if !self.state.queue.is_empty() || !self.mailbox.is_empty() {
             return Ok(false);
         }
-        let pulse = busy.then(|| now + PULSE);
-        let deadline = self.state.wheel.next_deadline();
-        if let Some(deadline) = pulse.into_iter().chain(deadline).min() {
+        if busy {
+            self.alarm.pulse(PULSE, now)?;
+        }
+        if let Some(deadline) = self.state.wheel.next_deadline() {
             self.alarm.set(deadline, now)?;
         }
         Ok(true)
