@@ -23,7 +23,7 @@ use load::{IDLE, Load};
 use serde_json::Value;
 use support::{Daemon, Setup, clock::pause};
 use tally::{Book, Kind};
-use thousands::{HEADING, move_at_once};
+use thousands::{HEADING, Move, move_at_once};
 use upstream::Upstream;
 
 /// One scenario at a time: they measure.
@@ -168,13 +168,19 @@ fn the_same_load_on_haproxy_and_nginx() {
     println!("{}", peers::compare(20));
 }
 
+/// Moves so many at once; none may be lost or left behind.
+fn all_move(connections: usize) -> Move {
+    let moved = move_at_once(connections);
+    println!("{HEADING}{}", moved.row(connections));
+    assert_eq!((moved.receipt["lost"].as_u64(), moved.receipt["drained"].as_u64()), (Some(0), Some(0)));
+    assert!(moved.receipt["moved"].as_u64() >= Some(connections as u64), "{}", moved.receipt);
+    moved
+}
+
 #[test]
 fn two_thousand_connections_move_at_once_and_none_is_lost() {
     let _alone = alone();
-    let moved = move_at_once(2_000);
-    println!("{HEADING}{}", moved.row(2_000));
-    assert_eq!((moved.receipt["lost"].as_u64(), moved.receipt["drained"].as_u64()), (Some(0), Some(0)));
-    assert!(moved.receipt["moved"].as_u64() >= Some(2_000), "{}", moved.receipt);
+    let moved = all_move(2_000);
     assert!(moved.moving < Duration::from_secs(10), "{moved:?}");
 }
 
@@ -182,10 +188,7 @@ fn two_thousand_connections_move_at_once_and_none_is_lost() {
 #[ignore = "needs 20,000 open files a process"]
 fn eight_thousand_connections_move_within_a_second() {
     let _alone = alone();
-    let moved = move_at_once(8_000);
-    println!("{HEADING}{}", moved.row(8_000));
-    assert_eq!((moved.receipt["lost"].as_u64(), moved.receipt["drained"].as_u64()), (Some(0), Some(0)));
-    assert!(moved.receipt["moved"].as_u64() >= Some(8_000), "{}", moved.receipt);
+    let moved = all_move(8_000);
     // A debug build is slower, and so is a machine with other work.
     let bound = if cfg!(debug_assertions) { 10 } else { 1 };
     assert!(moved.moving < Duration::from_secs(bound), "{moved:?}");
@@ -197,10 +200,7 @@ fn eight_thousand_connections_move_within_a_second() {
 #[ignore = "needs 110,000 open files a process, and net.ipv4.ip_local_port_range of 1024 to 65535"]
 fn fifty_thousand_connections_move_and_none_is_lost() {
     let _alone = alone();
-    let moved = move_at_once(50_000);
-    println!("{HEADING}{}", moved.row(50_000));
-    assert_eq!((moved.receipt["lost"].as_u64(), moved.receipt["drained"].as_u64()), (Some(0), Some(0)));
-    assert!(moved.receipt["moved"].as_u64() >= Some(50_000), "{}", moved.receipt);
+    all_move(50_000);
 }
 
 /// As above.
@@ -208,8 +208,5 @@ fn fifty_thousand_connections_move_and_none_is_lost() {
 #[ignore = "needs 210,000 open files a process, and net.ipv4.ip_local_port_range of 1024 to 65535"]
 fn a_hundred_thousand_connections_move_and_none_is_lost() {
     let _alone = alone();
-    let moved = move_at_once(100_000);
-    println!("{HEADING}{}", moved.row(100_000));
-    assert_eq!((moved.receipt["lost"].as_u64(), moved.receipt["drained"].as_u64()), (Some(0), Some(0)));
-    assert!(moved.receipt["moved"].as_u64() >= Some(100_000), "{}", moved.receipt);
+    all_move(100_000);
 }
