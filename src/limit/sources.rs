@@ -145,6 +145,20 @@ mod tests {
         assert!(after.admit(address(3), rate(), Duration::ZERO));
     }
 
+    #[test]
+    fn who_comes_from_another_process_takes_no_place_of_one_that_is_limited_longer() {
+        let mut sources = Sources::new(1, 32, 64);
+        let limited = |sources: &Sources, n| {
+            let source = sources.source(address(n));
+            sources.left(Duration::ZERO).any(|(each, _)| each == source)
+        };
+        (1..=ROW as u32).for_each(|n| sources.resume(address(n), Duration::from_secs(100), Duration::ZERO));
+        sources.resume(address(101), Duration::from_secs(1), Duration::ZERO);
+        assert!((1..=ROW as u32).all(|n| limited(&sources, n)) && !limited(&sources, 101));
+        sources.resume(address(102), Duration::from_secs(200), Duration::ZERO);
+        assert!(limited(&sources, 102));
+    }
+
     fn address(n: u32) -> IpAddr {
         IpAddr::V4(n.into())
     }

@@ -20,8 +20,8 @@ pub(super) struct Alarm {
     timer: TimerFd,
     /// When it rings next; `None`: it has rung, or was never set.
     set_for: Option<Instant>,
-    /// It rings within a pulse.
-    is_near: bool,
+    /// A pulse is on its way: it was set and has not rung since.
+    is_pulsing: bool,
 }
 
 impl Alarm {
@@ -32,7 +32,7 @@ impl Alarm {
     pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
         registry.register(&mut SourceFd(&timer.as_fd().as_raw_fd()), token, Interest::READABLE)?;
-        Ok(Self { timer, set_for: None, is_near: false })
+        Ok(Self { timer, set_for: None, is_pulsing: false })
     }
 
     /// Sees to it that it rings at `deadline`, or earlier.
@@ -50,14 +50,15 @@ impl Alarm {
         Ok(())
     }
 
-    /// Sees to it that it rings within so long, once it does not anyway.
+    /// Sees to it that it rings within so long; nothing is done if a pulse is on
+    /// its way.
     ///
     /// # Errors
     /// As for [`set`](Self::set).
     pub(super) fn pulse(&mut self, within: Duration, now: Instant) -> io::Result<()> {
-        if !self.is_near {
+        if !self.is_pulsing {
             self.set(now + within, now)?;
-            self.is_near = true;
+            self.is_pulsing = true;
         }
         Ok(())
     }
@@ -65,6 +66,6 @@ impl Alarm {
     /// It has rung. Nothing is read from it: each time is an edge of its own.
     pub(super) fn rang(&mut self) {
         self.set_for = None;
-        self.is_near = false;
+        self.is_pulsing = false;
     }
 }
